@@ -1,0 +1,161 @@
+"""The database as the program sees it: a pool, and transactions in which named statements run.
+
+`Database.transaction(tenant)` is the only place that commits. With a tenant, the transaction works as role jobsync_app
+and sees that tenant's rows only (row-level security); without one it works as the owner, which only the schedule's
+sweeps and migrations do. In: a DSN. Out: `Session` objects. Raises the errors of `db.failures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
+from psycopg_pool import AsyncConnectionPool
+
+import msgspec
+
+from jobsync.db.failures import translate
+from jobsync.db.queries import get_query
+from jobsync.errors import DatabaseUnavailable
+
+Row = dict[str, Any]
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "application_name": "jobsync",
+}
+
+
+def as_jsonb(value: object) -> Jsonb:
+    """A value to pass as a jsonb parameter."""
+    return Jsonb(value, dumps=_dump)
+
+
+def _dump(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+class Session:
+    """One open transaction. Statements are called by their name in `sql/queries`."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Row]) -> None:
+        self._connection = connection
+
+    async def rows(self, name: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
+        """All rows of the statement."""
+        cursor = await self._connection.execute(get_query(name), parameters)
+        return await cursor.fetchall()
+
+    async def row(self, name: str, parameters: Mapping[str, object] | None = None) -> Row | None:
+        """The first row, or None."""
+        cursor = await self._connection.execute(get_query(name), parameters)
+        return await cursor.fetchone()
+
+    async def value(self, name: str, parameters: Mapping[str, object] | None = None) -> Any:
+        """The first column of the first row, or None when there is no row."""
+        found = await self.row(name, parameters)
+        return None if found is None else next(iter(found.values()))
+
+    async def run(self, name: str, parameters: Mapping[str, object] | None = None) -> int:
+        """Runs the statement; the number of rows it touched."""
+        cursor = await self._connection.execute(get_query(name), parameters)
+        return cursor.rowcount
+
+    @asynccontextmanager
+    async def stream(self, name: str, parameters: Mapping[str, object] | None = None, *, size: int = 1000) -> AsyncIterator[AsyncIterator[Row]]:
+        """The rows of the statement by a server-side cursor, `size` a fetch: flat memory whatever the count."""
+        async with self._connection.cursor(name="jobsync_stream") as cursor:
+            cursor.itersize = size
+            await cursor.execute(get_query(name), parameters)
+            yield cursor
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What fails inside is undone alone; the transaction goes on."""
+        async with self._connection.transaction():
+            yield
+
+
+class Database:
+    """A pool of connections to one PostgreSQL. Use as `async with`, or call `open` and `close`."""
+
+    def __init__(self, dsn: str, *, direct_dsn: str | None = None, max_connections: int = 10, open_timeout: float = 10.0) -> None:
+        self.dsn = dsn
+        self.direct_dsn = direct_dsn or dsn
+        self._open_timeout = open_timeout
+        self.has_app_role = True
+        kwargs: dict[str, Any] = {**_CONNECTION, "row_factory": dict_row, "autocommit": True}
+        if direct_dsn is not None and direct_dsn != dsn:
+            # A transaction pooler in front cannot keep prepared statements.
+            kwargs["prepare_threshold"] = None
+        self._pool = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=max(2, max_connections),
+            open=False,
+            timeout=15.0,
+            max_idle=120.0,
+            reconnect_timeout=30.0,
+            check=AsyncConnectionPool.check_connection,
+            kwargs=kwargs,
+            configure=_configure,
+        )
+
+    async def open(self) -> Self:
+        """Opens the pool after one connection succeeded. Raises DatabaseUnavailable with the cause in one sentence."""
+        try:
+            async with await psycopg.AsyncConnection.connect(self.dsn, **_CONNECTION) as probe:
+                cursor = await probe.execute(get_query("has_app_role"))
+                found = await cursor.fetchone()
+                self.has_app_role = bool(found and found[0])
+        except psycopg.Error as error:
+            raise translate(error) or DatabaseUnavailable("PostgreSQL cannot be used.") from None
+        await self._pool.open(wait=False)
+        return self
+
+    async def close(self) -> None:
+        """Closes the pool; may be called twice."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def pool_numbers(self) -> dict[str, int]:
+        """Connections in use, idle and waited for, for /metrics."""
+        return self._pool.get_stats()
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str | None) -> AsyncIterator[Session]:
+        """One transaction, committed when the block ends and rolled back when it raises.
+
+        `tenant`: whose rows are seen, as role jobsync_app; None: as the owner (sweeps over all tenants, migrations).
+        Raises the errors of `db.failures`; anything else passes through unchanged.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                async with connection.transaction():
+                    if tenant is not None:
+                        name = "enter_tenant" if self.has_app_role else "enter_tenant_as_owner"
+                        await connection.execute(get_query(name), {"tenant": tenant})
+                    yield Session(connection)
+        except Exception as error:
+            known = translate(error)
+            if known is None:
+                raise
+            raise known from error
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    set_json_dumps(_dump, connection)
+    set_json_loads(msgspec.json.decode, connection)
+    await connection.execute(get_query("limit_statements"))

@@ -1,0 +1,43 @@
+"""SQL by name: `sql/queries/*.sql` holds `-- name: word` blocks; this reads them once and hands them out by name.
+
+In: nothing. Out: the text of one statement with psycopg's named placeholders (`%(tenant)s`). A name that does not exist
+or stands twice is a programming error and fails at once. Called by `db.pool`; nobody else sees SQL text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_HEAD = re.compile(r"^-- name: ([a-z_0-9]+)$", re.MULTILINE)
+
+
+def split_queries(text: str) -> dict[str, str]:
+    """The statements of one file by name. Raises ValueError when a name stands twice."""
+    parts = _HEAD.split(text)
+    found: dict[str, str] = {}
+    for name, body in zip(parts[1::2], parts[2::2], strict=True):
+        if name in found:
+            raise ValueError(f"query {name} stands twice")
+        found[name] = body.strip().rstrip(";")
+    return found
+
+
+@cache
+def load_queries() -> dict[str, str]:
+    """All statements of `sql/queries` by name. Raises ValueError when two files use one name."""
+    found: dict[str, str] = {}
+    for entry in sorted(files("jobsync.sql").joinpath("queries").iterdir(), key=lambda e: e.name):
+        if not entry.name.endswith(".sql"):
+            continue
+        for name, text in split_queries(entry.read_text("utf-8")).items():
+            if name in found:
+                raise ValueError(f"query {name} stands in two files")
+            found[name] = text
+    return found
+
+
+def get_query(name: str) -> str:
+    """The statement called `name`. Raises KeyError when there is none."""
+    return load_queries()[name]

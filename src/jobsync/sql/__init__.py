@@ -1,0 +1,1 @@
+"""The schema, its migrations and the named statements, as plain SQL files."""

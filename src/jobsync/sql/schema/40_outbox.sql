@@ -1,0 +1,77 @@
+-- The outbox: one row per (tenant, job) waiting to be delivered; the newest content wins because the content is read
+-- when the row is claimed. The attempts: every HTTP try, opened before the request leaves.
+--
+--   waiting (parents not read yet) -> due -> claimed (lease, fence) -> accepted: row deleted, job synced
+--                                       ^         |-> try again: next_attempt_at by the retry schedule
+--                                       |_________|-> no attempts left or terminal: row deleted, job failed (dead letter)
+
+create table jobsync.outbox (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  st_customer_id bigint,
+  destination_id uuid not null,
+  version integer not null,
+  event text not null constraint event_is_known check (event in ('created', 'updated', 'replayed')),
+  planned_at timestamptz not null default jobsync.now(),
+  next_attempt_at timestamptz not null,
+  waiting_for text,
+  attempts integer not null default 0,
+  lease_until timestamptz,
+  fence bigint not null default 0,
+  rescues integer not null default 0,
+  sent_hash bytea,
+  flags text[] not null default '{}',
+  forced boolean not null default false,
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+create index outbox_due on jobsync.outbox (destination_id, next_attempt_at);
+create index outbox_by_customer on jobsync.outbox (tenant_id, st_customer_id);
+comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
+comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
+comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
+comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
+comment on column jobsync.outbox.fence is 'Counts the claims; a result carrying an older fence is refused.';
+
+create table jobsync.attempts (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  st_job_id bigint not null,
+  version integer not null,
+  destination_id uuid not null,
+  delivery_id uuid not null,
+  event text not null,
+  started_at timestamptz not null default jobsync.now(),
+  finished_at timestamptz,
+  outcome text,
+  status_code integer,
+  execution_id text,
+  duration_ms integer,
+  answer text,
+  error text,
+  primary key (tenant_id, id)
+) with (fillfactor = 90);
+create index attempts_by_job on jobsync.attempts (tenant_id, st_job_id, id desc);
+create index attempts_by_time on jobsync.attempts (tenant_id, started_at desc);
+comment on table jobsync.attempts is 'Every HTTP attempt: opened before it leaves, closed with what came back (redacted, at most 2 KB). outcome null: never closed, so ambiguous.';
+
+create table jobsync.send_counts (
+  tenant_id text not null,
+  hour timestamptz not null,
+  sends integer not null default 0,
+  primary key (tenant_id, hour)
+);
+comment on table jobsync.send_counts is 'Accepted sends per hour: what the caps count.';
+
+create table jobsync.outside_marks (
+  tenant_id text not null,
+  business_unit_id bigint not null,
+  last_marked_at timestamptz not null,
+  primary key (tenant_id, business_unit_id)
+);
+comment on table jobsync.outside_marks is 'When jobs of a unit were last pushed or marked by somebody else (PATCH ghl-sync, POST upsert).';
+
+create function jobsync.delivery_id(p_tenant text, p_job bigint, p_version integer) returns uuid
+language sql immutable parallel safe as $$
+  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job || ':' || p_version)::uuid
+$$;
+comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';

@@ -1,0 +1,82 @@
+-- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
+
+-- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
+-- recomputed from the stored row before they are compared, so that new software never re-sends anything.
+create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
+comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
+
+create function jobsync.job_hash(
+  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
+  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
+) returns bytea language sql immutable parallel safe as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
+    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
+    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
+    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
+    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
+$$;
+comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
+  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
+
+create view jobsync.unit_routes with (security_invoker = true) as
+  select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
+         coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
+         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.armed, true) as armed, r.armed_reason,
+         d.kind as destination_kind, d.label as destination_label, d.masked as destination_masked, d.paused_at as destination_paused_at,
+         d.pause_reason as destination_pause_reason
+    from public.business_units u
+    left join jobsync.routes r on r.tenant_id = u.tenant_id and r.st_business_unit_id = u.st_business_unit_id
+    left join jobsync.destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id;
+comment on view jobsync.unit_routes is 'Each business unit with its route: who delivers, where to, on which events.';
+
+-- Null: the job may be delivered (or handed to an external deliverer); else why not.
+create function jobsync.skip_reason(
+  p_deliverer text, p_sync_enabled boolean, p_sync_to_ghl boolean, p_source text, p_created_on timestamptz, p_deliver_from timestamptz
+) returns text language sql immutable parallel safe as $$
+  select case
+    when p_sync_enabled = false or p_sync_to_ghl = false then 'unit_off'
+    when p_deliverer is null or p_deliverer = 'none' then 'unmapped'
+    when p_source = 'import' then 'imported'
+    when p_created_on < p_deliver_from then 'before_start'
+  end
+$$;
+comment on function jobsync.skip_reason(text, boolean, boolean, text, timestamptz, timestamptz) is
+  'Why a job is not delivered: unit_off, unmapped, imported, before_start; null when it is to be delivered.';
+
+create function jobsync.resolve_customer(p_tenant text, p_customer bigint) returns bigint
+language sql stable parallel safe as $$
+  with recursive chain(id, depth) as (
+    select p_customer, 0
+    union all
+    select c.merged_to_id, chain.depth + 1 from chain
+      join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = chain.id
+     where c.merged_to_id is not null and chain.depth < 20
+  )
+  select id from chain order by depth desc limit 1
+$$;
+comment on function jobsync.resolve_customer(text, bigint) is 'The surviving customer after merges (chains followed, at most 20 long).';
+
+create view jobsync.projections with (security_invoker = true) as
+  select j.tenant_id, j.st_job_id, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id,
+         u.name as business_unit_name, j.job_type_id, coalesce(t.name, j.job_type_name) as job_type_name, j.job_status, j.priority,
+         coalesce(j.summary, j.description) as summary, j.total, j.created_on, j.completed_on, j.modified_on,
+         coalesce(nullif(pg_catalog.concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name,
+         c.first_name, c.last_name, c.company_name,
+         coalesce(l.phone, c.phone) as phone, coalesce(l.email, c.email) as email,
+         case when l.street is not null or l.city is not null then l.street else c.street end as street,
+         case when l.street is not null or l.city is not null then l.city else c.city end as city,
+         case when l.street is not null or l.city is not null then l.state else c.state end as state,
+         case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
+         case when l.street is not null or l.city is not null then l.country else c.country end as country,
+         coalesce(l.county, c.county) as county,
+         case when l.phone is not null then l.do_not_text else c.do_not_text end as do_not_text,
+         c.do_not_service, j.tag_type_ids, j.campaign_id, j.active, j.job_hash, j.ghl_opportunity_id, c.ghl_contact_id
+    from public.jobs j
+    left join public.customers o on o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id
+    left join public.customers c on c.tenant_id = j.tenant_id
+      and c.st_customer_id = case when o.merged_to_id is null then j.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
+    left join jobsync.locations l on l.tenant_id = j.tenant_id and l.st_location_id = j.st_location_id
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join jobsync.job_types t on t.tenant_id = j.tenant_id and t.st_job_type_id = j.job_type_id;
+comment on view jobsync.projections is
+  'What GoHighLevel is told about each job: best phone and email (location contact, then customer contact), the service address, else the customer''s.';

@@ -1,0 +1,160 @@
+-- Planning: what is to be delivered. Called with the jobs that a page touched, or with a unit whose route changed.
+-- The only thing that makes a delivered job due again is a change of the job's own facts (p_changed): a change of rule,
+-- route, template or software plans nothing by itself.
+
+-- Reasons that a person or an import gave: planning never takes them back.
+create function jobsync.is_sticky_reason(p_reason text) returns boolean language sql immutable parallel safe as $$
+  select p_reason in ('imported', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
+$$;
+comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
+
+create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed bigint[]) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_queued integer;
+begin
+  with facts as materialized (
+    select j.st_job_id, j.st_customer_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason, j.delivered_hash is not null as delivered,
+           j.job_hash is distinct from j.delivered_hash as differs, j.st_job_id = any (p_changed) as changed, j.ghl_version, j.source,
+           coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events, d.kind,
+           skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
+           o.st_job_id is not null as queued, o.attempts, o.version, o.lease_until > v_now as in_flight
+      from jobs j
+      join tenants t on t.tenant_id = j.tenant_id
+      left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+      left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id
+      left join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
+      left join outbox o on o.tenant_id = j.tenant_id and o.st_job_id = j.st_job_id
+     where j.tenant_id = p_tenant and j.st_job_id = any (p_touched)
+  ), decided as materialized (
+    select f.*, case
+        when f.status = 'skipped' and is_sticky_reason(f.reason) then 'keep'
+        when f.delivered and (f.skip is not null or f.deliverer <> 'jobsync') then 'leave'
+        when f.delivered and f.changed and f.differs and (f.events = 'all' or f.kind = 'api') then 'queue'
+        when f.delivered then 'keep'
+        when f.skip is not null then 'skip'
+        when f.deliverer = 'external' then case when f.status in ('synced', 'failed') then 'keep' else 'offer' end
+        when f.status = 'failed' and not f.changed then 'keep'
+        when f.status = 'synced' then 'keep'
+        else 'queue' end as decision
+      from facts f
+  ), parked as (
+    delete from outbox o using decided d
+     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.decision in ('skip', 'offer', 'leave') and not coalesce(d.in_flight, false)
+    returning 1
+  ), queued as (
+    insert into outbox as o (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for, flags)
+    select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
+           case when w.waits then v_now + interval '15 minutes' else v_now end, case when w.waits then 'parents' end, '{}'
+      from decided d
+      cross join lateral (select exists (
+        select from jobs j join wanted n on n.tenant_id = p_tenant
+           and ((n.stream in ('customers', 'customer_contacts') and n.id = j.st_customer_id)
+             or (n.stream in ('locations', 'location_contacts') and n.id = j.st_location_id))
+         where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id) as waits) w
+     where d.decision = 'queue'
+    on conflict (tenant_id, st_job_id) do update set
+      destination_id = excluded.destination_id, st_customer_id = excluded.st_customer_id,
+      -- What was tried already may have arrived: the newer content is a version of its own.
+      version = case when o.attempts > 0 and o.st_job_id = any (p_changed) then o.version + 1 else o.version end,
+      attempts = case when o.st_job_id = any (p_changed) and o.lease_until is null then 0 else o.attempts end,
+      next_attempt_at = case when o.lease_until is null and o.waiting_for is null and o.st_job_id = any (p_changed) then v_now else o.next_attempt_at end
+    where o.destination_id is distinct from excluded.destination_id or o.st_job_id = any (p_changed)
+    returning (xmax = 0) as added
+  ), marked as (
+    update jobs j set
+        ghl_sync_status = case d.decision when 'skip' then 'skipped' else 'pending' end,
+        ghl_sync_reason = case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end,
+        ghl_sync_error = null, updated_at = v_now
+      from decided d
+     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision in ('skip', 'offer', 'queue')
+       and (j.ghl_sync_status, j.ghl_sync_reason) is distinct from
+           (case d.decision when 'skip' then 'skipped' else 'pending' end,
+            case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end)
+    returning 1
+  ), restored as (
+    -- The route went away while an update waited: the job stays as delivered.
+    update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
+      from decided d
+     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision = 'leave' and j.ghl_sync_status = 'pending'
+    returning 1
+  )
+  select count(*) into v_queued from queued where added;
+  return v_queued;
+end
+$$;
+comment on function jobsync.plan_jobs(text, bigint[], bigint[]) is
+  'Decides for each touched job: deliver, offer to the external deliverer, skip with a reason, or leave. Answers how many outbox rows were added. Idempotent.';
+
+create function jobsync.plan_unit(p_tenant text, p_unit bigint) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  select array_agg(j.st_job_id) into v_jobs from jobs j
+   where j.tenant_id = p_tenant and j.business_unit_id = p_unit and j.delivered_hash is null and j.ghl_sync_status <> 'synced';
+  if v_jobs is null then
+    return 0;
+  end if;
+  perform want_parents(p_tenant, v_jobs);
+  return plan_jobs(p_tenant, v_jobs, '{}');
+end
+$$;
+comment on function jobsync.plan_unit(text, bigint) is 'Plans the jobs of a unit that were never delivered, after its route changed.';
+
+-- One unit's route. Null parameters leave what stands.
+create function jobsync.set_route(
+  p_tenant text, p_unit bigint, p_deliverer text, p_destination uuid, p_events text, p_pipeline_name text, p_stage_name text,
+  p_sync_enabled boolean, p_sync_to_ghl boolean, p_actor text
+) returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_planned integer;
+  v_contested text;
+  v_old jobsync.routes;
+  v_events text;
+begin
+  perform from business_units u where u.tenant_id = p_tenant and u.st_business_unit_id = p_unit for update;
+  if not found then
+    raise exception 'business unit % is not known', p_unit using errcode = 'JS004';
+  end if;
+  update business_units u set sync_enabled = coalesce(p_sync_enabled, u.sync_enabled), sync_to_ghl = coalesce(p_sync_to_ghl, u.sync_to_ghl),
+         ghl_pipeline_name = coalesce(p_pipeline_name, u.ghl_pipeline_name), updated_at = jobsync.now()
+   where u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
+     and (u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name)
+         is distinct from (coalesce(p_sync_enabled, u.sync_enabled), coalesce(p_sync_to_ghl, u.sync_to_ghl), coalesce(p_pipeline_name, u.ghl_pipeline_name));
+  select * into v_old from routes r where r.tenant_id = p_tenant and r.st_business_unit_id = p_unit;
+  if p_deliverer = 'jobsync' then
+    v_contested := contested_reason(p_tenant, p_unit);
+  end if;
+  if p_deliverer is not null or p_destination is not null or p_events is not null or p_pipeline_name is not null or p_stage_name is not null then
+    insert into routes as r (tenant_id, st_business_unit_id, deliverer, destination_id, events, pipeline_name, stage_name, armed, armed_reason)
+    values (p_tenant, p_unit, coalesce(p_deliverer, 'none'), p_destination, coalesce(p_events, 'created'), p_pipeline_name, p_stage_name,
+            v_contested is null, v_contested)
+    on conflict (tenant_id, st_business_unit_id) do update set
+      deliverer = coalesce(p_deliverer, r.deliverer),
+      destination_id = case when p_deliverer in ('external', 'none') then null else coalesce(p_destination, r.destination_id) end,
+      events = coalesce(p_events, r.events), pipeline_name = coalesce(p_pipeline_name, r.pipeline_name),
+      stage_name = coalesce(p_stage_name, r.stage_name),
+      armed = case when p_deliverer is null then r.armed else excluded.armed end,
+      armed_reason = case when p_deliverer is null then r.armed_reason else excluded.armed_reason end, updated_at = jobsync.now();
+  end if;
+  perform write_audit(p_tenant, p_actor, 'route_set', 'unit:' || p_unit, jsonb_strip_nulls(jsonb_build_object('deliverer', p_deliverer,
+    'destination_id', p_destination, 'events', p_events, 'pipeline_name', p_pipeline_name, 'stage_name', p_stage_name,
+    'sync_enabled', p_sync_enabled, 'sync_to_ghl', p_sync_to_ghl, 'before', to_jsonb(v_old) - 'tenant_id')));
+  v_planned := plan_unit(p_tenant, p_unit);
+  return (select to_jsonb(x) from unit_routes x where x.tenant_id = p_tenant and x.st_business_unit_id = p_unit)
+    || jsonb_build_object('planned', v_planned);
+end
+$$;
+comment on function jobsync.set_route(text, bigint, text, uuid, text, text, text, boolean, boolean, text) is
+  'Sets a unit''s route and plans its jobs that were never delivered. Sends nothing by itself and re-sends nothing that was delivered.';
+
+-- Two deliverers on one unit would send twice: a unit whose jobs were pushed or marked from outside lately is contested.
+create function jobsync.contested_reason(p_tenant text, p_unit bigint) returns text language sql stable as $$
+  select 'jobs of this unit were marked from outside in the last 24 hours: the old flow still runs'
+   where exists (
+     select from jobsync.outside_marks m
+      where m.tenant_id = p_tenant and m.business_unit_id = p_unit and m.last_marked_at > jobsync.now() - interval '24 hours')
+$$;
+comment on function jobsync.contested_reason(text, bigint) is 'Why a unit must not be armed yet, or null.';

@@ -1,0 +1,60 @@
+-- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
+
+create view public.sync_statistics with (security_invoker = true) as
+  select l.sync_type, l.status, count(*) as count, avg(l.duration_ms) as avg_duration_ms, max(l.started_at) as last_sync_at
+    from public.sync_logs l
+   group by l.sync_type, l.status
+   order by l.sync_type, l.status;
+comment on view public.sync_statistics is 'Runs by type and status over all time.';
+
+create view public.jobs_pending_ghl_sync with (security_invoker = true) as
+  select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
+         coalesce(l.street, c.street) as street, coalesce(l.city, c.city) as city, coalesce(l.state, c.state) as state,
+         coalesce(l.postal_code, c.postal_code) as postal_code, coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+    from public.jobs j
+    join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
+    left join public.customers c on c.tenant_id = j.tenant_id and c.st_customer_id = j.st_customer_id
+    left join jobsync.locations l on l.tenant_id = j.tenant_id and l.st_location_id = j.st_location_id
+   where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled
+   order by j.created_on, j.st_job_id;
+comment on view public.jobs_pending_ghl_sync is
+  'Jobs that an external deliverer (n8n, a script) has to push, oldest first. Units that JobSync delivers never appear here.';
+
+create view jobsync.v_job_status with (security_invoker = true) as
+  select j.tenant_id, j.st_job_id, j.st_job_number, j.business_unit_id, u.name as business_unit_name, j.job_status, j.ghl_sync_status, j.ghl_sync_reason,
+         j.ghl_sync_error, j.ghl_sync_flags, j.ghl_accepted_at, j.ghl_verified_at, j.ghl_opportunity_id, o.next_attempt_at, o.attempts, o.waiting_for,
+         j.created_on, j.modified_on, j.synced_from_st_at,
+         case when j.ghl_verified_at is not null and j.ghl_sync_status = 'synced' then 'verified'
+              when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
+              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
+              else 'pending' end as state
+    from public.jobs j
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join jobsync.outbox o on o.tenant_id = j.tenant_id and o.st_job_id = j.st_job_id;
+comment on view jobsync.v_job_status is 'Where every job stands and why: verified, accepted, pending, failed, blocked (needs a person) or skipped.';
+
+create view jobsync.v_unsynced_reasons with (security_invoker = true) as
+  select s.tenant_id, s.ghl_sync_status, coalesce(s.ghl_sync_reason, 'waiting') as reason, s.business_unit_id, s.business_unit_name, count(*) as jobs,
+         min(s.created_on) as oldest, max(s.created_on) as newest, min(s.st_job_id) as sample_st_job_id
+    from jobsync.v_job_status s
+   where s.ghl_sync_status <> 'synced'
+   group by s.tenant_id, s.ghl_sync_status, coalesce(s.ghl_sync_reason, 'waiting'), s.business_unit_id, s.business_unit_name;
+comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit.';
+
+create view jobsync.v_sync_lag with (security_invoker = true) as
+  select c.tenant_id, c.stream, c.mode, c.caught_up_at, extract(epoch from jobsync.now() - c.caught_up_at) as lag_seconds, c.failures, c.last_error
+    from jobsync.cursors c;
+comment on view jobsync.v_sync_lag is 'How long ago each stream was read to its end, and what last went wrong.';
+
+create view jobsync.v_tenant_status with (security_invoker = true) as
+  select t.tenant_id, t.name, t.mode, t.mode_reason, t.deliver_from, t.arm_remaining, t.paused_at, t.pause_reason, t.cap_hour, t.cap_day, t.poll_seconds,
+         t.next_pull_at, t.execution_price,
+         (select count(*) from jobsync.outbox o where o.tenant_id = t.tenant_id) as planned,
+         (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
+         (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
+         (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
+         (select count(*) from jobsync.quarantine q where q.tenant_id = t.tenant_id and q.resolved_at is null) as quarantined,
+         (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
+    from jobsync.tenants t;
+comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined.';

@@ -1,0 +1,95 @@
+"""Fixtures of all tests: one real PostgreSQL for the whole run, one database from a template per test.
+
+The server is the bundled one (or the one of JOBSYNC_TEST_DATABASE_URL, whose user may create databases); xdist workers
+share it. Each database is made from a migrated template, so a test gets a fresh, complete schema in milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from jobsync.db.embedded import start_embedded
+from jobsync.db.migrate import migrate
+from jobsync.db.pool import Database
+
+TEST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass(frozen=True)
+class Server:
+    """The test run's PostgreSQL: `dsn` logs in as the owner, `superuser_dsn` as the superuser (None: not ours)."""
+
+    dsn: str
+    superuser_dsn: str | None
+
+    def named(self, database: str) -> str:
+        """The owner's DSN for another database of this server."""
+        return make_conninfo(**{**conninfo_to_dict(self.dsn), "dbname": database})
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    given = os.environ.get("JOBSYNC_TEST_DATABASE_URL")
+    if given:
+        yield Server(given, None)
+        return
+    base = tmp_path_factory.getbasetemp()
+    folder: Path = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "postgres"
+
+    async def start() -> object:
+        return await start_embedded(folder, database="jobsync_tests", settings=TEST_SETTINGS, timeout=60)
+
+    embedded = anyio.run(start)
+    yield Server(embedded.dsn("jobsync_tests"), embedded.superuser_dsn())  # type: ignore[attr-defined]
+    anyio.run(embedded.stop)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    """Name of a migrated database that nobody connects to; one per worker."""
+    name = f"template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(f'create database "{name}"'.encode())
+    anyio.run(migrate, server.named(name))
+    return name
+
+
+@pytest.fixture
+def dsn(server: Server, template: str) -> Iterator[str]:
+    """DSN of a fresh, migrated database of this test alone."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        yield server.named(name)
+        connection.execute(f'drop database "{name}" with (force)'.encode())
+
+
+@pytest.fixture
+def empty_dsn(server: Server) -> Iterator[str]:
+    """DSN of an empty database of this test alone."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(f'create database "{name}"'.encode())
+        yield server.named(name)
+        connection.execute(f'drop database "{name}" with (force)'.encode())
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """An open pool on a fresh database."""
+    async with Database(dsn, max_connections=8) as opened:
+        yield opened
