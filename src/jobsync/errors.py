@@ -16,6 +16,7 @@
         ├── RedirectRefused       3xx: never followed
         ├── DestinationRefused    a URL that JobSync must not call (private address, scheme, host)
         ├── InvalidInput          what a person or a caller handed in
+        ├── CallRefused           a call of our own API that is not let in: no key, too large, too slow, not JSON
         ├── SchemaDrift           a page in which too many records do not fit: stop and say so
         ├── SendingRefused        disarmed, paused, capped or contested: nothing was sent
         ├── ConfirmationNeeded    a destructive or sending act without --yes
@@ -175,6 +176,17 @@ class InvalidInput(TerminalError):
     exit_code = 2
     http_status = 400
     code = "invalid_input"
+
+
+class CallRefused(TerminalError):
+    """A call of our own API is not let in; `status` is the HTTP status that says why (401, 403, 408, 413, 415, ...)."""
+
+    exit_code = 2
+    code = "call_refused"
+
+    def __init__(self, status: int, message: str, *, code: str, hint: str | None = None, **details: object) -> None:
+        super().__init__(message, hint=hint, code=code, **details)
+        self.http_status = status
 
 
 class SchemaDrift(TerminalError):

@@ -43,6 +43,9 @@ def translate(error: BaseException) -> JobSyncError | None:
     state = error.sqlstate
     if state in CODES:
         return CODES[state](error.diag.message_primary or "refused", hint=error.diag.message_hint)
+    if isinstance(error, psycopg.DataError | psycopg.errors.ProgramLimitExceeded):
+        # What was handed in does not fit any column: a NUL, a number out of range, a text too long for an index.
+        return InvalidInput("A value cannot be stored: out of range, too long, or with a NUL character.", code="value_unstorable")
     if state in _NOT_SET_UP:
         return ConfigError("The database is not set up for this version of JobSync.", hint="Run `jobsync db migrate`.")
     if state in _RETRYABLE:

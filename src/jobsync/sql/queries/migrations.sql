@@ -30,3 +30,9 @@ union all
 select 'view', c.relname from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'v'
    and c.relname in ('sync_statistics', 'jobs_pending_ghl_sync')
 order by 1, 2;
+
+-- name: count_other_sessions
+select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid();
+
+-- name: drop_demo_database
+drop database if exists jobsync_demo with (force);

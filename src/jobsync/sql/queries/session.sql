@@ -1,7 +1,13 @@
 -- Statements that every connection and transaction begins with.
 
 -- name: has_app_role
-select coalesce((select pg_catalog.pg_has_role(current_user, r.oid, 'member') from pg_catalog.pg_roles r where r.rolname = 'jobsync_app'), false);
+select exists (
+  select from pg_catalog.pg_roles r
+   where r.rolname = 'jobsync_app'
+     and ((select u.rolsuper from pg_catalog.pg_roles u where u.rolname = current_user)
+          -- set_option exists since PostgreSQL 16; before, every member may become the role.
+          or exists (select from pg_catalog.pg_auth_members m
+                      where m.roleid = r.oid and m.member = current_user::regrole and coalesce((to_jsonb(m) ->> 'set_option')::boolean, true))));
 
 -- name: enter_tenant
 select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %(tenant)s, true);

@@ -2,7 +2,7 @@
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 65 deliver -> 70 guide functions ->
--- 80 views -> 90 access.
+-- 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -14,19 +14,40 @@ create schema if not exists jobsync;
 comment on schema jobsync is 'JobSync: everything beside the five tables, three functions and two views of the guide in public.';
 
 -- A managed PostgreSQL may not let the owner create roles. Then JobSync serves one tenant, as the owner, and says so.
+-- Roles belong to the whole server: another database may be making this one at the same moment.
 do $roles$
+declare
+  v_may text := case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end;
 begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_app') then
-    create role jobsync_app nologin;
+    begin
+      create role jobsync_app nologin;
+    exception when duplicate_object or unique_violation then
+      null;
+    end;
   end if;
-  -- The program works as this role inside each transaction (set local role).
-  if not pg_catalog.pg_has_role(current_user, 'jobsync_app', 'member') then
-    execute pg_catalog.format('grant jobsync_app to %I', current_user);
+  -- The program works as this role inside each transaction (set local role). Since PostgreSQL 16 the maker of a role is
+  -- its member but may not become it without a grant of his own.
+  if not pg_catalog.pg_has_role(current_user, 'jobsync_app', v_may) then
+    begin
+      execute pg_catalog.format('grant jobsync_app to %I', current_user);
+    exception when unique_violation then
+      null;
+    end;
   end if;
 exception when insufficient_privilege then
   raise notice 'role jobsync_app cannot be created here: one tenant only';
 end
 $roles$;
+do $grants$
+begin
+  -- The program works as this role inside each transaction (set local role). Granted anew each time: since PostgreSQL 16
+  -- whoever creates a role may administer it but not yet become it.
+  execute pg_catalog.format('grant jobsync_app to %I', current_user);
+exception when insufficient_privilege or undefined_object or invalid_grant_operation then
+  raise notice 'role jobsync_app is not granted here';
+end
+$grants$;
 
 create table jobsync.clock (
   only_row boolean primary key default true constraint one_clock check (only_row),
@@ -35,7 +56,7 @@ create table jobsync.clock (
 comment on table jobsync.clock is 'How far jobsync.now() stands from the server clock. Zero; only the test role may write it.';
 insert into jobsync.clock default values;
 
--- Not `set search_path`: that would keep PostgreSQL from inlining it into every query that asks the time.
+-- Statements that ask it for many rows take it once, into a variable: a function with a subquery is never inlined.
 create function jobsync.now() returns timestamptz language sql stable parallel safe as $$
   select pg_catalog.now() + coalesce((select c.shift from jobsync.clock c), interval '0')
 $$;

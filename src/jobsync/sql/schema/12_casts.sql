@@ -14,8 +14,8 @@ create function jobsync.try_bigint(p_value jsonb) returns bigint language sql im
             and pg_catalog.trunc((p_value)::numeric) = (p_value)::numeric
            then (p_value)::numeric::bigint end
     when 'string' then
-      case when (p_value #>> '{}') ~ '^\s*[+-]?[0-9]{1,18}\s*$' then (p_value #>> '{}')::bigint
-           when (p_value #>> '{}') ~ '^\s*[0-9]{19}\s*$' and (p_value #>> '{}')::numeric <= 9223372036854775807
+      case when (p_value #>> '{}') ~ '^ *[+-]?[0-9]{1,18} *$' then (p_value #>> '{}')::bigint
+           when (p_value #>> '{}') ~ '^ *[0-9]{19} *$' and (p_value #>> '{}')::numeric <= 9223372036854775807
            then (p_value #>> '{}')::bigint end
   end
 $$;
@@ -25,7 +25,7 @@ create function jobsync.try_numeric(p_value jsonb) returns numeric language sql 
   select case pg_catalog.jsonb_typeof(p_value)
     when 'number' then (p_value)::numeric
     when 'string' then
-      case when (p_value #>> '{}') ~ '^\s*[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})\s*$'
+      case when (p_value #>> '{}') ~ '^ *[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40}) *$'
            then (p_value #>> '{}')::numeric end
   end
 $$;
@@ -40,18 +40,32 @@ $$;
 comment on function jobsync.try_boolean(jsonb) is 'Boolean from true, false or their spelling; else null.';
 
 -- 0 to 7 fractional digits, Z, an offset, or nothing (read as UTC). The year-1 sentinel of contacts means null
--- (ServiceTitan contract, section 2.3). The month decides how many days fit, so that the cast below cannot fail.
-create function jobsync.try_timestamptz_text(p_text text) returns timestamptz language sql immutable parallel safe as $$
-  select case
-    when p_text is null or p_text like '0001-01-01%' then null
-    when p_text ~ '^(?!0000)[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$'
-      or (p_text ~ '^(?!0000)[0-9]{4}-02-29([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$'
-          and pg_catalog.left(p_text, 4)::int % 4 = 0
-          and (pg_catalog.left(p_text, 4)::int % 100 <> 0 or pg_catalog.left(p_text, 4)::int % 400 = 0))
-    then case when p_text ~ '(Z|[+-][0-9]{2}:?[0-9]{2})$' and pg_catalog.length(p_text) > 10
-              then p_text::timestamptz
-              else (p_text::timestamp at time zone 'UTC') end
-  end
+-- (ServiceTitan contract, section 2.3). The day is checked against its month, so that the cast cannot fail.
+-- plpgsql: called for every time of every record, and entering an SQL function costs more than all it does.
+create function jobsync.try_timestamptz_text(p_text text) returns timestamptz language plpgsql immutable strict parallel safe as $$
+declare
+  v_year integer;
+  v_month integer;
+begin
+  if p_text !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$' then
+    return null;
+  end if;
+  if p_text < '0001-01-02' collate "C" then
+    return null;
+  end if;
+  if pg_catalog.substr(p_text, 9, 2) > '28' then
+    v_year := pg_catalog.left(p_text, 4);
+    v_month := pg_catalog.substr(p_text, 6, 2);
+    if pg_catalog.substr(p_text, 9, 2)::integer > (case when v_month in (4, 6, 9, 11) then 30 when v_month <> 2 then 31
+         when v_year % 4 = 0 and (v_year % 100 <> 0 or v_year % 400 = 0) then 29 else 28 end) then
+      return null;
+    end if;
+  end if;
+  if pg_catalog.right(p_text, 1) = 'Z' or pg_catalog.substr(p_text, 11) ~ '[+-]' then
+    return p_text::timestamptz;
+  end if;
+  return p_text::timestamp at time zone 'UTC';
+end
 $$;
 comment on function jobsync.try_timestamptz_text(text) is 'Instant from an ISO 8601 text; a text without zone is UTC; null when it is no instant.';
 
@@ -89,12 +103,86 @@ create function jobsync.fits_array(p_value jsonb) returns boolean language sql i
 $$;
 comment on function jobsync.fits_array(jsonb) is 'True when the value is absent, null or a list.';
 
+-- What kind of value each checked field of a stream's records has. Fields that are not listed are texts, or are only kept.
+create function jobsync.field_kinds(p_stream text) returns jsonb language sql immutable parallel safe as $$
+  select case p_stream
+    when 'jobs' then '{"customerId": "id", "locationId": "id", "businessUnitId": "id", "jobTypeId": "id", "invoiceId": "id", "campaignId": "id",
+      "leadCallId": "id", "firstAppointmentId": "id", "lastAppointmentId": "id", "appointmentCount": "id", "createdOn": "time", "modifiedOn": "time",
+      "completedOn": "time", "total": "number", "noCharge": "flag", "active": "flag", "tagTypeIds": "ids", "estimateIds": "ids"}'::jsonb
+    when 'customers' then '{"mergedToId": "id", "locationId": "id", "customerId": "id", "modifiedOn": "time", "active": "flag", "doNotService": "flag",
+      "doNotMail": "flag", "address": "object"}'::jsonb
+    when 'locations' then '{"mergedToId": "id", "customerId": "id", "modifiedOn": "time", "active": "flag", "address": "object"}'::jsonb
+  end
+$$;
+comment on function jobsync.field_kinds(text) is 'The checked fields of a stream''s records: {field: id | time | number | flag | ids | object}.';
+
+create function jobsync.fits_kind(p_kind text, p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select case p_kind when 'id' then jobsync.fits_bigint(p_value) when 'time' then jobsync.fits_timestamptz(p_value)
+    when 'number' then jobsync.fits_numeric(p_value) when 'ids' then jobsync.fits_array(p_value)
+    when 'object' then pg_catalog.jsonb_typeof(p_value) in ('object', 'null') else true end
+$$;
+comment on function jobsync.fits_kind(text, jsonb) is 'True when the value is of the kind, or null. A flag that is none fits and is read as null.';
+
+create function jobsync.record_misfits(p_kinds jsonb, p_record jsonb) returns text[] language sql immutable parallel safe as $$
+  select pg_catalog.array_agg(k.key order by k.key) from pg_catalog.jsonb_each_text(p_kinds) k
+   where p_record ? k.key and not jobsync.fits_kind(k.value, p_record -> k.key)
+$$;
+comment on function jobsync.record_misfits(jsonb, jsonb) is 'Names of the fields whose value is not of its kind; null when all fit.';
+
+create function jobsync.plain_record(p_kinds jsonb, p_record jsonb) returns jsonb language sql immutable parallel safe as $$
+  select case when jobsync.record_misfits(p_kinds, p_record) is null then
+    p_record || coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, case k.value
+               when 'id' then pg_catalog.to_jsonb(jobsync.try_bigint(p_record -> k.key))
+               when 'time' then pg_catalog.to_jsonb(jobsync.try_timestamptz(p_record -> k.key))
+               when 'number' then pg_catalog.to_jsonb(jobsync.try_numeric(p_record -> k.key))
+               when 'flag' then pg_catalog.to_jsonb(jobsync.try_boolean(p_record -> k.key))
+               when 'ids' then pg_catalog.to_jsonb(jobsync.try_bigint_array(p_record -> k.key))
+               else p_record -> k.key end)
+        from pg_catalog.jsonb_each_text(p_kinds) k where p_record ? k.key), '{}') end
+$$;
+comment on function jobsync.plain_record(jsonb, jsonb) is
+  'The record with each checked field as a plain JSON value that casts without error ("12" as 12, the year-1 sentinel as null); null when a field does not fit.';
+
+-- The quick look that spares nearly every record the slow one: true only if the value casts as it stands.
+create function jobsync.is_plain_time(p_text text) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return p_text is null
+      or p_text ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z$'
+      or (pg_catalog.right(p_text, 1) = 'Z' and jobsync.try_timestamptz_text(p_text) is not null);
+end
+$$;
+comment on function jobsync.is_plain_time(text) is 'True when the text is null or an instant in UTC that casts without error.';
+
+create function jobsync.is_plain_ids(p_value jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return p_value is null or pg_catalog.jsonb_typeof(p_value) = 'null'
+      or (pg_catalog.jsonb_typeof(p_value) = 'array' and p_value::text ~ '^\[([0-9]{1,18}(, )?)*\]$');
+end
+$$;
+comment on function jobsync.is_plain_ids(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
+
+-- p_texts: the fields as they stand, null where absent or null.
+create function jobsync.are_plain_ids(variadic p_texts text[]) returns boolean language plpgsql immutable parallel safe as $$
+declare
+  v_all text := pg_catalog.array_to_string(p_texts, ',');
+begin
+  return v_all <> '' and pg_catalog.translate(v_all, '0123456789,', '') = '' and pg_catalog.strpos(',' || v_all || ',', ',,') = 0
+    and (pg_catalog.length(v_all) <= 18 or v_all !~ '[0-9]{19}');
+end
+$$;
+comment on function jobsync.are_plain_ids(text[]) is 'True when each text is a whole number of at most 18 digits, or null.';
+
+-- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
 create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$
   select case pg_catalog.jsonb_typeof(p_document) when 'object' then
-    coalesce((select pg_catalog.jsonb_object_agg(e.key, case pg_catalog.jsonb_typeof(e.value)
-                when 'object' then jobsync.without_blanks(e.value) else e.value end)
+    coalesce((select pg_catalog.jsonb_object_agg(e.key, case when e.key = 'address' and pg_catalog.jsonb_typeof(e.value) = 'object' then
+                  coalesce((select pg_catalog.jsonb_object_agg(a.key, a.value) from pg_catalog.jsonb_each(e.value) a
+                             where not (pg_catalog.jsonb_typeof(a.value) = 'string' and pg_catalog.btrim(a.value #>> '{}') = '')), '{}'::jsonb)
+                else e.value end)
               from pg_catalog.jsonb_each(p_document) e
               where not (pg_catalog.jsonb_typeof(e.value) = 'string' and pg_catalog.btrim(e.value #>> '{}') = '')), '{}'::jsonb)
     else p_document end
 $$;
-comment on function jobsync.without_blanks(jsonb) is 'The document without keys whose text is empty: on /db an empty text means "not given".';
+comment on function jobsync.without_blanks(jsonb) is
+  'The document without the keys (its own and its address''s) whose text is empty: on /db an empty text means "not given".';

@@ -116,6 +116,7 @@ create unique index jobs_single_tenant on public.jobs (st_job_id);
 create index jobs_by_number on public.jobs (tenant_id, st_job_number);
 create index jobs_by_modified on public.jobs (tenant_id, modified_on);
 create index jobs_by_customer on public.jobs (tenant_id, st_customer_id);
+create index jobs_by_sync_time on public.jobs (tenant_id, synced_from_st_at);
 create index jobs_by_unit on public.jobs (tenant_id, business_unit_id, created_on);
 create index jobs_by_opportunity on public.jobs (tenant_id, ghl_opportunity_id) where ghl_opportunity_id is not null;
 comment on table public.jobs is 'One row per ServiceTitan job, with where it stands on its way into GoHighLevel.';

@@ -8,6 +8,7 @@ create table jobsync.cursors (
   token text,
   since text,
   caught_up_at timestamptz,
+  began_at_start boolean not null default false,
   complete_from_start boolean not null default false,
   revision bigint not null default 0,
   failures integer not null default 0,
@@ -20,6 +21,7 @@ comment on table jobsync.cursors is 'Where each stream goes on reading. Moves on
 comment on column jobsync.cursors.token is 'Opaque continueFrom of the export feed; null: from `since`, or from the first record.';
 comment on column jobsync.cursors.since is 'ISO time as ServiceTitan wrote it (7 digits kept): where a list read, or a feed without token, starts. Inclusive.';
 comment on column jobsync.cursors.caught_up_at is 'When the stream was last read to its end.';
+comment on column jobsync.cursors.began_at_start is 'True when the first reading began at the first record.';
 comment on column jobsync.cursors.complete_from_start is 'True when the stream was read from its first record on, so that an absent record does not exist.';
 comment on column jobsync.cursors.revision is 'Counts the moves; a page is stored only if the cursor still is the one that was read.';
 
@@ -141,6 +143,14 @@ returns integer language sql volatile as $$
 $$;
 comment on function jobsync.quarantine_records(text, text, jsonb, bytea[], timestamptz) is
   'Keeps refused records ([{id, reason}] beside their raw bytes); the same bytes again only count up. Answers how many.';
+
+create function jobsync.resolve_quarantined(p_tenant text, p_stream text, p_ids bigint[], p_now timestamptz) returns void
+language sql volatile as $$
+  update jobsync.quarantine q set resolved_at = p_now, resolution = 'a later version fits'
+   where q.tenant_id = p_tenant and q.stream = p_stream and q.resolved_at is null and q.record_id = any (p_ids::text[])
+$$;
+comment on function jobsync.resolve_quarantined(text, text, bigint[], timestamptz) is
+  'Closes quarantined records of which a version that fits was stored just now.';
 
 create table jobsync.wanted (
   tenant_id text not null,

@@ -5,10 +5,11 @@
 create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
 comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
 
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
 create function jobsync.job_hash(
   p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
   p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
-) returns bytea language sql immutable parallel safe as $$
+) returns bytea language sql stable parallel safe as $$
   select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
     coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
     coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),

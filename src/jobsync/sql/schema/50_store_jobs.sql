@@ -1,38 +1,44 @@
--- Storing jobs: one page of ServiceTitan's own JSON, or one body of /db, in one statement.
--- page -> misfits (quarantined, or for /db: the field left out with a warning) -> newest per id -> merged over the stored
--- row (a missing key keeps the old value, null is null) -> written only where something differs -> planned.
+-- Storing jobs: one page of ServiceTitan's own JSON, or the bodies of /db, in one statement.
+-- page -> equal to what is stored: done -> misfits (quarantined; for /db the caller has left them out) -> newest per id ->
+-- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
+-- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
 
-create function jobsync.job_misfits(p_doc jsonb) returns text[] language sql immutable parallel safe as $$
-  select case when
-      jobsync.fits_bigint(p_doc -> 'customerId') and jobsync.fits_bigint(p_doc -> 'locationId')
-      and jobsync.fits_bigint(p_doc -> 'businessUnitId') and jobsync.fits_bigint(p_doc -> 'jobTypeId')
-      and jobsync.fits_bigint(p_doc -> 'invoiceId') and jobsync.fits_bigint(p_doc -> 'campaignId')
-      and jobsync.fits_bigint(p_doc -> 'leadCallId') and jobsync.fits_bigint(p_doc -> 'firstAppointmentId')
-      and jobsync.fits_bigint(p_doc -> 'lastAppointmentId') and jobsync.fits_bigint(p_doc -> 'appointmentCount')
-      and jobsync.fits_timestamptz(p_doc -> 'createdOn') and jobsync.fits_timestamptz(p_doc -> 'modifiedOn')
-      and jobsync.fits_timestamptz(p_doc -> 'completedOn') and jobsync.fits_numeric(p_doc -> 'total')
-      and jobsync.fits_array(p_doc -> 'tagTypeIds') and jobsync.fits_array(p_doc -> 'estimateIds')
-    then null
-    else array(
-      select f.name from pg_catalog.unnest(array['customerId', 'locationId', 'businessUnitId', 'jobTypeId', 'invoiceId', 'campaignId',
-          'leadCallId', 'firstAppointmentId', 'lastAppointmentId', 'appointmentCount']) f(name)
-       where not jobsync.fits_bigint(p_doc -> f.name)
-      union all
-      select f.name from pg_catalog.unnest(array['createdOn', 'modifiedOn', 'completedOn']) f(name)
-       where not jobsync.fits_timestamptz(p_doc -> f.name)
-      union all
-      select 'total' where not jobsync.fits_numeric(p_doc -> 'total')
-      union all
-      select f.name from pg_catalog.unnest(array['tagTypeIds', 'estimateIds']) f(name) where not jobsync.fits_array(p_doc -> f.name))
-  end
+-- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
+-- are locked in one order. Streams do not wait for each other. Order of locks everywhere: tenants, destinations, this,
+-- jobs (by st_job_id), outbox, budgets.
+create function jobsync.lock_stream(p_tenant text, p_stream text) returns void language sql volatile as $$
+  select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('jobsync.' || p_stream), pg_catalog.hashtext(p_tenant))
 $$;
-comment on function jobsync.job_misfits(jsonb) is 'Names of the job fields whose value is not of the promised kind; null when all fit.';
+comment on function jobsync.lock_stream(text, text) is 'Until the transaction ends nobody else stores records of this stream of this tenant.';
+
+create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
+    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId', p_doc ->> 'jobTypeId',
+          p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
+          p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
+    and jobsync.is_plain_time(p_doc ->> 'createdOn') and jobsync.is_plain_time(p_doc ->> 'modifiedOn') and jobsync.is_plain_time(p_doc ->> 'completedOn')
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
+    and jobsync.is_plain_ids(p_doc -> 'tagTypeIds') and jobsync.is_plain_ids(p_doc -> 'estimateIds'), false);
+end
+$$;
+comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
+
+create function jobsync.refusal_reason(p_stream text, p_doc jsonb, p_id bigint) returns text language sql immutable parallel safe as $$
+  select case when pg_catalog.jsonb_typeof(p_doc) <> 'object' then 'the record is not an object'
+              when coalesce(p_id, 0) <= 0 then 'id is not a positive whole number'
+              else 'these fields do not fit: ' || pg_catalog.array_to_string(jobsync.record_misfits(jobsync.field_kinds(p_stream), p_doc), ', ') end
+$$;
+comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
 create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_tenant jobsync.tenants;
+  v_version smallint := hash_version();
+  v_deliver_from timestamptz;
   v_touched bigint[];
   v_changed bigint[];
   v_pulled integer;
@@ -41,77 +47,93 @@ declare
   v_refused_raw bytea[];
   v_planned integer;
 begin
-  select * into v_tenant from tenants where tenant_id = p_tenant;
-  with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, job_misfits(e.doc) as misfits
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
-  ), newest as (
-    select distinct on (p.id) p.id, p.doc, try_timestamptz(p.doc -> 'modifiedOn') as modified_on
+  perform lock_stream(p_tenant, 'jobs');
+  select t.deliver_from into v_deliver_from from tenants t where t.tenant_id = p_tenant;
+  with page as (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
       from page p
-     where p.id > 0 and p.misfits is null
-     order by p.id, try_timestamptz(p.doc -> 'modifiedOn') desc nulls last, p.n desc
-  ), merged as materialized (
-    select n.id, n.modified_on, j.st_job_id is null as is_new, coalesce(j.st_raw_data, '{}') || n.doc as doc,
-           j.id as row_id, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name,
-           j.job_status, j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on,
-           j.first_appointment_id, j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge,
-           j.campaign_id, j.lead_call_id, j.tag_type_ids, j.active,
-           case when j.job_hash_version = hash_version() then j.job_hash
-                else job_hash(j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_status, j.priority,
-                              j.summary, j.completed_on, j.total, j.campaign_id, j.tag_type_ids, j.active) end as old_hash
+      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = p.id
+     where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), odd as materialized (
+    -- What does not cast as it stands: made plain, or refused (doc is null).
+    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
+      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+  ), newest as (
+    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+            union all
+            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+  ), merged as (
+    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc, j
       from newest n
       left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = n.id
-     where j.st_job_id is null
-        or ((n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source))
-            and (coalesce(j.st_raw_data, '{}') || n.doc is distinct from j.st_raw_data
-                 or (p_source = 'servicetitan' and j.source <> 'servicetitan')))
-  ), typed as materialized (
-    select m.id, m.doc, m.is_new, m.old_hash,
-      case when m.doc ? 'jobNumber' then as_text(m.doc -> 'jobNumber') else m.st_job_number end as st_job_number,
-      case when m.doc ? 'customerId' then try_bigint(m.doc -> 'customerId') else m.st_customer_id end as st_customer_id,
-      case when m.doc ? 'locationId' then try_bigint(m.doc -> 'locationId') else m.st_location_id end as st_location_id,
-      case when m.doc ? 'businessUnitId' then try_bigint(m.doc -> 'businessUnitId') else m.business_unit_id end as business_unit_id,
-      case when m.doc ? 'jobTypeId' then try_bigint(m.doc -> 'jobTypeId') else m.job_type_id end as job_type_id,
-      case when m.doc ? 'jobTypeName' then as_text(m.doc -> 'jobTypeName') else coalesce(t.name, m.job_type_name) end as job_type_name,
-      case when m.doc ? 'jobStatus' then as_text(m.doc -> 'jobStatus') else m.job_status end as job_status,
-      case when m.doc ? 'priority' then as_text(m.doc -> 'priority') else m.priority end as priority,
-      case when m.doc ? 'summary' then as_text(m.doc -> 'summary') else m.summary end as summary,
-      case when m.doc ? 'description' then as_text(m.doc -> 'description') else m.description end as description,
-      case when m.doc ? 'createdOn' then try_timestamptz(m.doc -> 'createdOn') else m.created_on end as created_on,
-      case when m.doc ? 'completedOn' then try_timestamptz(m.doc -> 'completedOn') else m.completed_on end as completed_on,
-      coalesce(m.modified_on, m.old_modified_on) as modified_on,
-      case when m.doc ? 'firstAppointmentId' then try_bigint(m.doc -> 'firstAppointmentId') else m.first_appointment_id end as first_appointment_id,
-      case when m.doc ? 'lastAppointmentId' then try_bigint(m.doc -> 'lastAppointmentId') else m.last_appointment_id end as last_appointment_id,
-      case when m.doc ? 'appointmentCount' then least(2147483647, try_bigint(m.doc -> 'appointmentCount'))::int else coalesce(m.appointment_count, 0) end as appointment_count,
-      case when m.doc ? 'total' then try_numeric(m.doc -> 'total') else m.total end as total,
-      case when m.doc ? 'invoiceId' then try_bigint(m.doc -> 'invoiceId') else m.invoice_id end as invoice_id,
-      case when m.doc ? 'estimateIds' then try_bigint_array(m.doc -> 'estimateIds') else m.estimate_ids end as estimate_ids,
-      case when m.doc ? 'noCharge' then try_boolean(m.doc -> 'noCharge') else m.no_charge end as no_charge,
-      case when m.doc ? 'campaignId' then try_bigint(m.doc -> 'campaignId') else m.campaign_id end as campaign_id,
-      case when m.doc ? 'leadCallId' then try_bigint(m.doc -> 'leadCallId') else m.lead_call_id end as lead_call_id,
-      case when m.doc ? 'tagTypeIds' then try_bigint_array(m.doc -> 'tagTypeIds') else m.tag_type_ids end as tag_type_ids,
-      case when m.doc ? 'active' then coalesce(try_boolean(m.doc -> 'active'), true) else coalesce(m.active, true) end as active
+     where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
+  ), typed as (
+    select m.id, m.doc, (m.j).st_job_id is null as is_new, (m.j).job_hash as stored_hash, (m.j).job_hash_version as stored_version, m.j,
+      coalesce(x."jobNumber", case when not m.given ? 'jobNumber' then (m.j).st_job_number end) as st_job_number,
+      coalesce(x."customerId", case when not m.given ? 'customerId' then (m.j).st_customer_id end) as st_customer_id,
+      coalesce(x."locationId", case when not m.given ? 'locationId' then (m.j).st_location_id end) as st_location_id,
+      coalesce(x."businessUnitId", case when not m.given ? 'businessUnitId' then (m.j).business_unit_id end) as business_unit_id,
+      coalesce(x."jobTypeId", case when not m.given ? 'jobTypeId' then (m.j).job_type_id end) as job_type_id,
+      coalesce(x."jobTypeName", t.name, case when not m.given ? 'jobTypeName' then (m.j).job_type_name end) as job_type_name,
+      coalesce(x."jobStatus", case when not m.given ? 'jobStatus' then (m.j).job_status end) as job_status,
+      coalesce(x.priority, case when not m.given ? 'priority' then (m.j).priority end) as priority,
+      coalesce(x.summary, case when not m.given ? 'summary' then (m.j).summary end) as summary,
+      coalesce(x.description, case when not m.given ? 'description' then (m.j).description end) as description,
+      coalesce(x."createdOn", case when not m.given ? 'createdOn' then (m.j).created_on end) as created_on,
+      coalesce(x."completedOn", case when not m.given ? 'completedOn' then (m.j).completed_on end) as completed_on,
+      coalesce(m.modified_on, (m.j).modified_on) as modified_on,
+      coalesce(x."firstAppointmentId", case when not m.given ? 'firstAppointmentId' then (m.j).first_appointment_id end) as first_appointment_id,
+      coalesce(x."lastAppointmentId", case when not m.given ? 'lastAppointmentId' then (m.j).last_appointment_id end) as last_appointment_id,
+      case when x."appointmentCount" is not null then least(greatest(x."appointmentCount", 0), 2147483647)::integer
+           when not m.given ? 'appointmentCount' then coalesce((m.j).appointment_count, 0) end as appointment_count,
+      coalesce(x.total, case when not m.given ? 'total' then (m.j).total end) as total,
+      coalesce(x."invoiceId", case when not m.given ? 'invoiceId' then (m.j).invoice_id end) as invoice_id,
+      coalesce(x."estimateIds", case when not m.given ? 'estimateIds' then (m.j).estimate_ids end) as estimate_ids,
+      coalesce(x."noCharge", case when not m.given ? 'noCharge' then (m.j).no_charge end) as no_charge,
+      coalesce(x."campaignId", case when not m.given ? 'campaignId' then (m.j).campaign_id end) as campaign_id,
+      coalesce(x."leadCallId", case when not m.given ? 'leadCallId' then (m.j).lead_call_id end) as lead_call_id,
+      coalesce(x."tagTypeIds", case when not m.given ? 'tagTypeIds' then (m.j).tag_type_ids end) as tag_type_ids,
+      coalesce(x.active, case when not m.given ? 'active' then (m.j).active end, true) as active
       from merged m
-      left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = try_bigint(m.doc -> 'jobTypeId')
+      cross join lateral jsonb_to_record(m.given) as x (
+        "jobNumber" text, "customerId" bigint, "locationId" bigint, "businessUnitId" bigint, "jobTypeId" bigint, "jobTypeName" text,
+        "jobStatus" text, priority text, summary text, description text, "createdOn" timestamptz, "completedOn" timestamptz,
+        "firstAppointmentId" bigint, "lastAppointmentId" bigint, "appointmentCount" bigint, total numeric, "invoiceId" bigint,
+        "estimateIds" bigint[], "noCharge" boolean, "campaignId" bigint, "leadCallId" bigint, "tagTypeIds" bigint[], active boolean)
+      left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = x."jobTypeId"
+     where m.doc is distinct from (m.j).st_raw_data or (p_source = 'servicetitan' and (m.j).source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
                          y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
-           case when y.is_new then
-             skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on, v_tenant.deliver_from) end as skip
+           case when y.is_new then null when y.stored_version = v_version then y.stored_hash
+                else job_hash((y.j).st_job_number, (y.j).st_customer_id, (y.j).st_location_id, (y.j).business_unit_id, (y.j).job_type_id,
+                              (y.j).job_status, (y.j).priority, (y.j).summary, (y.j).completed_on, (y.j).total, (y.j).campaign_id,
+                              (y.j).tag_type_ids, (y.j).active) end as old_hash
       from typed y
-      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
-      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
   ), written as (
     insert into public.jobs as t (
       tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
       summary, description, created_on, completed_on, modified_on, first_appointment_id, last_appointment_id, appointment_count, total,
       invoice_id, estimate_ids, no_charge, campaign_id, lead_call_id, tag_type_ids, ghl_sync_status, ghl_sync_reason, st_raw_data,
-      created_at, updated_at, synced_from_st_at, source, active, job_hash, job_hash_version)
+      created_at, updated_at, synced_from_st_at, source, active, job_hash, job_hash_version, delivered_hash)
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, hash_version()
+      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      -- What was delivered stays known when the hash counts other facts than before.
+      case when (h.j).delivered_hash = h.stored_hash then h.old_hash else (h.j).delivered_hash end
       from hashed h
+      cross join lateral (
+        select case when h.is_new then
+            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from) end as skip
+          from (select) one
+          left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
+          left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
+     order by h.id
     on conflict (tenant_id, st_job_id) do update set
       st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
       business_unit_id = excluded.business_unit_id, job_type_id = excluded.job_type_id, job_type_name = excluded.job_type_name,
@@ -121,33 +143,30 @@ begin
       appointment_count = excluded.appointment_count, total = excluded.total, invoice_id = excluded.invoice_id,
       estimate_ids = excluded.estimate_ids, no_charge = excluded.no_charge, campaign_id = excluded.campaign_id,
       lead_call_id = excluded.lead_call_id, tag_type_ids = excluded.tag_type_ids, st_raw_data = excluded.st_raw_data,
-      updated_at = v_now, synced_from_st_at = v_now, source = excluded.source, active = excluded.active, job_hash = excluded.job_hash,
-      job_hash_version = excluded.job_hash_version
+      updated_at = v_now, synced_from_st_at = v_now,
+      source = case t.source when 'servicetitan' then t.source else excluded.source end, active = excluded.active,
+      job_hash = excluded.job_hash, job_hash_version = excluded.job_hash_version,
+      delivered_hash = case when t.job_hash_version = excluded.job_hash_version then t.delivered_hash else excluded.delivered_hash end
     returning 1
   )
-  select (select count(*) from page), (select count(*) from written),
+  select jsonb_array_length(p_page), (select count(*) from written),
          (select array_agg(h.id) from hashed h),
-         (select array_agg(h.id) from hashed h where h.is_new or h.job_hash is distinct from h.old_hash),
-         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(p.doc -> 'id'), 100), 'reason',
-                     case when jsonb_typeof(p.doc) <> 'object' then 'the record is not an object'
-                          when coalesce(p.id, 0) <= 0 then 'id is not a positive whole number'
-                          else 'these fields do not fit: ' || array_to_string(p.misfits, ', ') end) order by p.n)
-                     from page p where coalesce(p.id, 0) <= 0 or p.misfits is not null), '[]'),
-         (select array_agg(convert_to(p.doc::text, 'UTF8') order by p.n) from page p where coalesce(p.id, 0) <= 0 or p.misfits is not null)
+         (select array_agg(h.id) from hashed h where h.job_hash is distinct from h.old_hash),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
+                     from odd o where o.doc is null), '[]'),
+         (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
     into v_pulled, v_stored, v_touched, v_changed, v_refused, v_refused_raw;
 
-  if jsonb_array_length(v_refused) > 0 then
+  if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'jobs', v_refused, v_refused_raw, v_now);
   end if;
   if v_touched is not null then
-    update quarantine q set resolved_at = v_now, resolution = 'a later version fits'
-     where q.tenant_id = p_tenant and q.stream = 'jobs' and q.resolved_at is null and q.record_id = any (v_touched::text[]);
+    perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
     perform want_parents(p_tenant, v_touched);
     v_planned := plan_jobs(p_tenant, v_touched, coalesce(v_changed, '{}'));
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
-    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0),
-    'touched', coalesce(to_jsonb(v_touched), '[]'));
+    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0));
 end
 $$;
 comment on function jobsync.store_jobs(text, jsonb, text) is

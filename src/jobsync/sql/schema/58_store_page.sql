@@ -41,7 +41,7 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_cursor jobsync.cursors;
 begin
-  insert into cursors (tenant_id, stream, mode, since, complete_from_start) values (p_tenant, p_stream, p_mode, p_since, false)
+  insert into cursors (tenant_id, stream, mode, since, began_at_start) values (p_tenant, p_stream, p_mode, p_since, p_since is null)
   on conflict (tenant_id, stream) do nothing;
   select * into v_cursor from cursors c where c.tenant_id = p_tenant and c.stream = p_stream;
   return v_cursor;
@@ -50,14 +50,14 @@ $$;
 comment on function jobsync.read_cursor(text, text, text, text) is 'The cursor of a stream, made at its first reading with the given mode and start.';
 
 create function jobsync.move_cursor(
-  p_tenant text, p_stream text, p_revision bigint, p_mode text, p_token text, p_since text, p_caught_up boolean, p_from_start boolean
+  p_tenant text, p_stream text, p_revision bigint, p_mode text, p_token text, p_since text, p_caught_up boolean
 ) returns bigint language plpgsql set search_path = jobsync, public as $$
 declare
   v_revision bigint;
 begin
   update cursors c set mode = p_mode, token = p_token, since = p_since, revision = c.revision + 1, failures = 0, last_error = null,
          caught_up_at = case when p_caught_up then jobsync.now() else c.caught_up_at end,
-         complete_from_start = c.complete_from_start or (p_caught_up and p_from_start), updated_at = jobsync.now()
+         complete_from_start = c.complete_from_start or (p_caught_up and c.began_at_start), updated_at = jobsync.now()
    where c.tenant_id = p_tenant and c.stream = p_stream and c.revision = p_revision
   returning c.revision into v_revision;
   if v_revision is null then
@@ -66,7 +66,7 @@ begin
   return v_revision;
 end
 $$;
-comment on function jobsync.move_cursor(text, text, bigint, text, text, text, boolean, boolean) is
+comment on function jobsync.move_cursor(text, text, bigint, text, text, text, boolean) is
   'Moves a cursor, only if it still is at the revision that was read. Called in the transaction that stored the page.';
 
 create function jobsync.fail_cursor(p_tenant text, p_stream text, p_error text) returns integer

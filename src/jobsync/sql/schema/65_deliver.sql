@@ -3,7 +3,8 @@
 -- a send that was not accepted gives them back.
 
 create function jobsync.claim_deliveries(
-  p_tenant text, p_destination uuid, p_limit integer, p_lease_seconds double precision, p_rate double precision, p_burst double precision
+  p_tenant text, p_destination uuid, p_limit integer, p_lease_seconds double precision, p_rate double precision, p_burst double precision,
+  p_due_before timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
 language plpgsql set search_path = jobsync, public as $$
@@ -46,7 +47,7 @@ begin
       from outbox o
       join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
       join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= v_now
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
        and (o.lease_until is null or o.lease_until <= v_now)
      order by o.next_attempt_at, o.st_job_id
      limit greatest(p_limit, 1) * 4
@@ -115,7 +116,7 @@ begin
       join projections p on p.tenant_id = p_tenant and p.st_job_id = c.st_job_id;
 end
 $$;
-comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision) is
+comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz) is
   'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time.';
 
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void

@@ -70,7 +70,7 @@ begin
       from jsonb_array_elements(p_items) with ordinality e(value, n)
   ), read as (
     select i.n, i.job, i.customer, try_bigint(i.job -> 'id') as job_id,
-           try_bigint(coalesce(i.customer -> 'customerId', i.customer -> 'id')) as customer_id, job_misfits(i.job) as job_misfits, owner_misfits(i.customer) as owner_misfits
+           try_bigint(coalesce(i.customer -> 'customerId', i.customer -> 'id')) as customer_id, record_misfits(field_kinds('jobs'), i.job) as job_misfits, record_misfits(field_kinds('customers'), i.customer) as owner_misfits
       from items i
   ), checked as materialized (
     select r.*, case
@@ -176,6 +176,7 @@ begin
     perform plan_jobs(p_tenant, array[p_job], array[p_job]);
   end if;
   if p_status is not null then
+    delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
     perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
     perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
   end if;

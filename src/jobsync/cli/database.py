@@ -1,0 +1,111 @@
+"""db migrate, status, url, psql."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Annotated, Any
+
+import typer
+
+from jobsync.cli.output import print_json, print_lines
+from jobsync.cli.shared import AsJson, run, settings_of
+from jobsync.config import Settings
+from jobsync.db.linger import keep_up
+from jobsync.db.migrate import MigrationReport, migrate, read_status
+from jobsync.engine.opening import open_dsn, with_public_path
+from jobsync.errors import CheckFailed, ConfigError
+
+app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("migrate")
+def migrate_database(context: typer.Context, as_json: AsJson = False) -> None:
+    """Bring the database to this version. Twice changes nothing."""
+    settings = settings_of(context)
+
+    async def act() -> MigrationReport:
+        async with open_dsn(settings) as dsn:
+            return await migrate(settings.database_direct_url or dsn)
+
+    report = run(act())
+    if as_json:
+        print_json({"applied": report.applied, "known": report.known, "tables": report.tables, "functions": report.functions, "views": report.views})
+        return
+    print_lines(
+        [
+            f"Applied {len(report.applied)}: {', '.join(report.applied)}" if report.applied else "Up to date: nothing to apply.",
+            f"Guide tables {len(report.tables)}/5, functions {len(report.functions)}/3, views {len(report.views)}/2.",
+        ]
+    )
+
+
+@app.command("status")
+def show_status(context: typer.Context, as_json: AsJson = False, check: Annotated[bool, typer.Option("--check", help="Exit 3 when something is pending.")] = False) -> None:
+    """Show versions applied and pending."""
+    settings = settings_of(context)
+
+    async def act() -> dict[str, Any]:
+        async with open_dsn(settings, look_only=True) as dsn:
+            return await read_status(settings.database_direct_url or dsn)
+
+    found = run(act())
+    if as_json:
+        print_json(found)
+    else:
+        print_lines(
+            [
+                f"PostgreSQL {found['server_version'] // 10000}.{found['server_version'] % 10000}, database {found['database']}, user {found['user']}",
+                f"applied: {', '.join(found['applied']) or 'nothing'}   pending: {', '.join(found['pending']) or 'nothing'}",
+                f"guide tables {len(found['tables'])}/5, functions {len(found['functions'])}/3, views {len(found['views'])}/2",
+            ]
+        )
+    if check and found["pending"]:
+        raise CheckFailed("The database is behind this version.", hint="Next: jobsync db migrate")
+
+
+@app.command("url")
+def show_url(context: typer.Context) -> None:
+    """Print a DSN that psql takes. The embedded server is kept up while somebody uses it."""
+    settings = settings_of(context)
+
+    async def act() -> str:
+        return await url_for_psql(settings)
+
+    print(run(act()))
+
+
+async def url_for_psql(settings: Settings) -> str:
+    """The DSN, with search_path public; an embedded server is kept up for the psql that follows."""
+    if settings.database_url:
+        return with_public_path(settings.database_url)
+    async with open_dsn(settings, look_only=True) as dsn:
+        await migrate(dsn)
+        await keep_up(settings.data_dir)
+        return with_public_path(dsn)
+
+
+@app.command("psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def open_psql(context: typer.Context) -> None:
+    """Open psql on the database; everything after `psql` is passed on."""
+    settings = settings_of(context)
+
+    async def act() -> int:
+        async with open_dsn(settings, look_only=True) as dsn:
+            program = await _find_psql(settings)
+            return subprocess.call([program, with_public_path(dsn), *context.args], env={**os.environ, "PGAPPNAME": "jobsync psql"})
+
+    raise typer.Exit(run(act()))
+
+
+async def _find_psql(settings: Settings) -> str:
+    from jobsync.db.embedded import start_embedded
+
+    found = shutil.which("psql")
+    if found:
+        return found
+    if settings.database_url:
+        raise ConfigError("psql is not installed here.", hint="Install postgresql-client, or take the DSN: jobsync db url")
+    async with await start_embedded(settings.data_dir, database="postgres") as server:
+        return str(server.psql_path)

@@ -1,0 +1,92 @@
+"""Passes: one scheduled (or asked for) pull of all due streams of a tenant, as one `job_pull` row of sync_logs.
+
+Each stream is a task of its own, so that a slow or broken one delays no other. The last stream to finish closes the row;
+after each of the streams that jobs need, parents that are still missing are looked up by ids. A stream's error is
+written into the pass, never lost; a worker that dies leaves a row that the schedule closes as abandoned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from jobsync.db.pool import as_jsonb
+from jobsync.engine.connections import open_servicetitan
+from jobsync.engine.context import Engine
+from jobsync.engine.lookup import look_up_parents
+from jobsync.engine.pull import Counts, pull_stream
+from jobsync.errors import JobSyncError, LockHeld
+from jobsync.log import get_log
+
+JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
+REFERENCE_STREAMS = ("business_units", "job_types")
+PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS
+LOOK_UP = "look_up"
+
+
+async def open_pass(engine: Engine, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None) -> tuple[UUID, list[str]]:
+    """Opens a pass over the given streams (default: all that are due) and answers its id and their names."""
+    async with engine.database.transaction(tenant) as session:
+        undue = {row["stream"] for row in await session.rows("list_undue_streams", {"tenant": tenant})}
+        due = [name for name in (streams or PULLED_STREAMS) if name not in undue or streams]
+        # Parents are looked up only where jobs or their parents are read.
+        steps = [*due, LOOK_UP] if any(name in JOB_STREAMS for name in due) else due
+        run = await session.value("open_pass", {"tenant": tenant, "streams": steps, "trigger": trigger})
+    return run, due
+
+
+async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -> Counts:
+    """Pulls one stream and writes what came of it into the pass. Never raises a JobSyncError: the pass holds it.
+
+    Run twice, the second run reads from where the first one ended.
+    """
+    counts = Counts()
+    failure: JobSyncError | None = None
+    log = get_log(tenant=tenant, stream=name, run=str(run))
+    try:
+        async with await open_servicetitan(engine, tenant, on_request=counts.count_request) as client:
+            if name == LOOK_UP:
+                await look_up_parents(engine, client, tenant, counts)
+            else:
+                await pull_stream(engine, client, tenant, name, counts)
+    except LockHeld as error:
+        failure = error
+        log.info("stream_taken_over")
+    except JobSyncError as error:
+        failure = error
+        log.warning("stream_failed", code=error.code, error_type=type(error).__name__)
+    else:
+        log.info("stream_read", pulled=counts.pulled, stored=counts.stored, quarantined=counts.quarantined, pages=counts.pages)
+    await finish_stream(engine, tenant, run, name, counts.report(), failure)
+    return counts
+
+
+async def finish_stream(engine: Engine, tenant: str, run: UUID | None, name: str, report: dict[str, Any], failure: JobSyncError | None) -> None:
+    """Writes a stream's report into its pass; the last one closes the pass. Does nothing without a pass."""
+    if run is None:
+        return
+    if failure is not None:
+        report = {**report, "code": failure.code, "exit_code": failure.exit_code, "hint": failure.hint}
+    async with engine.database.transaction(tenant) as session:
+        await session.value(
+            "finish_stream",
+            {
+                "tenant": tenant,
+                "run": run,
+                "stream": name,
+                "report": as_jsonb(report),
+                "error": None if failure is None else failure.message,
+            },
+        )
+
+
+async def read_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any] | None:
+    """The row of a pass: status, error_message, started_at, completed_at, metadata; None when there is none."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.row("read_run", {"tenant": tenant, "run": run})
+
+
+async def report_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any]:
+    """Counts of a pass and of what was delivered since it started."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.value("report_pass", {"tenant": tenant, "run": run})

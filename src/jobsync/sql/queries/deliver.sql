@@ -1,0 +1,46 @@
+-- What a drain asks.
+
+-- name: read_destination
+select id, kind, label, sealed, key_id, masked from jobsync.destinations where tenant_id = %(tenant)s and id = %(destination)s;
+
+-- name: claim_deliveries
+select c.attempt_id, c.fence, c.version, c.event, c.delivery_id, c.attempts, c.waited_for, c.planned_at, (c.projection).*
+  from jobsync.claim_deliveries(%(tenant)s, %(destination)s, %(limit)s, %(lease_seconds)s, %(rate)s, %(burst)s, %(due_before)s) c;
+
+-- name: finish_deliveries
+select jobsync.finish_deliveries(%(tenant)s, %(destination)s, %(results)s);
+
+-- name: destination_state
+select jobsync.destination_state(%(tenant)s, %(destination)s);
+
+-- name: list_due_destinations
+select tenant_id, destination_id from jobsync.list_due_destinations();
+
+-- name: list_due_destinations_of
+select tenant_id, destination_id from jobsync.list_due_destinations() where tenant_id = %(tenant)s;
+
+-- name: open_delivery_run
+select jobsync.open_delivery_run(%(tenant)s);
+
+-- name: report_delivery_run
+select jobsync.report_delivery_run(%(tenant)s, %(run)s, %(delivered)s, %(failed)s, %(error)s, %(final)s);
+
+-- name: take_budget
+select granted, wait_seconds from jobsync.take_budget(%(tenant)s, %(key)s, %(rate)s, %(burst)s, %(want)s);
+
+-- name: block_budget
+select jobsync.block_budget(%(tenant)s, %(key)s, %(seconds)s);
+
+-- name: is_draining
+select exists (select from jobsync.outbox o where o.tenant_id = %(tenant)s and o.lease_until > jobsync.now());
+
+-- name: is_anything_due
+select exists (
+  select from jobsync.list_due_destinations() d
+    join jobsync.outbox o on o.destination_id = d.destination_id
+    join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+    join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+   where d.tenant_id = %(tenant)s and o.next_attempt_at <= %(cutoff)s and (o.lease_until is null or o.lease_until <= jobsync.now()));
+
+-- name: report_sends
+select jobsync.report_sends(%(tenant)s, %(since)s);

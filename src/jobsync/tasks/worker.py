@@ -1,0 +1,154 @@
+"""Workers: the long one of `up`, which survives a database outage, and the one-shot one of the foreground verbs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from procrastinate import App
+from procrastinate.exceptions import ProcrastinateException
+
+from jobsync.engine.context import Engine
+from jobsync.engine.passes import read_pass, report_pass
+from jobsync.errors import DatabaseUnavailable, JobSyncError, LockHeld
+from jobsync.log import get_log
+from jobsync.tasks.app import build_app
+from jobsync.tasks.work import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS, Duties, defer_due_drains, defer_pass, register_tasks, rescue_stalled
+
+CONCURRENCY = 8
+GRACE_SECONDS = 8.0
+RESTART_AFTER_SECONDS = 2.0
+
+
+async def _run(app: App, *, wait: bool) -> None:
+    await app.run_worker_async(
+        wait=wait,
+        concurrency=CONCURRENCY,
+        install_signal_handlers=False,
+        listen_notify=wait,
+        fetch_job_polling_interval=2.0,
+        shutdown_graceful_timeout=GRACE_SECONDS,
+        update_heartbeat_interval=HEARTBEAT_SECONDS,
+        stalled_worker_timeout=STALLED_AFTER_SECONDS,
+        delete_jobs="successful",
+    )
+
+
+async def work(engine: Engine, stop: asyncio.Event) -> None:
+    """Works until `stop` is set. The library's worker ends when the database goes away; it is started anew until it holds."""
+    log = get_log()
+    while not stop.is_set():
+        try:
+            app = build_app(engine.database.direct_dsn)
+            register_tasks(app, engine, stopping=stop.is_set)
+            async with app.open_async():
+                await _until_stopped(_run(app, wait=True), stop)
+            if not stop.is_set():
+                log.warning("worker_ended", reason="the queue's worker stopped by itself")
+        except (psycopg.Error, ProcrastinateException, JobSyncError, OSError) as error:
+            log.warning("worker_lost_database", error_type=type(error).__name__)
+        if not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RESTART_AFTER_SECONDS)
+
+
+async def _until_stopped(running: Awaitable[None], stop: asyncio.Event) -> None:
+    worker = asyncio.ensure_future(running)
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not worker.done():
+        # The library finishes what runs within its grace period after a cancel.
+        worker.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await worker
+
+
+async def run_in_foreground(engine: Engine, act: Callable[[Duties], Awaitable[Any]]) -> Any:
+    """Opens the queue without a schedule and runs `act`, which defers tasks and works them off with `finish_tasks`."""
+    app = build_app(engine.database.direct_dsn)
+    duties = register_tasks(app, engine, periodic=False)
+    try:
+        async with app.open_async():
+            return await act(duties)
+    except (psycopg.OperationalError, ProcrastinateException) as error:
+        raise DatabaseUnavailable("PostgreSQL broke off while tasks were running; they go on with the next run.") from error
+
+
+async def finish_tasks(duties: Duties, done: Callable[[], Awaitable[bool]], *, wait_for_others: bool = True) -> None:
+    """Works tasks off until `done` answers True. What another worker holds is watched (LockHeld with `wait_for_others` False)."""
+    while True:
+        await rescue_stalled(duties)
+        await _run(duties.app, wait=False)
+        if await done():
+            return
+        if not wait_for_others:
+            raise LockHeld("Another worker is doing this right now.", hint="See `jobsync status`, or run without --no-wait to watch it.")
+        await asyncio.sleep(0.2)
+
+
+async def sync_once(engine: Engine, tenant: str, *, pull: bool = True, deliver: bool = True, wait: bool = True, streams: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """One whole pass: pull everything that is due, then send each due row once. Answers the counts of `report_pass`.
+
+    With `deliver` alone, counts are those of the sends; `run` is None then. LockHeld with `wait` False when another
+    worker holds the work.
+    """
+
+    async def act(duties: Duties) -> dict[str, Any]:
+        run: UUID | None = None
+        started = await _now(engine)
+        if pull:
+            run = await defer_pass(duties, tenant, "command", streams=streams)
+
+            async def pulled() -> bool:
+                row = await read_pass(engine, tenant, run)  # type: ignore[arg-type]
+                return row is None or row["status"] != "running"
+
+            await finish_tasks(duties, pulled, wait_for_others=wait)
+        if deliver:
+            await send_due(engine, duties, tenant, wait=wait)
+        if run is not None:
+            return await report_pass(engine, tenant, run)
+        return await report_sends(engine, tenant, started)
+
+    return await run_in_foreground(engine, act)
+
+
+async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = True) -> None:
+    """Sends every row that is due now, each once: what is tried again later is left to later."""
+    cutoff = await _now(engine)
+    while await defer_due_drains(duties, tenant, due_before=cutoff):
+
+        async def sent() -> bool:
+            async with engine.database.transaction(tenant) as session:
+                return not await session.value("is_draining", {"tenant": tenant})
+
+        await finish_tasks(duties, sent, wait_for_others=wait)
+        async with engine.database.transaction(tenant) as session:
+            if not await session.value("is_anything_due", {"tenant": tenant, "cutoff": cutoff}):
+                return
+
+
+async def report_sends(engine: Engine, tenant: str, since: datetime) -> dict[str, Any]:
+    """Counts of the sends since a time, in the shape of `report_pass`."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.value("report_sends", {"tenant": tenant, "since": since})
+
+
+async def _now(engine: Engine) -> datetime:
+    async with engine.database.transaction(None) as session:
+        return await session.value("read_now")
+
+
+async def defer_pass_now(engine: Engine, tenant: str) -> UUID:
+    """Opens a pass and leaves its tasks to whichever worker runs; answers the run's id. For `sync now` of a face."""
+
+    async def act(duties: Duties) -> UUID:
+        return await defer_pass(duties, tenant, "asked")
+
+    return await run_in_foreground(engine, act)
