@@ -1,6 +1,6 @@
 """How fast a page of jobs is stored, against COPY into a temporary table and one upsert of the same columns.
 
-    python -m bench.store_page [--pages 6] [--size 5000] [--dsn DSN] [--routed] [--json]
+    python -m bench.store_page [--pages 6] [--size 5000] [--dsn DSN] [--routed] [--orphans] [--json]
 
 Both sides run in one run on one server, page by page in turn, as the owner of the tables: `jobsync.store_page` gets the
 page's JSON text; the plain side gets rows decoded beforehand (the decoding is not counted), copies them into a temporary
@@ -60,6 +60,12 @@ STORE = "select jobsync.store_page('default', 'jobs', %s::jsonb)"
 ENTER = "select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', 'default', true)"
 
 
+PARENTS = """
+with customers as (
+  insert into public.customers (st_customer_id, source, contacts_read_at) select 500000 + n, 'servicetitan', now() from generate_series(0, %(jobs)s) n)
+insert into jobsync.locations (tenant_id, st_location_id, contacts_read_at) select 'default', 700000 + n, now() from generate_series(0, %(jobs)s) n"""
+
+
 def make_job(number: int, version: int) -> dict[str, Any]:
     """One job of about 1 KB in ServiceTitan's form; a higher version is a later change of the same job."""
     booked = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
@@ -116,17 +122,19 @@ def count_dead(connection: psycopg.Connection[Any], table: str) -> int:
     return found[0]
 
 
-def measure(dsn: str, pages: int, size: int, *, routed: bool) -> dict[str, float]:
+def measure(dsn: str, pages: int, size: int, *, routed: bool, orphans: bool) -> dict[str, float]:
     """Rows a second of both sides for new, changed and unchanged pages, and their ratios (medians over the pages)."""
     seconds: dict[str, list[float]] = {}
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(MAKE_PLAIN)
         connection.execute(MAKE_STAGE)
+        if not orphans:
+            connection.execute(PARENTS, {"jobs": pages * size})
         if routed:
             connection.execute(ROUTE)
         versions = [[make_job(number, version) for number in range(pages * size)] for version in (0, 1)]
         for kind, jobs in (("new", versions[0]), ("changed", versions[1]), ("unchanged", versions[1])):
-            connection.execute("vacuum analyze public.jobs, public.plain_jobs, jobsync.outbox, jobsync.wanted")
+            connection.execute("vacuum analyze public.jobs, public.plain_jobs, public.customers, jobsync.locations, jobsync.outbox, jobsync.wanted")
             before = count_dead(connection, "jobs")
             for start in range(0, pages * size, size):
                 part = jobs[start : start + size]
@@ -180,15 +188,16 @@ def main(arguments: Sequence[str] | None = None, write: Callable[[str], None] = 
     parser.add_argument("--pages", type=int, default=6, help="pages of each kind")
     parser.add_argument("--size", type=int, default=5000, help="jobs a page")
     parser.add_argument("--dsn", help="a server whose user may create databases; default: the bundled one")
+    parser.add_argument("--orphans", action="store_true", help="without the customers and locations, as in a first load that reads jobs first")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--routed", action="store_true", help="route all units, so that each new or changed job is planned as a delivery")
     given = parser.parse_args(arguments)
     if given.dsn:
         with fresh_database(given.dsn) as dsn:
-            figures = measure(dsn, given.pages, given.size, routed=given.routed)
+            figures = measure(dsn, given.pages, given.size, routed=given.routed, orphans=given.orphans)
     else:
         with bundled_server() as server, fresh_database(server) as dsn:
-            figures = measure(dsn, given.pages, given.size, routed=given.routed)
+            figures = measure(dsn, given.pages, given.size, routed=given.routed, orphans=given.orphans)
     if given.json:
         write(json.dumps({"pages": given.pages, "size": given.size, **{name: round(value, 3) for name, value in figures.items()}}))
         return

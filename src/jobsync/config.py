@@ -40,7 +40,9 @@ class Settings(BaseModel):
     servicetitan_client_id: str | None = Field(None, alias="SERVICE_TITAN_CLIENT_ID")
     servicetitan_client_secret: SecretStr | None = Field(None, alias="SERVICE_TITAN_CLIENT_SECRET")
     servicetitan_app_key: SecretStr | None = Field(None, alias="SERVICE_TITAN_APP_KEY")
-    servicetitan_environment: Literal["production", "integration"] = Field("production", alias="SERVICE_TITAN_ENVIRONMENT")
+    servicetitan_environment: Literal["production", "integration"] = Field(
+        "production", alias="SERVICE_TITAN_ENVIRONMENT"
+    )
     servicetitan_api_url: str | None = Field(None, alias="SERVICE_TITAN_API_URL")
     servicetitan_auth_url: str | None = Field(None, alias="SERVICE_TITAN_AUTH_URL")
     ghl_api_key: SecretStr | None = Field(None, alias="GHL_API_KEY")
@@ -111,7 +113,11 @@ def variable_names() -> tuple[str, ...]:
 
 
 def read_settings(
-    *, environ: Mapping[str, str] | None = None, directory: Path | None = None, config_file: Path | None = None, **flags: object
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    config_file: Path | None = None,
+    **flags: object,
 ) -> Settings:
     """The settings of this process.
 
@@ -129,8 +135,13 @@ def read_settings(
     try:
         return Settings.model_validate({name: value for name, value in values.items() if name in known})
     except ValidationError as error:
-        names = ", ".join(f"{problem['loc'][0]} ({problem['msg'].removeprefix('Value error, ')})" for problem in error.errors(include_input=False, include_url=False))
-        raise ConfigError(f"These settings cannot be used: {names}.", hint="See .env.example for what each one takes.") from None
+        names = ", ".join(
+            f"{problem['loc'][0]} ({problem['msg'].removeprefix('Value error, ')})"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigError(
+            f"These settings cannot be used: {names}.", hint="See .env.example for what each one takes."
+        ) from None
 
 
 def _not_blank(values: Mapping[str, str | None]) -> dict[str, str]:
@@ -143,7 +154,9 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
     try:
         return dict(dotenv_values(path, interpolate=False))
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"The file {path.name} cannot be read.", hint="Check its rights and that it is UTF-8 text.") from None
+        raise ConfigError(
+            f"The file {path.name} cannot be read.", hint="Check its rights and that it is UTF-8 text."
+        ) from None
 
 
 def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
@@ -158,5 +171,7 @@ def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
         where = f" (line {line + 1})" if line is not None else ""
         raise ConfigError(f"{path.name} is not readable YAML{where}.", hint="Mend or remove it.") from None
     if not isinstance(found, dict):
-        raise ConfigError(f"{path.name} must hold names and values.", hint="One `NAME: value` a line, the names of .env.example.")
+        raise ConfigError(
+            f"{path.name} must hold names and values.", hint="One `NAME: value` a line, the names of .env.example."
+        )
     return {str(name).upper(): value for name, value in found.items()}

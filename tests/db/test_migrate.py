@@ -18,7 +18,9 @@ async def test_a_fresh_database_gets_exactly_the_guides_tables_functions_and_vie
     assert report.applied == (BASELINE,)
     with psycopg.connect(empty_dsn) as connection:
         tables = connection.execute("select tablename from pg_tables where schemaname = 'public' order by 1").fetchall()
-        functions = connection.execute("select proname from pg_proc where pronamespace = 'public'::regnamespace order by 1").fetchall()
+        functions = connection.execute(
+            "select proname from pg_proc where pronamespace = 'public'::regnamespace order by 1"
+        ).fetchall()
     assert [name for (name,) in tables] == ["business_units", "customers", "jobs", "sync_logs", "sync_state"]
     assert [name for (name,) in functions] == ["get_last_job_pull", "update_sync_state", "upsert_job_from_st"]
 

@@ -161,6 +161,18 @@ async def test_the_version_ledger_holds_every_version_that_was_ever_visible() ->
         assert len(list(list_versions(site.data.tables["jobs"], -1))) == 123
 
 
+async def test_a_late_change_shows_in_its_time_unless_a_newer_one_came_first() -> None:
+    async with open_site() as site:
+        job, other = site.act.book_jobs(count=2, priority="Normal")
+        site.act.change_job(job=job, priority="Urgent", visible_after=60)
+        site.act.change_job(job=other, priority="Urgent", visible_after=60)
+        site.act.change_job(job=other, priority="Low")
+        assert (await site.read(f"jpm/jobs/{job}"))["priority"] == "Normal"
+        site.simulator.clock.advance(61)
+        assert (await site.read(f"jpm/jobs/{job}"))["priority"] == "Urgent"
+        assert (await site.read(f"jpm/jobs/{other}"))["priority"] == "Low"
+
+
 async def test_a_living_office_books_and_moves_jobs() -> None:
     async with open_site() as site:
         since = now(site)

@@ -30,6 +30,8 @@ async def test_the_envelope_has_50_rows_by_default_and_a_null_total() -> None:
         assert len(body["data"]) == 50
         last = await site.read("jpm/jobs", page=3, includeTotal="true")
         assert (last["hasMore"], last["totalCount"], len(last["data"])) == (False, 120, 20)
+        full = await site.read("jpm/jobs", page=3, pageSize=40)
+        assert (full["hasMore"], len(full["data"])) == (False, 40)
         beyond = await site.read("jpm/jobs", page=9)
         assert (beyond["hasMore"], beyond["data"]) == (False, [])
         assert (await site.read("jpm/jobs", page=0))["page"] == 1
@@ -95,7 +97,7 @@ async def test_windows_are_inclusive_below_and_exclusive_above_to_the_tick() -> 
         moment = read_instant(row["modifiedOn"])
         after, upto = write_instant(moment + 1), row["modifiedOn"]
 
-        async def holds(**window: str) -> bool:
+        async def holds(**window: Any) -> bool:
             found = await site.read("jpm/jobs", ids=row["id"], **window)
             return bool(found["data"])
 

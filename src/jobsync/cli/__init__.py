@@ -24,7 +24,10 @@ def main() -> None:
     except Exception as error:  # the last line of defence: a sentence, never a traceback
         if "--debug" in sys.argv:
             raise
-        print(f"jobsync: unexpected error ({type(error).__name__}). This is a bug; run again with --debug to see where.", file=sys.stderr)
+        print(
+            f"jobsync: unexpected error ({type(error).__name__}). This is a bug; run again with --debug to see where.",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

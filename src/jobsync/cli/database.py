@@ -31,18 +31,32 @@ def migrate_database(context: typer.Context, as_json: AsJson = False) -> None:
 
     report = run(act())
     if as_json:
-        print_json({"applied": report.applied, "known": report.known, "tables": report.tables, "functions": report.functions, "views": report.views})
+        print_json(
+            {
+                "applied": report.applied,
+                "known": report.known,
+                "tables": report.tables,
+                "functions": report.functions,
+                "views": report.views,
+            }
+        )
         return
     print_lines(
         [
-            f"Applied {len(report.applied)}: {', '.join(report.applied)}" if report.applied else "Up to date: nothing to apply.",
+            f"Applied {len(report.applied)}: {', '.join(report.applied)}"
+            if report.applied
+            else "Up to date: nothing to apply.",
             f"Guide tables {len(report.tables)}/5, functions {len(report.functions)}/3, views {len(report.views)}/2.",
         ]
     )
 
 
 @app.command("status")
-def show_status(context: typer.Context, as_json: AsJson = False, check: Annotated[bool, typer.Option("--check", help="Exit 3 when something is pending.")] = False) -> None:
+def show_status(
+    context: typer.Context,
+    as_json: AsJson = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 3 when something is pending.")] = False,
+) -> None:
     """Show versions applied and pending."""
     settings = settings_of(context)
 
@@ -94,7 +108,9 @@ def open_psql(context: typer.Context) -> None:
     async def act() -> int:
         async with open_dsn(settings, look_only=True) as dsn:
             program = await _find_psql(settings)
-            return subprocess.call([program, with_public_path(dsn), *context.args], env={**os.environ, "PGAPPNAME": "jobsync psql"})
+            return subprocess.call(
+                [program, with_public_path(dsn), *context.args], env={**os.environ, "PGAPPNAME": "jobsync psql"}
+            )
 
     raise typer.Exit(run(act()))
 
@@ -106,6 +122,8 @@ async def _find_psql(settings: Settings) -> str:
     if found:
         return found
     if settings.database_url:
-        raise ConfigError("psql is not installed here.", hint="Install postgresql-client, or take the DSN: jobsync db url")
+        raise ConfigError(
+            "psql is not installed here.", hint="Install postgresql-client, or take the DSN: jobsync db url"
+        )
     async with await start_embedded(settings.data_dir, database="postgres") as server:
         return str(server.psql_path)

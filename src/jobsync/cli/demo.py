@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
 from jobsync import __version__
@@ -23,12 +23,13 @@ from jobsync.cli.passes import shape_report
 from jobsync.cli.shared import ACTOR, AsJson, run, settings_of
 from jobsync.cli.stage import Upstreams, open_upstreams
 from jobsync.config import Settings
+from jobsync.db.databases import drop_demo_database
 from jobsync.db.embedded import start_embedded
-from jobsync.db.queries import get_query
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.opening import DEMO, open_engine
 from jobsync.engine.route import route_unit
 from jobsync.engine.sending import read_status
+from jobsync.errors import ConfigError
 from jobsync.tasks.worker import sync_once, work
 
 BOOK_EVERY_SECONDS = 20.0
@@ -38,7 +39,9 @@ def demo(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="End after the first pass.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Forget the demo's data first.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the service; a busy one gives way to the next free one.")] = 3001,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the service; a busy one gives way to the next free one.")
+    ] = 3001,
     jobs: Annotated[int, typer.Option(min=1, max=200_000, help="Jobs in the simulated ServiceTitan.")] = 240,
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 1,
     as_json: AsJson = False,
@@ -92,19 +95,29 @@ async def _demo(base: Settings, show: Show, *, once: bool, reset: bool, port: in
     async with AsyncExitStack() as stack:
         # A demo starts from nothing: the simulators are new each time, so old rows would not match them.
         await _drop_demo_database(base)
-        upstreams = await stack.enter_async_context(open_upstreams(jobs=jobs, seed=seed, servicetitan_port=4010, gohighlevel_port=4020))
+        upstreams = await stack.enter_async_context(
+            open_upstreams(jobs=jobs, seed=seed, servicetitan_port=4010, gohighlevel_port=4020)
+        )
         settings = demo_settings(base, upstreams)
         engine = await stack.enter_async_context(open_engine(settings, database=DEMO))
         show.step("database", f"PostgreSQL in {base.data_dir}, database {DEMO}")
         show.step("ServiceTitan", f"simulator on {upstreams.servicetitan.url.removeprefix('http://')}  ({jobs} jobs)")
-        show.step("GoHighLevel", f"simulator on {upstreams.gohighlevel.url.removeprefix('http://')}  ({len(upstreams.hooks)} hooks)")
+        show.step(
+            "GoHighLevel",
+            f"simulator on {upstreams.gohighlevel.url.removeprefix('http://')}  ({len(upstreams.hooks)} hooks)",
+        )
         await _route(engine, upstreams)
         show.step("routes", f"{len(upstreams.hooks)} business units have a hook, the others are an inbox")
         report = await sync_once(engine, DEFAULT_TENANT)
         report["duration_s"] = round(time.monotonic() - started, 3)
         status = await read_status(engine, DEFAULT_TENANT)
-        show.step("first pull", f"{report['pulled']} jobs with customers, locations, contacts ({report['servicetitan_requests']} requests)")
-        show.line(f"  {'=' if show.quiet else ' '} {'delivered':<14} {report['delivered']} sent, {report['skipped']} skipped, {report['failed']} failed (on purpose, have a look)")
+        show.step(
+            "first pull",
+            f"{report['pulled']} jobs with customers, locations, contacts ({report['servicetitan_requests']} requests)",
+        )
+        show.line(
+            f"  {'=' if show.quiet else ' '} {'delivered':<14} {report['delivered']} sent, {report['skipped']} skipped, {report['failed']} failed (on purpose, have a look)"
+        )
         planted = _describe_planted(upstreams, status)
         if show.quiet:
             print_json({**shape_report(report), "planted": planted})
@@ -117,15 +130,16 @@ async def _demo(base: Settings, show: Show, *, once: bool, reset: bool, port: in
                 show.line(f"         jobsync why {entry['sample']}")
         if once:
             show.line()
-            show.line("  Next   jobsync demo   keeps it running; or put your credentials into .env and run: jobsync sync")
+            show.line(
+                "  Next   jobsync demo   keeps it running; or put your credentials into .env and run: jobsync sync"
+            )
             return
         await _stay(engine, upstreams, show, port, planted)
 
 
 async def _drop_demo_database(base: Settings) -> None:
     async with await start_embedded(base.data_dir, database="postgres") as server:
-        async with await psycopg.AsyncConnection.connect(server.dsn("postgres"), autocommit=True) as connection:
-            await connection.execute(get_query("drop_demo_database"))
+        await drop_demo_database(server.dsn("postgres"))
 
 
 async def _route(engine: Engine, upstreams: Upstreams) -> None:
@@ -154,11 +168,11 @@ def _describe_planted(upstreams: Upstreams, status: dict[str, Any]) -> list[dict
 
 async def _stay(engine: Engine, upstreams: Upstreams, show: Show, port: int, planted: list[dict[str, Any]]) -> None:
     from jobsync.tasks.worker import defer_pass_now
-    from jobsync.web.server import open_free_socket, serve_web
+    from jobsync.web.server import serve_web
 
-    sock, moved = open_free_socket("127.0.0.1", port)
+    sock = _open_next_free(port)
     address = f"127.0.0.1:{sock.getsockname()[1]}"
-    if moved:
+    if sock.getsockname()[1] != port:
         show.line(f"  Port {port} is busy: this demo is on {address}.")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -185,3 +199,15 @@ async def _stay(engine: Engine, upstreams: Upstreams, show: Show, port: int, pla
     stop.set()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.gather(*jobs)
+
+
+def _open_next_free(port: int) -> socket.socket:
+    from jobsync.web.server import open_socket
+
+    for candidate in range(port, min(port + 50, 65536)):
+        try:
+            return open_socket("127.0.0.1", candidate)
+        except ConfigError as error:
+            if error.code != "port_busy":
+                raise
+    return open_socket("127.0.0.1", 0)

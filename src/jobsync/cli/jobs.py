@@ -41,11 +41,25 @@ def show(
     if as_json:
         print_json({"count": len(found), "jobs": found})
         return
-    rows = [(MARKS[j["state"]] + " " + j["state"], j["st_job_id"], j["st_job_number"], j["business_unit_name"], j["job_status"], j["ghl_sync_reason"]) for j in found]
+    rows = [
+        (
+            MARKS[j["state"]] + " " + j["state"],
+            j["st_job_id"],
+            j["st_job_number"],
+            j["business_unit_name"],
+            j["job_status"],
+            j["ghl_sync_reason"],
+        )
+        for j in found
+    ]
     print_table(("state", "id", "number", "unit", "job status", "why"), rows)
 
 
-def why(context: typer.Context, words: Annotated[list[str], typer.Argument(help="[job] ID, job number or GoHighLevel id.")], as_json: AsJson = False) -> None:
+def why(
+    context: typer.Context,
+    words: Annotated[list[str], typer.Argument(help="[job] ID, job number or GoHighLevel id.")],
+    as_json: AsJson = False,
+) -> None:
     """Tell a job's story, the cause and the fix."""
     settings, tenant = settings_of(context), tenant_of(context)
     text = words[-1]
@@ -64,13 +78,22 @@ def why(context: typer.Context, words: Annotated[list[str], typer.Argument(help=
 def describe_story(story: dict[str, Any]) -> list[str]:
     """The story in words: state, events, why, fix."""
     job = story["job"]
-    lines = [f"Job {job['st_job_id']} (no. {job['st_job_number'] or '-'})  {job['business_unit_name'] or 'unknown unit'} · {job['job_status'] or '-'}   {MARKS[job['state']]} {job['state']}"]
+    lines = [
+        f"Job {job['st_job_id']} (no. {job['st_job_number'] or '-'})  {job['business_unit_name'] or 'unknown unit'} · {job['job_status'] or '-'}   {MARKS[job['state']]} {job['state']}"
+    ]
     events: list[tuple[Any, str]] = [(job["synced_from_st_at"], f"stored        modified {_time(job['modified_on'])}")]
     for attempt in story["attempts"]:
         code = f"HTTP {attempt['status_code']}" if attempt["status_code"] else "no answer"
         what = (attempt["outcome"] or "never closed: ambiguous").replace("_", " ")
-        events.append((attempt["started_at"], f"sent          version {attempt['version']}  {code}  {what}  {attempt['duration_ms'] or 0} ms"))
-    events += [(entry["at"], f"{entry['action'].replace('_', ' '):<13} by {entry['actor']}") for entry in story["audit"]]
+        events.append(
+            (
+                attempt["started_at"],
+                f"sent          version {attempt['version']}  {code}  {what}  {attempt['duration_ms'] or 0} ms",
+            )
+        )
+    events += [
+        (entry["at"], f"{entry['action'].replace('_', ' '):<13} by {entry['actor']}") for entry in story["audit"]
+    ]
     lines += [f"  {_time(at)}  {text}" for at, text in sorted((e for e in events if e[0]), key=lambda e: e[0])]
     if job["ghl_sync_error"]:
         lines.append(f"  Last error  {job['ghl_sync_error']}")
@@ -91,7 +114,9 @@ def replay(
     jobs: Annotated[list[str] | None, typer.Argument(help="Jobs by id or number.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="All jobs that failed.")] = False,
     cause: Annotated[str | None, typer.Option(help="With --failed: only this reason.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also jobs that were delivered: GoHighLevel runs them again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also jobs that were delivered: GoHighLevel runs them again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be replayed.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,

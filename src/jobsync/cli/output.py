@@ -30,7 +30,9 @@ def print_lines(lines: Iterable[str]) -> None:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Columns as wide as their widest cell, on stdout; no cell is cut."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(head[at]), *(len(row[at]) for row in cells)) if cells else len(head[at]) for at in range(len(head))]
+    widths = [
+        max(len(head[at]), *(len(row[at]) for row in cells)) if cells else len(head[at]) for at in range(len(head))
+    ]
     print("  ".join(name.ljust(width) for name, width in zip(head, widths, strict=True)).rstrip())
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

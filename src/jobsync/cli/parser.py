@@ -37,7 +37,9 @@ def options(
     data_dir: Annotated[Path | None, typer.Option(help="Where JobSync keeps its data (JOBSYNC_DATA_DIR).")] = None,
     tenant: Annotated[str, typer.Option(help="The tenant to work on.")] = "default",
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR (LOG_LEVEL).")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an unexpected error came from.", hidden=True)] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an unexpected error came from.", hidden=True)
+    ] = False,
 ) -> None:
     """Options before the command."""
     context.obj = Shared(config=config, data_dir=data_dir, tenant=tenant, log_level=log_level)

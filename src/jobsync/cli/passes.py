@@ -49,7 +49,9 @@ def _pass(context: typer.Context, as_json: bool, no_wait: bool, *, pull: bool, d
         raise typer.Exit(code)
 
 
-async def run_pass(settings: Settings, tenant: str, *, pull: bool, deliver: bool, wait: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+async def run_pass(
+    settings: Settings, tenant: str, *, pull: bool, deliver: bool, wait: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Runs the pass; answers its report and the tenant's status after it."""
     started = time.monotonic()
     async with open_engine(settings) as engine:
@@ -67,7 +69,10 @@ async def run_pass(settings: Settings, tenant: str, *, pull: bool, deliver: bool
 def shape_report(report: dict[str, Any]) -> dict[str, Any]:
     """The object that --json prints: counts of jobs, requests to both upstreams, seconds."""
     shaped: dict[str, Any] = {name: report[name] for name in COUNTS}
-    shaped["requests"] = {"servicetitan": report["servicetitan_requests"], "gohighlevel": report["gohighlevel_requests"]}
+    shaped["requests"] = {
+        "servicetitan": report["servicetitan_requests"],
+        "gohighlevel": report["gohighlevel_requests"],
+    }
     shaped["duration_s"] = report["duration_s"]
     if report.get("error"):
         shaped["error"] = report["error"]
@@ -94,7 +99,11 @@ def describe_pass(report: dict[str, Any], status: dict[str, Any], *, pull: bool 
             lines.append(f"Problem   {report['error']}")
     mode, planned = status["tenant"]["mode"], status["tenant"]["planned"]
     lines.append(f"Sent      {report['delivered']} delivered, {report['failed']} failed, {planned} still planned")
-    reasons = ", ".join(f"{row['jobs']} {row['reason']} in {row['business_unit_name'] or 'an unknown unit'}" for row in status["reasons"][:6] if row["ghl_sync_status"] == "skipped")
+    reasons = ", ".join(
+        f"{row['jobs']} {row['reason']} in {row['business_unit_name'] or 'an unknown unit'}"
+        for row in status["reasons"][:6]
+        if row["ghl_sync_status"] == "skipped"
+    )
     if reasons:
         lines.append(f"Skipped   {reasons}")
     if mode != "live":

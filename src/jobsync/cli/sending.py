@@ -36,9 +36,13 @@ def describe_status(found: dict[str, Any]) -> list[str]:
     """The status in words, the verdict first."""
     tenant = found["tenant"]
     lines = [_verdict(tenant)]
-    lines.append(f"Planned {tenant['planned']}, sent {tenant['sends_today']} in 24 h (cap {tenant['cap_day'] or 'none'}) and {tenant['sends_this_month']} this month, quarantined {tenant['quarantined']}.")
+    lines.append(
+        f"Planned {tenant['planned']}, sent {tenant['sends_today']} in 24 h (cap {tenant['cap_day'] or 'none'}) and {tenant['sends_this_month']} this month, quarantined {tenant['quarantined']}."
+    )
     for row in found["reasons"][:12]:
-        lines.append(f"  {row['jobs']:>6} {row['ghl_sync_status']:<8} {row['reason']:<22} {row['business_unit_name'] or 'unit ' + str(row['business_unit_id'])}   e.g. jobsync why {row['sample_st_job_id']}")
+        lines.append(
+            f"  {row['jobs']:>6} {row['ghl_sync_status']:<8} {row['reason']:<22} {row['business_unit_name'] or 'unit ' + str(row['business_unit_id'])}   e.g. jobsync why {row['sample_st_job_id']}"
+        )
     behind = [row for row in found["streams"] if row["failures"]]
     for row in behind:
         lines.append(f"  stream {row['stream']} failed {row['failures']} times: {row['last_error']}")
@@ -80,8 +84,12 @@ def arm(
     context: typer.Context,
     limit: Annotated[int | None, typer.Option(min=1, help="Send this many, then stop and ask.")] = None,
     since: Annotated[str | None, typer.Option(help="Also jobs created since this ISO date.")] = None,
-    cap_hour: Annotated[int | None, typer.Option(min=0, help="Sends an hour before JobSync disarms itself; 0: none.")] = None,
-    cap_day: Annotated[int | None, typer.Option(min=0, help="Sends a day before JobSync disarms itself; 0: none.")] = None,
+    cap_hour: Annotated[
+        int | None, typer.Option(min=0, help="Sends an hour before JobSync disarms itself; 0: none.")
+    ] = None,
+    cap_day: Annotated[
+        int | None, typer.Option(min=0, help="Sends a day before JobSync disarms itself; 0: none.")
+    ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -92,10 +100,14 @@ def arm(
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
             planned = await sending.count_planned(engine, tenant)
-            say(f"{planned['planned']} jobs are planned: {planned['create']} new, {planned['update']} updates, up to {planned['webhook_executions']} paid workflow triggers.")
+            say(
+                f"{planned['planned']} jobs are planned: {planned['create']} new, {planned['update']} updates, up to {planned['webhook_executions']} paid workflow triggers."
+            )
             if not yes:
                 _confirm(f"Send {'the first ' + str(limit) if limit else 'them, and every later job'}?")
-            answer = await sending.arm_tenant(engine, tenant, actor=ACTOR, limit=limit, since=started, cap_hour=cap_hour, cap_day=cap_day)
+            answer = await sending.arm_tenant(
+                engine, tenant, actor=ACTOR, limit=limit, since=started, cap_hour=cap_hour, cap_day=cap_day
+            )
             if limit is not None:
                 answer["sent"] = await _send_first(engine, tenant)
                 if not yes and sys.stdin.isatty() and typer.confirm("Looks right? Arm fully", err=True):
@@ -118,7 +130,9 @@ async def _send_first(engine: Engine, tenant: str) -> dict[str, Any]:
 
 
 def _describe_arm(answer: dict[str, Any]) -> list[str]:
-    lines = [f"Live{' for ' + str(answer['limit']) + ' sends' if answer['limit'] else ''}: jobs created since {answer['deliver_from']}."]
+    lines = [
+        f"Live{' for ' + str(answer['limit']) + ' sends' if answer['limit'] else ''}: jobs created since {answer['deliver_from']}."
+    ]
     lines += [f"Not armed: {row['name']} ({row['st_business_unit_id']}): {row['reason']}." for row in answer["refused"]]
     lines.append("Next: jobsync arm --yes" if answer["limit"] else "Next: jobsync up")
     return lines
@@ -166,7 +180,7 @@ def _read_time(text: str | None) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(f"--since {text} is no date.", hint="Write it as 2026-01-31 or 2026-01-31T08:00:00Z.") from None
+        raise InvalidInput(
+            f"--since {text} is no date.", hint="Write it as 2026-01-31 or 2026-01-31T08:00:00Z."
+        ) from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
-
-

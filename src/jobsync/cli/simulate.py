@@ -27,7 +27,9 @@ def simulate(
 async def _simulate(jobs: int, seed: int, servicetitan_port: int, gohighlevel_port: int) -> None:
     from jobsync.cli.stage import open_upstreams
 
-    async with open_upstreams(jobs=jobs, seed=seed, servicetitan_port=servicetitan_port, gohighlevel_port=gohighlevel_port) as upstreams:
+    async with open_upstreams(
+        jobs=jobs, seed=seed, servicetitan_port=servicetitan_port, gohighlevel_port=gohighlevel_port
+    ) as upstreams:
         print_lines([*(f"{name}={value}" for name, value in upstreams.environment().items()), "# Stop: Ctrl-C"])
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from jobsync.simulators import gohighlevel, servicetitan
 
@@ -46,10 +45,14 @@ class Upstreams:
 
 
 @asynccontextmanager
-async def open_upstreams(*, jobs: int, seed: int, servicetitan_port: int = 0, gohighlevel_port: int = 0, live: bool = True) -> AsyncIterator[Upstreams]:
+async def open_upstreams(
+    *, jobs: int, seed: int, servicetitan_port: int = 0, gohighlevel_port: int = 0, live: bool = True
+) -> AsyncIterator[Upstreams]:
     """Starts both simulators; ends them with the block. A taken port falls back to a free one."""
-    now = datetime.now(UTC)
-    titan = servicetitan.Simulator(servicetitan.Dataset.generate(seed, jobs, now=now), clock=servicetitan.SimClock(now, running=live))
+    now = servicetitan.machine_now()
+    titan = servicetitan.Simulator(
+        servicetitan.Dataset.generate(seed, jobs, now=now), clock=servicetitan.SimClock(now, running=live)
+    )
     level = gohighlevel.GoHighLevelSimulator(seed=seed)
     gohighlevel.furnish(level)
     async with AsyncExitStack() as stack:
@@ -59,7 +62,7 @@ async def open_upstreams(*, jobs: int, seed: int, servicetitan_port: int = 0, go
         yield Upstreams(titan_served, level_served, hooks, planted)
 
 
-async def _serve(stack: AsyncExitStack, start, port: int):  # noqa: ANN001, ANN202
+async def _serve(stack: AsyncExitStack, start, port: int):
     try:
         return await stack.enter_async_context(await start(port))
     except OSError:
@@ -76,6 +79,8 @@ def _plant(level: gohighlevel.GoHighLevelSimulator, url: str) -> tuple[dict[int,
     hooks[1308] = url + level.hook_path(level.add_hook(mode="test"))
     return hooks, (
         Planted(26143, "its hook answers 500", "mend the hook; JobSync tries again by itself"),
-        Planted(1308, 'its hook answers "test request received": the workflow is not published', "publish it, then replay"),
+        Planted(
+            1308, 'its hook answers "test request received": the workflow is not published', "publish it, then replay"
+        ),
         Planted(4623, "it is not routed anywhere", "jobsync units set 4623 --webhook URL"),
     )

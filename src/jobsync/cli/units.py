@@ -30,7 +30,18 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"units": [{name: value for name, value in unit.items() if name != "tenant_id"} for unit in units]})
         return
-    rows = [(u["st_business_unit_id"], u["name"], u["deliverer"], u["destination_masked"], u["events"], u["pipeline_name"] or u["ghl_pipeline_name"], _state(u)) for u in units]
+    rows = [
+        (
+            u["st_business_unit_id"],
+            u["name"],
+            u["deliverer"],
+            u["destination_masked"],
+            u["events"],
+            u["pipeline_name"] or u["ghl_pipeline_name"],
+            _state(u),
+        )
+        for u in units
+    ]
     print_table(("id", "name", "deliverer", "destination", "events", "pipeline", "state"), rows)
 
 
@@ -53,7 +64,9 @@ def set_unit(
     stage: Annotated[str | None, typer.Option(help="The stage's name.")] = None,
     external: Annotated[bool, typer.Option("--external", help="Somebody else delivers this unit.")] = False,
     skip: Annotated[bool, typer.Option("--skip", help="Deliver nothing of this unit.")] = False,
-    events: Annotated[str | None, typer.Option(help="created: one POST per job, ever; all: one per later change too.")] = None,
+    events: Annotated[
+        str | None, typer.Option(help="created: one POST per job, ever; all: one per later change too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Route a unit's jobs. Sends nothing by itself."""
@@ -63,9 +76,19 @@ def set_unit(
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
+
             async def route() -> dict[str, Any]:
                 return await route_unit(
-                    engine, tenant, unit, actor=ACTOR, webhook_url=webhook, pipeline=pipeline, stage=stage, external=external, skip=skip, events=events
+                    engine,
+                    tenant,
+                    unit,
+                    actor=ACTOR,
+                    webhook_url=webhook,
+                    pipeline=pipeline,
+                    stage=stage,
+                    external=external,
+                    skip=skip,
+                    events=events,
                 )
 
             try:
@@ -82,6 +105,10 @@ def set_unit(
         print_json(answer)
         return
     where = answer["destination_masked"] or ("somebody else" if answer["deliverer"] == "external" else "nowhere")
-    print_lines([f"{answer['name']} ({unit}) -> {where}, events: {answer['events']}. {answer['planned']} jobs planned; nothing was sent by this."])
+    print_lines(
+        [
+            f"{answer['name']} ({unit}) -> {where}, events: {answer['events']}. {answer['planned']} jobs planned; nothing was sent by this."
+        ]
+    )
     if not answer["armed"]:
         print_lines([f"Not armed: {answer['armed_reason']}."])

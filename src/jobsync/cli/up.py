@@ -38,7 +38,9 @@ class FirstMode(StrEnum):
 def up(
     context: typer.Context,
     only: Annotated[Part | None, typer.Option(help="Only the web service, or only worker and schedule.")] = None,
-    mode: Annotated[FirstMode | None, typer.Option(help="The first mode; later it only lowers (only arm raises).")] = None,
+    mode: Annotated[
+        FirstMode | None, typer.Option(help="The first mode; later it only lowers (only arm raises).")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on (PORT).")] = None,
 ) -> None:
@@ -65,7 +67,11 @@ async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
             if only is not Part.web:
                 jobs.append(asyncio.ensure_future(work(engine, stop)))
             if sock is not None:
-                jobs.append(asyncio.ensure_future(serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name))))
+                jobs.append(
+                    asyncio.ensure_future(
+                        serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name))
+                    )
+                )
             jobs.append(asyncio.ensure_future(stop.wait()))
             await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
@@ -83,10 +89,18 @@ async def _tell_start(engine: Engine, tenant: str, address: tuple[str, int] | No
     pulls = await read_servicetitan_credentials(engine, tenant) is not None
     found = (await read_status(engine, tenant))["tenant"]
     if address is not None:
-        say(f"JobSync on http://{address[0]}:{address[1]}   API under /db, health under /health/ready, reference under /docs")
+        say(
+            f"JobSync on http://{address[0]}:{address[1]}   API under /db, health under /health/ready, reference under /docs"
+        )
     if only is not Part.web:
-        say(f"Pull      every {found['poll_seconds']} s" if pulls else "Pull      off: no ServiceTitan credentials (see .env.example)")
-    say("Send      on: mode is live" if found["mode"] == "live" else f"Send      off: {found['planned']} planned, nothing sent: mode is {found['mode']}. Next: jobsync arm")
+        say(
+            f"Pull      every {found['poll_seconds']} s"
+            if pulls
+            else "Pull      off: no ServiceTitan credentials (see .env.example)"
+        )
+    say(
+        "Send      on: mode is live"
+        if found["mode"] == "live"
+        else f"Send      off: {found['planned']} planned, nothing sent: mode is {found['mode']}. Next: jobsync arm"
+    )
     say("Stop      Ctrl-C")
-
-

@@ -36,7 +36,8 @@ def translate(error: BaseException) -> JobSyncError | None:
     """The JobSync error that stands for a database error; None when it is not one or is a bug of ours."""
     if isinstance(error, PoolTimeout):
         return DatabaseUnavailable(
-            "PostgreSQL gave no connection in time.", hint="Check that it runs and that DATABASE_MAX_CONNECTIONS is not too low."
+            "PostgreSQL gave no connection in time.",
+            hint="Check that it runs and that DATABASE_MAX_CONNECTIONS is not too low.",
         )
     if not isinstance(error, psycopg.Error):
         return None
@@ -45,19 +46,29 @@ def translate(error: BaseException) -> JobSyncError | None:
         return CODES[state](error.diag.message_primary or "refused", hint=error.diag.message_hint)
     if isinstance(error, psycopg.DataError | psycopg.errors.ProgramLimitExceeded):
         # What was handed in does not fit any column: a NUL, a number out of range, a text too long for an index.
-        return InvalidInput("A value cannot be stored: out of range, too long, or with a NUL character.", code="value_unstorable")
+        return InvalidInput(
+            "A value cannot be stored: out of range, too long, or with a NUL character.", code="value_unstorable"
+        )
     if state in _NOT_SET_UP:
         return ConfigError("The database is not set up for this version of JobSync.", hint="Run `jobsync db migrate`.")
     if state in _RETRYABLE:
-        return DatabaseUnavailable("PostgreSQL was busy with the same rows and gave up; the work is repeated.", code="database_busy")
+        return DatabaseUnavailable(
+            "PostgreSQL was busy with the same rows and gave up; the work is repeated.", code="database_busy"
+        )
     if state in _FULL:
         return DatabaseUnavailable(
-            "PostgreSQL cannot write: disk full, read-only or out of connections.", hint="Free space or connections; JobSync goes on by itself."
+            "PostgreSQL cannot write: disk full, read-only or out of connections.",
+            hint="Free space or connections; JobSync goes on by itself.",
         )
     if state == "42501":
-        return ConfigError(f"The database user lacks a right: {error.diag.message_primary}.", hint="See `jobsync doctor --only database`.")
+        return ConfigError(
+            f"The database user lacks a right: {error.diag.message_primary}.",
+            hint="See `jobsync doctor --only database`.",
+        )
     if state is not None and state.startswith(("08", "57P")) or isinstance(error, psycopg.OperationalError):
-        return DatabaseUnavailable(describe_connection_error(error), hint="Check DATABASE_URL and that PostgreSQL runs there.")
+        return DatabaseUnavailable(
+            describe_connection_error(error), hint="Check DATABASE_URL and that PostgreSQL runs there."
+        )
     return None
 
 

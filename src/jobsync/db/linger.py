@@ -28,7 +28,9 @@ async def linger(data_dir: Path) -> None:
         while idle < LEAVE_AFTER_SECONDS and server.is_alive():
             await asyncio.sleep(LOOK_EVERY_SECONDS)
             with contextlib.suppress(psycopg.Error):
-                async with await psycopg.AsyncConnection.connect(server.dsn("postgres"), connect_timeout=5) as connection:
+                async with await psycopg.AsyncConnection.connect(
+                    server.dsn("postgres"), connect_timeout=5
+                ) as connection:
                     row = await (await connection.execute(get_query("count_other_sessions"))).fetchone()
                 idle = idle + LOOK_EVERY_SECONDS if row is None or row[0] == 0 else 0.0
 
@@ -36,8 +38,14 @@ async def linger(data_dir: Path) -> None:
 async def keep_up(data_dir: Path) -> None:
     """Starts a lingering process for the data dir and returns when it has joined the server."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "jobsync.db.linger", str(data_dir),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+        sys.executable,
+        "-m",
+        "jobsync.db.linger",
+        str(data_dir),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     assert process.stdout is not None
     await asyncio.wait_for(process.stdout.readline(), 60)

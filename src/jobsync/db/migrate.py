@@ -75,7 +75,9 @@ async def migrate(dsn: str) -> MigrationReport:
     reachable, or another session held the lock for 10 s). Nothing is half done: each step is one transaction.
     """
     try:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=5) as connection:
+        async with await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, row_factory=dict_row, connect_timeout=5
+        ) as connection:
             target = await _describe(connection)
             _refuse_unfit(target)
             applied: list[str] = []
@@ -91,8 +93,13 @@ async def migrate(dsn: str) -> MigrationReport:
                             hint="Point DATABASE_URL at an empty database; the old one is left untouched.",
                         )
                     await connection.execute(read_schema().encode())
-                    for version, checksum in [(BASELINE, "baseline"), *((m.version, m.checksum) for m in read_migrations())]:
-                        await connection.execute(get_query("record_migration"), {"version": version, "checksum": checksum})
+                    for version, checksum in [
+                        (BASELINE, "baseline"),
+                        *((m.version, m.checksum) for m in read_migrations()),
+                    ]:
+                        await connection.execute(
+                            get_query("record_migration"), {"version": version, "checksum": checksum}
+                        )
                         applied.append(version)
             for migration in read_migrations():
                 if migration.version in known or migration.version in applied:
@@ -112,7 +119,9 @@ async def migrate(dsn: str) -> MigrationReport:
 async def read_status(dsn: str) -> dict[str, Any]:
     """Which versions are applied and pending, and the guide's objects found. Raises like `migrate`."""
     try:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=5) as connection:
+        async with await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, row_factory=dict_row, connect_timeout=5
+        ) as connection:
             target = await _describe(connection)
             known = await _ledger(connection) if target["has_ledger"] else {}
             report = await _report(connection, (), tuple(known))
@@ -155,29 +164,41 @@ async def _apply(connection: psycopg.AsyncConnection[Any], migration: Migration)
         if migration.version in await _ledger(connection):
             return
         await connection.execute(migration.text.encode())
-        await connection.execute(get_query("record_migration"), {"version": migration.version, "checksum": migration.checksum})
+        await connection.execute(
+            get_query("record_migration"), {"version": migration.version, "checksum": migration.checksum}
+        )
 
 
-async def _report(connection: psycopg.AsyncConnection[Any], applied: tuple[str, ...], known: tuple[str, ...]) -> MigrationReport:
+async def _report(
+    connection: psycopg.AsyncConnection[Any], applied: tuple[str, ...], known: tuple[str, ...]
+) -> MigrationReport:
     cursor = await connection.execute(get_query("list_objects"))
     objects = await cursor.fetchall()
-    names = {kind: tuple(row["name"] for row in objects if row["kind"] == kind) for kind in ("table", "function", "view")}
+    names = {
+        kind: tuple(row["name"] for row in objects if row["kind"] == kind) for kind in ("table", "function", "view")
+    }
     return MigrationReport(applied, known, names["table"], names["function"], names["view"])
 
 
 def _refuse_unfit(target: dict[str, Any]) -> None:
     user = target["user_name"]
     if target["version"] < OLDEST_SERVER:
-        raise ConfigError(f"PostgreSQL {target['version'] // 10000} is too old: JobSync needs 15 or newer.", hint="Upgrade the server, or leave DATABASE_URL empty.")
+        raise ConfigError(
+            f"PostgreSQL {target['version'] // 10000} is too old: JobSync needs 15 or newer.",
+            hint="Upgrade the server, or leave DATABASE_URL empty.",
+        )
     if user == "jobsync":
         raise ConfigError(
             'The database user is called "jobsync", like JobSync\'s schema: plain names would then find the wrong tables.',
-            hint='Rename it first: ALTER ROLE jobsync RENAME TO jobsync_owner; then change DATABASE_URL.',
+            hint="Rename it first: ALTER ROLE jobsync RENAME TO jobsync_owner; then change DATABASE_URL.",
         )
     if target["has_ledger"]:
         return
     if not target["may_create_in_public"]:
-        raise ConfigError(f'The user "{user}" may not create tables in schema public.', hint=f'As a superuser: GRANT CREATE ON SCHEMA public TO "{user}";')
+        raise ConfigError(
+            f'The user "{user}" may not create tables in schema public.',
+            hint=f'As a superuser: GRANT CREATE ON SCHEMA public TO "{user}";',
+        )
     if not target["may_create_schema"] and not target["has_schema"]:
         raise ConfigError(
             f'The user "{user}" may not create schemas in this database.',

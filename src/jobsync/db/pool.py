@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
-
-import msgspec
 
 from jobsync.db.failures import translate
 from jobsync.db.queries import get_query
@@ -69,7 +68,9 @@ class Session:
         return cursor.rowcount
 
     @asynccontextmanager
-    async def stream(self, name: str, parameters: Mapping[str, object] | None = None, *, size: int = 1000) -> AsyncIterator[AsyncIterator[Row]]:
+    async def stream(
+        self, name: str, parameters: Mapping[str, object] | None = None, *, size: int = 1000
+    ) -> AsyncIterator[AsyncIterator[Row]]:
         """The rows of the statement by a server-side cursor, `size` a fetch: flat memory whatever the count."""
         async with self._connection.cursor(name="jobsync_stream") as cursor:
             cursor.itersize = size
@@ -86,7 +87,9 @@ class Session:
 class Database:
     """A pool of connections to one PostgreSQL. Use as `async with`, or call `open` and `close`."""
 
-    def __init__(self, dsn: str, *, direct_dsn: str | None = None, max_connections: int = 10, open_timeout: float = 10.0) -> None:
+    def __init__(
+        self, dsn: str, *, direct_dsn: str | None = None, max_connections: int = 10, open_timeout: float = 10.0
+    ) -> None:
         self.dsn = dsn
         self.direct_dsn = direct_dsn or dsn
         self._open_timeout = open_timeout

@@ -34,7 +34,10 @@ class Keyring:
 
     def __init__(self, keys: list[bytes]) -> None:
         if not keys or any(len(key) != 32 for key in keys):
-            raise ConfigError("JOBSYNC_SECRET_KEY must be 32 bytes, base64 encoded.", hint="Leave it empty to let JobSync make a key file.")
+            raise ConfigError(
+                "JOBSYNC_SECRET_KEY must be 32 bytes, base64 encoded.",
+                hint="Leave it empty to let JobSync make a key file.",
+            )
         self._keys = {_key_id(key): key for key in keys}
         self._first = next(iter(self._keys))
 
@@ -59,7 +62,10 @@ class Keyring:
         try:
             return AESGCM(key).decrypt(bytes(content[:12]), bytes(content[12:]), b"jobsync").decode()
         except Exception:
-            raise ConfigError("A stored credential cannot be opened: it was changed in the database.", hint="Enter the credential again.") from None
+            raise ConfigError(
+                "A stored credential cannot be opened: it was changed in the database.",
+                hint="Enter the credential again.",
+            ) from None
 
     def fingerprint(self, text: str) -> bytes:
         """HMAC-SHA-256 of `text` under the last key of the ring: equal texts, equal bytes; stays when a new key is put in front."""
@@ -90,7 +96,9 @@ def load_keyring(secret_key: str | None, data_dir: Path) -> Keyring:
     except FileExistsError:
         return load_keyring(secret_key, data_dir)
     except OSError as error:
-        raise ConfigError(f"The key file {path} cannot be used: {error.strerror}.", hint="Check the rights of JOBSYNC_DATA_DIR.") from None
+        raise ConfigError(
+            f"The key file {path} cannot be used: {error.strerror}.", hint="Check the rights of JOBSYNC_DATA_DIR."
+        ) from None
 
 
 def _key_id(key: bytes) -> str:

@@ -77,7 +77,11 @@ async def store_servicetitan_credentials(engine: Engine, tenant: str, credential
 
 
 async def open_servicetitan(
-    engine: Engine, tenant: str, *, session: aiohttp.ClientSession | None = None, on_request: Callable[..., None] | None = None
+    engine: Engine,
+    tenant: str,
+    *,
+    session: aiohttp.ClientSession | None = None,
+    on_request: Callable[..., None] | None = None,
 ) -> ServiceTitanClient:
     """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials."""
     credentials = await read_servicetitan_credentials(engine, tenant)
@@ -86,7 +90,9 @@ async def open_servicetitan(
             "ServiceTitan is not connected.",
             hint="Set SERVICE_TITAN_TENANT_ID, _CLIENT_ID, _CLIENT_SECRET and _APP_KEY, or try `jobsync demo`.",
         )
-    identity = "\x1f".join((credentials.tenant_id, credentials.client_id, credentials.client_secret, credentials.auth_url or ""))
+    identity = "\x1f".join(
+        (credentials.tenant_id, credentials.client_id, credentials.client_secret, credentials.auth_url or "")
+    )
     return ServiceTitanClient(
         session,
         tenant_id=credentials.tenant_id,
@@ -97,6 +103,8 @@ async def open_servicetitan(
         api_url=credentials.api_url,
         auth_url=credentials.auth_url,
         pace=SharedPace(engine.database, tenant),
-        tokens=SharedTokenStore(engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()),
+        tokens=SharedTokenStore(
+            engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()
+        ),
         on_request=on_request,
     )

@@ -113,7 +113,9 @@ async def drain_destination(
     return report
 
 
-async def _claim(engine: Engine, tenant: str, destination: UUID, due_before: datetime | None, run: UUID | None) -> tuple[list[Row], UUID | None]:
+async def _claim(
+    engine: Engine, tenant: str, destination: UUID, due_before: datetime | None, run: UUID | None
+) -> tuple[list[Row], UUID | None]:
     pace = engine.settings.ghl_pace if engine.settings.ghl_pace is not None else HOOK_PACE
     async with engine.database.transaction(tenant) as session:
         rows = await session.rows(
@@ -152,7 +154,9 @@ async def _send(sender: Sender, row: Row) -> dict[str, Any]:
 
 async def _book(engine: Engine, tenant: str, destination: UUID, results: list[dict[str, Any]]) -> dict[str, int]:
     async with engine.database.transaction(tenant) as session:
-        return await session.value("finish_deliveries", {"tenant": tenant, "destination": destination, "results": as_jsonb(results)})
+        return await session.value(
+            "finish_deliveries", {"tenant": tenant, "destination": destination, "results": as_jsonb(results)}
+        )
 
 
 async def _close_run(engine: Engine, tenant: str, run: UUID, report: DrainReport) -> None:

@@ -25,7 +25,11 @@ class HookSender:
     async def send(self, row: Row) -> dict[str, Any]:
         """Posts the job; the result as `jobsync.finish_deliveries` takes it. Never raises for an answer."""
         body = webhook_body(
-            row, delivery_id=str(row["delivery_id"]), event=row["event"], version=row["version"], occurred_at=row["planned_at"]
+            row,
+            delivery_id=str(row["delivery_id"]),
+            event=row["event"],
+            version=row["version"],
+            occurred_at=row["planned_at"],
         )
         answer = await post_webhook(self._session, self._url, msgspec.json.encode(body), guard=self._guard)
         flags = [] if row["phone"] or row["email"] else ["no_contact"]
@@ -50,5 +54,10 @@ class HookSender:
 async def open_sender(engine: Engine, destination: Row) -> HookSender:
     """The sender for a destination row. Raises ConfigError for a kind that cannot be sent to yet."""
     if destination["kind"] != "webhook":
-        raise ConfigError("This destination is an API route, which this version cannot deliver to yet.", hint="Give the unit a webhook.")
-    return HookSender(engine.keyring.open(destination["sealed"], destination["key_id"]), Guard(engine.settings.allow_hosts))
+        raise ConfigError(
+            "This destination is an API route, which this version cannot deliver to yet.",
+            hint="Give the unit a webhook.",
+        )
+    return HookSender(
+        engine.keyring.open(destination["sealed"], destination["key_id"]), Guard(engine.settings.allow_hosts)
+    )

@@ -39,4 +39,6 @@ async def look_up_parents(engine: Engine, client: ServiceTitanClient, tenant: st
                 records += page.records
                 number += 1
             whole = replace(page, records=records, whole=None) if number > 2 else page
-            await store(engine, tenant, stream, whole, counts, owners=ids if name in CONTACT_STREAMS else None, resolve=True)
+            await store(
+                engine, tenant, stream, whole, counts, owners=ids if name in CONTACT_STREAMS else None, resolve=True
+            )

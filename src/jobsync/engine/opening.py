@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from jobsync.config import Settings
+from jobsync.db.databases import list_databases
 from jobsync.db.embedded import start_embedded
 from jobsync.db.migrate import migrate
 from jobsync.db.pool import Database
-from jobsync.db.queries import get_query
 from jobsync.db.sealing import load_keyring
 from jobsync.engine.context import DEFAULT_TENANT, Engine
+from jobsync.engine.sending import initialise_tenant
 
 LIVE = "jobsync_live"
 DEMO = "jobsync_demo"
@@ -34,24 +35,24 @@ async def open_dsn(settings: Settings, *, database: str = LIVE, look_only: bool 
         return
     async with await start_embedded(settings.data_dir, database="postgres" if look_only else database) as server:
         if look_only:
-            async with await psycopg.AsyncConnection.connect(server.dsn("postgres"), connect_timeout=5) as connection:
-                cursor = await connection.execute(get_query("list_databases"))
-                names = {name for (name,) in await cursor.fetchall()}
+            names = await list_databases(server.dsn("postgres"))
             database = DEMO if DEMO in names and LIVE not in names else LIVE
             await server.ensure_database(database)
         yield server.dsn(database)
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings, *, database: str = LIVE, look_only: bool = False, initialise: bool = True) -> AsyncIterator[Engine]:
+async def open_engine(
+    settings: Settings, *, database: str = LIVE, look_only: bool = False, initialise: bool = True
+) -> AsyncIterator[Engine]:
     """An engine on a migrated database. `initialise` False: the environment's mode is not applied (commands that look)."""
-    from jobsync.engine.sending import initialise_tenant
-
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(open_dsn(settings, database=database, look_only=look_only))
         direct = settings.database_direct_url if settings.database_url and database == LIVE else None
         await migrate(direct or dsn)
-        opened = await stack.enter_async_context(Database(dsn, direct_dsn=direct, max_connections=settings.database_max_connections))
+        opened = await stack.enter_async_context(
+            Database(dsn, direct_dsn=direct, max_connections=settings.database_max_connections)
+        )
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None
         engine = Engine(settings, opened, load_keyring(secret, settings.data_dir))
         if initialise:
@@ -61,8 +62,6 @@ async def open_engine(settings: Settings, *, database: str = LIVE, look_only: bo
 
 def with_public_path(dsn: str) -> str:
     """The DSN with search_path public, as psql recipes expect it; a DSN that sets options keeps them."""
-    from psycopg.conninfo import conninfo_to_dict
-
     if "search_path" in str(conninfo_to_dict(dsn).get("options") or ""):
         return dsn
     if dsn.startswith(("postgres://", "postgresql://")) and "options=" not in dsn:

@@ -23,7 +23,9 @@ class SharedPace:
     A wait longer than PATIENCE is not slept through: `take` raises RateLimited, and the worker does other things.
     """
 
-    def __init__(self, database: Database, tenant: str, *, rate: float = SERVICETITAN_RATE, burst: float = SERVICETITAN_BURST) -> None:
+    def __init__(
+        self, database: Database, tenant: str, *, rate: float = SERVICETITAN_RATE, burst: float = SERVICETITAN_BURST
+    ) -> None:
         self._database = database
         self._tenant = tenant
         self._rate = rate
@@ -36,16 +38,26 @@ class SharedPace:
             async with self._database.transaction(self._tenant) as session:
                 if self._block > 0:
                     seconds, self._block = self._block, 0.0
-                    await session.run("block_budget", {"tenant": self._tenant, "key": SERVICETITAN_KEY, "seconds": seconds})
+                    await session.run(
+                        "block_budget", {"tenant": self._tenant, "key": SERVICETITAN_KEY, "seconds": seconds}
+                    )
                 row = await session.row(
                     "take_budget",
-                    {"tenant": self._tenant, "key": SERVICETITAN_KEY, "rate": self._rate, "burst": self._burst, "want": 1},
+                    {
+                        "tenant": self._tenant,
+                        "key": SERVICETITAN_KEY,
+                        "rate": self._rate,
+                        "burst": self._burst,
+                        "want": 1,
+                    },
                 )
             assert row is not None
             if row["granted"] > 0:
                 return
             if row["wait_seconds"] > PATIENCE:
-                raise RateLimited("ServiceTitan asked for a long pause; it is not over yet.", retry_after=row["wait_seconds"])
+                raise RateLimited(
+                    "ServiceTitan asked for a long pause; it is not over yet.", retry_after=row["wait_seconds"]
+                )
             await asyncio.sleep(max(row["wait_seconds"], 0.005))
 
     def slow_down(self, seconds: float) -> None:

@@ -24,7 +24,9 @@ PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS
 LOOK_UP = "look_up"
 
 
-async def open_pass(engine: Engine, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None) -> tuple[UUID, list[str]]:
+async def open_pass(
+    engine: Engine, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None
+) -> tuple[UUID, list[str]]:
     """Opens a pass over the given streams (default: all that are due) and answers its id and their names."""
     async with engine.database.transaction(tenant) as session:
         undue = {row["stream"] for row in await session.rows("list_undue_streams", {"tenant": tenant})}
@@ -56,12 +58,20 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
         failure = error
         log.warning("stream_failed", code=error.code, error_type=type(error).__name__)
     else:
-        log.info("stream_read", pulled=counts.pulled, stored=counts.stored, quarantined=counts.quarantined, pages=counts.pages)
+        log.info(
+            "stream_read",
+            pulled=counts.pulled,
+            stored=counts.stored,
+            quarantined=counts.quarantined,
+            pages=counts.pages,
+        )
     await finish_stream(engine, tenant, run, name, counts.report(), failure)
     return counts
 
 
-async def finish_stream(engine: Engine, tenant: str, run: UUID | None, name: str, report: dict[str, Any], failure: JobSyncError | None) -> None:
+async def finish_stream(
+    engine: Engine, tenant: str, run: UUID | None, name: str, report: dict[str, Any], failure: JobSyncError | None
+) -> None:
     """Writes a stream's report into its pass; the last one closes the pass. Does nothing without a pass."""
     if run is None:
         return

@@ -114,8 +114,16 @@ async def pull_stream(engine: Engine, client: ServiceTitanClient, tenant: str, n
 
 
 async def store(
-    engine: Engine, tenant: str, stream: Stream, page: Page, counts: Counts, *,
-    revision: int | None = None, position: Position | None = None, owners: list[int] | None = None, resolve: bool = False,
+    engine: Engine,
+    tenant: str,
+    stream: Stream,
+    page: Page,
+    counts: Counts,
+    *,
+    revision: int | None = None,
+    position: Position | None = None,
+    owners: list[int] | None = None,
+    resolve: bool = False,
 ) -> int | None:
     """Stores one page, and moves the cursor to `position` if one is given. Answers the cursor's new revision.
 
@@ -155,7 +163,9 @@ async def store(
     return revision
 
 
-async def _pull_changes(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, counts: Counts) -> None:
+async def _pull_changes(
+    engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, counts: Counts
+) -> None:
     cursor = await _open_cursor(engine, tenant, stream)
     if cursor["mode"] == "export":
         try:
@@ -190,7 +200,9 @@ async def _open_cursor(engine: Engine, tenant: str, stream: Stream) -> Row:
         if stream.name == "jobs" or mode == "list":
             since = await _list_start(engine, tenant, stream)
         async with engine.database.transaction(tenant) as session:
-            cursor = await session.row("read_cursor", {"tenant": tenant, "stream": stream.name, "mode": mode, "since": since})
+            cursor = await session.row(
+                "read_cursor", {"tenant": tenant, "stream": stream.name, "mode": mode, "since": since}
+            )
     assert cursor is not None
     if cursor["mode"] == "list" and not refused and stream.export_path is not None:
         # A day has passed since the feed was refused: it is tried again, from the newest time that is stored.
@@ -207,7 +219,9 @@ async def _list_start(engine: Engine, tenant: str, stream: Stream) -> str:
     return format_ticks(parse_ticks(now.isoformat()) - OVERLAP_TICKS)
 
 
-async def _pull_feed(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, cursor: Row, counts: Counts) -> None:
+async def _pull_feed(
+    engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, cursor: Row, counts: Counts
+) -> None:
     token, since, revision = cursor["token"], cursor["since"], cursor["revision"]
     start = datetime.fromisoformat(since) if token is None and since else None
     reader, guard = RowReader(stream.keys), LoopGuard()
@@ -232,7 +246,9 @@ async def _pull_feed(engine: Engine, client: ServiceTitanClient, tenant: str, st
             following.cancel()
 
 
-async def _pull_list(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, cursor: Row, counts: Counts) -> None:
+async def _pull_list(
+    engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, cursor: Row, counts: Counts
+) -> None:
     revision = cursor["revision"]
     for size in PAGE_SIZES:
         since = cursor["since"]
@@ -240,7 +256,9 @@ async def _pull_list(engine: Engine, client: ServiceTitanClient, tenant: str, st
         if cursor["revision"] > 0:
             since = format_ticks(max(parse_ticks(since) - OVERLAP_TICKS, 0))
         try:
-            async for piece in read_changes(client.fetcher(stream), since=since, page_size=size, keys=stream.keys, sortable=stream.sortable):
+            async for piece in read_changes(
+                client.fetcher(stream), since=since, page_size=size, keys=stream.keys, sortable=stream.sortable
+            ):
                 reached = max(parse_ticks(cursor["since"]), parse_ticks(piece.watermark))
                 position = Position("list", None, format_ticks(reached), caught_up=piece.done)
                 revision = await store(engine, tenant, stream, piece.page, counts, revision=revision, position=position)
@@ -251,23 +269,39 @@ async def _pull_list(engine: Engine, client: ServiceTitanClient, tenant: str, st
                 raise
 
 
-async def _pull_reference(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, counts: Counts) -> None:
+async def _pull_reference(
+    engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, counts: Counts
+) -> None:
     async with engine.database.transaction(tenant) as session:
-        cursor = await session.row("read_cursor", {"tenant": tenant, "stream": stream.name, "mode": "list", "since": None})
+        cursor = await session.row(
+            "read_cursor", {"tenant": tenant, "stream": stream.name, "mode": "list", "since": None}
+        )
     assert cursor is not None
     revision = cursor["revision"]
-    pages: AsyncIterator[Page] = read_list(client.fetcher(stream), page_size=PAGE_SIZES[0], keys=stream.keys, sortable=stream.sortable)
+    pages: AsyncIterator[Page] = read_list(
+        client.fetcher(stream), page_size=PAGE_SIZES[0], keys=stream.keys, sortable=stream.sortable
+    )
     async for page in pages:
         revision = await store(
-            engine, tenant, stream, page, counts, revision=revision, position=Position("list", None, None, caught_up=not page.has_more)
+            engine,
+            tenant,
+            stream,
+            page,
+            counts,
+            revision=revision,
+            position=Position("list", None, None, caught_up=not page.has_more),
         )
     async with engine.database.transaction(tenant) as session:
-        await session.run("schedule_reading", {"tenant": tenant, "stream": stream.name, "seconds": REFERENCE_EVERY_SECONDS})
+        await session.run(
+            "schedule_reading", {"tenant": tenant, "stream": stream.name, "seconds": REFERENCE_EVERY_SECONDS}
+        )
 
 
 async def read_patiently(call: Any) -> Any:
     """Awaits `call()`, trying transient errors again as the retry rule says."""
-    return await with_retries(call, attempts=ATTEMPTS, base=0.5, cap=8.0, sleep=asyncio.sleep, rng=Random(), patience=30.0)
+    return await with_retries(
+        call, attempts=ATTEMPTS, base=0.5, cap=8.0, sleep=asyncio.sleep, rng=Random(), patience=30.0
+    )
 
 
 def _phones(records: Any) -> list[str | None]:

@@ -53,7 +53,9 @@ async def route_unit(
         sync_to_ghl = True
     async with engine.database.transaction(tenant) as session:
         await _require_unit(session, tenant, unit)
-        destination = None if webhook_url is None else await _store_hook(session, engine.keyring, tenant, webhook_url, pipeline)
+        destination = (
+            None if webhook_url is None else await _store_hook(session, engine.keyring, tenant, webhook_url, pipeline)
+        )
         answer = await session.value(
             "set_route",
             {
@@ -98,9 +100,13 @@ async def _require_unit(session: Session, tenant: str, unit: int) -> None:
     known = {row["st_business_unit_id"]: row["name"] for row in units}
     if unit in known:
         return
-    near = difflib.get_close_matches(str(unit), [str(one) for one in known], n=3, cutoff=0.5) or [str(one) for one in list(known)[:3]]
+    near = difflib.get_close_matches(str(unit), [str(one) for one in known], n=3, cutoff=0.5) or [
+        str(one) for one in list(known)[:3]
+    ]
     named = ", ".join(f"{one} ({known[int(one)]})" for one in near)
     raise RecordMissing(
         f"Business unit {unit} is not known.",
-        hint=f"Nearest: {named}. Units appear with the first `jobsync pull`." if named else "Units appear with the first `jobsync pull`.",
+        hint=f"Nearest: {named}. Units appear with the first `jobsync pull`."
+        if named
+        else "Units appear with the first `jobsync pull`.",
     )

@@ -41,14 +41,27 @@ async def count_planned(engine: Engine, tenant: str) -> dict[str, Any]:
 
 
 async def arm_tenant(
-    engine: Engine, tenant: str, *, actor: str, limit: int | None = None, since: datetime | None = None,
-    cap_hour: int | None = None, cap_day: int | None = None,
+    engine: Engine,
+    tenant: str,
+    *,
+    actor: str,
+    limit: int | None = None,
+    since: datetime | None = None,
+    cap_hour: int | None = None,
+    cap_day: int | None = None,
 ) -> dict[str, Any]:
     """Goes live; `limit` sends at most (None: no limit). Answers counts, `deliver_from` and the `refused` routes."""
     async with engine.database.transaction(tenant) as session:
         return await session.value(
             "arm_tenant",
-            {"tenant": tenant, "limit": limit, "since": since, "cap_hour": cap_hour, "cap_day": cap_day, "actor": actor},
+            {
+                "tenant": tenant,
+                "limit": limit,
+                "since": since,
+                "cap_hour": cap_hour,
+                "cap_day": cap_day,
+                "actor": actor,
+            },
         )
 
 
@@ -70,10 +83,14 @@ async def resume_tenant(engine: Engine, tenant: str, *, actor: str, destination:
         return await session.value("resume_tenant", {"tenant": tenant, "destination": destination, "actor": actor})
 
 
-async def replay_jobs(engine: Engine, tenant: str, jobs: Sequence[int], *, actor: str, force: bool = False) -> dict[str, Any]:
+async def replay_jobs(
+    engine: Engine, tenant: str, jobs: Sequence[int], *, actor: str, force: bool = False
+) -> dict[str, Any]:
     """Makes failed or waiting jobs due again; `force`: delivered ones too. Answers {replayed, asked}."""
     async with engine.database.transaction(tenant) as session:
-        return await session.value("replay_jobs", {"tenant": tenant, "jobs": list(jobs), "force": force, "actor": actor})
+        return await session.value(
+            "replay_jobs", {"tenant": tenant, "jobs": list(jobs), "force": force, "actor": actor}
+        )
 
 
 async def read_status(engine: Engine, tenant: str) -> dict[str, Any]:

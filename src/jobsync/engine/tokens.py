@@ -49,7 +49,14 @@ async def create_token(
         )
         details = as_jsonb({"scopes": list(scopes)})
         await session.run(
-            "write_audit", {"tenant": tenant, "actor": actor, "action": "token_created", "subject": f"token:{token_id}", "details": details}
+            "write_audit",
+            {
+                "tenant": tenant,
+                "actor": actor,
+                "action": "token_created",
+                "subject": f"token:{token_id}",
+                "details": details,
+            },
         )
     assert row is not None
     return {"token": f"js_{token_id}_{secret}", **row}
@@ -69,7 +76,8 @@ async def revoke_token(database: Database, tenant: str, token_id: str, *, actor:
             raise RecordMissing(f"No token has the id {token_id}.", hint="See the list of tokens.", id=token_id)
         subject = f"token:{token_id}"
         await session.run(
-            "write_audit", {"tenant": tenant, "actor": actor, "action": "token_revoked", "subject": subject, "details": as_jsonb({})}
+            "write_audit",
+            {"tenant": tenant, "actor": actor, "action": "token_revoked", "subject": subject, "details": as_jsonb({})},
         )
     return row
 

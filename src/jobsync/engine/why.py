@@ -11,7 +11,10 @@ CAUSES: dict[str, tuple[str, str]] = {
     "unmapped": ("its business unit has no route", "jobsync units set {unit} --webhook URL"),
     "unit_off": ("its business unit is switched off", "jobsync units set {unit} --webhook URL"),
     "before_start": ("it was created before JobSync began to deliver", "jobsync arm --since DATE sends older jobs too"),
-    "imported": ("it was imported, and imported jobs are never sent by themselves", "jobsync replay {job} --force --yes"),
+    "imported": (
+        "it was imported, and imported jobs are never sent by themselves",
+        "jobsync replay {job} --force --yes",
+    ),
     "by_hand": ("somebody marked it as skipped", "jobsync replay {job} --force --yes"),
     "test_only": (
         "GoHighLevel took it for a test sample: the workflow's trigger is not saved or not published",
@@ -22,8 +25,14 @@ CAUSES: dict[str, tuple[str, str]] = {
     "worker_died": ("the worker died five times while sending it", "jobsync replay {job}"),
     "retrying": ("the last attempt failed; it is tried again by itself", "mend the hook, or wait"),
     "destination_unsent": ("the hook cannot be reached; it is tried again by itself", "check the hook's URL"),
-    "destination_gone": ("the hook does not exist any more", "paste the new URL: jobsync units set {unit} --webhook URL"),
-    "destination_unauthorized": ("the hook refuses access", "paste the new URL: jobsync units set {unit} --webhook URL"),
+    "destination_gone": (
+        "the hook does not exist any more",
+        "paste the new URL: jobsync units set {unit} --webhook URL",
+    ),
+    "destination_unauthorized": (
+        "the hook refuses access",
+        "paste the new URL: jobsync units set {unit} --webhook URL",
+    ),
     "destination_rate_limited": ("the hook asked to slow down; it is tried again by itself", "wait"),
     "update": ("it changed since it was delivered; the update waits", "wait"),
     "replay": ("a replay was asked for and waits", "wait"),
@@ -60,8 +69,9 @@ def find_cause(facts: dict[str, Any]) -> tuple[str, str | None]:
             return "GoHighLevel accepted it without an execution id", "check it in GoHighLevel"
         return ("it was read back from GoHighLevel" if facts["ghl_verified_at"] else "GoHighLevel accepted it"), None
     if status == "pending" and facts["deliverer"] == "external":
-        return "somebody else delivers this unit (n8n, a script) and has not marked it yet", "jobsync units set {unit} --webhook URL".format(
-            unit=facts["business_unit_id"]
+        return (
+            "somebody else delivers this unit (n8n, a script) and has not marked it yet",
+            "jobsync units set {unit} --webhook URL".format(unit=facts["business_unit_id"]),
         )
     if status == "pending":
         if facts["mode"] != "live":
@@ -73,7 +83,10 @@ def find_cause(facts: dict[str, Any]) -> tuple[str, str | None]:
         if facts["armed"] is False:
             return f"its route is not armed: {facts['armed_reason']}", "switch the old flow off, then: jobsync arm"
         if facts["waiting_for"] == "parents":
-            return "its customer, location or contacts were not read yet", "wait; it goes out after 15 minutes in any case"
+            return (
+                "its customer, location or contacts were not read yet",
+                "wait; it goes out after 15 minutes in any case",
+            )
         if facts["waiting_for"] == "record_cap":
             return "it was sent five times today already", "it goes out tomorrow"
     cause, fix = CAUSES.get(reason or "", ("it waits for its turn", "wait"))

@@ -60,7 +60,9 @@ class Guard:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise DestinationRefused("This is not a URL.", hint=_HINT) from None
+            parts = None  # raised below: the library's error holds the URL, and would hang on to ours as its context
+        if parts is None:
+            raise DestinationRefused("This is not a URL.", hint=_HINT)
         if parts.scheme not in ("http", "https") or not host or not url.lower().startswith(f"{parts.scheme}://"):
             raise DestinationRefused("A hook's URL starts with https:// and a host name.", hint=_HINT)
         if "@" in parts.netloc:
@@ -87,14 +89,12 @@ class Guard:
             if host not in self._hosts:
                 raise DestinationRefused("This host is not one of GoHighLevel's.", hint=_HINT)
             return
-        try:
-            literal = str(ipaddress.ip_address(host))
-        except ValueError:
-            # A name whose last part is a number is read as an address by some (0x7f.1, 2130706433, 127.1).
-            if not _NAME.fullmatch(host) or _NUMBER.fullmatch(host.rstrip(".").rsplit(".", 1)[-1]):
-                raise DestinationRefused("This is not the name of a host.", hint=_HINT) from None
-        else:
+        literal = _read_literal(host)
+        if literal is not None:
             self.check_address(host, literal)
+        # A name whose last part is a number is read as an address by some (0x7f.1, 2130706433, 127.1).
+        elif not _NAME.fullmatch(host) or _NUMBER.fullmatch(host.rstrip(".").rsplit(".", 1)[-1]):
+            raise DestinationRefused("This is not the name of a host.", hint=_HINT)
 
 
 def is_public(address: str) -> bool:
@@ -174,6 +174,13 @@ def mask_url(url: str) -> str:
     except ValueError:
         return "?/..."
     return f"{host}/...{url[-4:] if len(parts.path) > 12 else ''}"
+
+
+def _read_literal(host: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
 
 
 def _bare(host: str) -> str:

@@ -41,10 +41,14 @@ def build_app(dsn: str, *, max_connections: int = 6) -> App:
     return App(connector=connector)
 
 
-async def defer_once(app: App, task: str, *, lock: str, priority: int = 0, queueing_lock: str | None = None, **ids: Any) -> bool:
+async def defer_once(
+    app: App, task: str, *, lock: str, priority: int = 0, queueing_lock: str | None = None, **ids: Any
+) -> bool:
     """Defers a task unless an equal one waits already. True when it was added. Call after the transaction committed."""
     try:
-        await app.configure_task(task, lock=lock, queueing_lock=queueing_lock or lock, priority=priority).defer_async(**ids)
+        await app.configure_task(task, lock=lock, queueing_lock=queueing_lock or lock, priority=priority).defer_async(
+            **ids
+        )
     except AlreadyEnqueued:
         return False
     return True

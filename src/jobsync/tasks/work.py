@@ -41,7 +41,9 @@ class Duties:
     stopping: Callable[[], bool] = lambda: False
 
 
-def register_tasks(app: App, engine: Engine, *, stopping: Callable[[], bool] = lambda: False, periodic: bool = True) -> Duties:
+def register_tasks(
+    app: App, engine: Engine, *, stopping: Callable[[], bool] = lambda: False, periodic: bool = True
+) -> Duties:
     """Registers all tasks on the app. `periodic` False: a one-shot worker runs what is deferred and schedules nothing."""
     duties = Duties(engine, app, stopping)
 
@@ -59,14 +61,18 @@ def register_tasks(app: App, engine: Engine, *, stopping: Callable[[], bool] = l
 
     @app.task(name="drain", queue="deliver")
     async def drain(tenant: str, destination: str, due_before: str | None = None) -> None:
-        async def sender(row: Row):  # noqa: ANN202
+        async def sender(row: Row):
             return await open_sender(engine, row)
 
         before = datetime.fromisoformat(due_before) if due_before else None
         try:
-            report = await drain_destination(engine, sender, tenant, UUID(destination), due_before=before, stopping=stopping)
+            report = await drain_destination(
+                engine, sender, tenant, UUID(destination), due_before=before, stopping=stopping
+            )
         except JobSyncError as error:
-            get_log(tenant=tenant, destination=destination).warning("drain_failed", code=error.code, error_type=type(error).__name__)
+            get_log(tenant=tenant, destination=destination).warning(
+                "drain_failed", code=error.code, error_type=type(error).__name__
+            )
             return
         if report.more and not stopping():
             await defer_drain(duties, tenant, destination, due_before)
@@ -89,7 +95,13 @@ async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tupl
     for name in names:
         lock = f"pull:{tenant}:{name}"
         added = await defer_once(
-            duties.app, "pull_stream", lock=lock, priority=10 if name == "jobs" else 5, tenant=tenant, stream=name, run=str(run)
+            duties.app,
+            "pull_stream",
+            lock=lock,
+            priority=10 if name == "jobs" else 5,
+            tenant=tenant,
+            stream=name,
+            run=str(run),
         )
         if not added:
             await _write_off(duties, tenant, run, name)
@@ -107,12 +119,16 @@ async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
     streams = (row or {}).get("metadata", {}).get("streams", {})
     waits = [name for name in JOB_STREAMS if streams.get(name, {}).get("status") == "waiting"]
     if streams.get(LOOK_UP, {}).get("status") == "waiting" and not waits:
-        await defer_once(duties.app, "look_up", lock=f"pull:{tenant}:{LOOK_UP}", priority=8, tenant=tenant, run=str(run))
+        await defer_once(
+            duties.app, "look_up", lock=f"pull:{tenant}:{LOOK_UP}", priority=8, tenant=tenant, run=str(run)
+        )
 
 
 async def defer_drain(duties: Duties, tenant: str, destination: str, due_before: str | None = None) -> None:
     """Defers the drain of one destination unless one waits already."""
-    await defer_once(duties.app, "drain", lock=f"drain:{destination}", tenant=tenant, destination=destination, due_before=due_before)
+    await defer_once(
+        duties.app, "drain", lock=f"drain:{destination}", tenant=tenant, destination=destination, due_before=due_before
+    )
 
 
 async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: datetime | None = None) -> int:
@@ -123,7 +139,9 @@ async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: da
         else:
             rows = await session.rows("list_due_destinations_of", {"tenant": tenant})
     for row in rows:
-        await defer_drain(duties, row["tenant_id"], str(row["destination_id"]), due_before.isoformat() if due_before else None)
+        await defer_drain(
+            duties, row["tenant_id"], str(row["destination_id"]), due_before.isoformat() if due_before else None
+        )
     return len(rows)
 
 

@@ -18,7 +18,15 @@ from jobsync.engine.passes import read_pass, report_pass
 from jobsync.errors import DatabaseUnavailable, JobSyncError, LockHeld
 from jobsync.log import get_log
 from jobsync.tasks.app import build_app
-from jobsync.tasks.work import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS, Duties, defer_due_drains, defer_pass, register_tasks, rescue_stalled
+from jobsync.tasks.work import (
+    HEARTBEAT_SECONDS,
+    STALLED_AFTER_SECONDS,
+    Duties,
+    defer_due_drains,
+    defer_pass,
+    register_tasks,
+    rescue_stalled,
+)
 
 CONCURRENCY = 8
 GRACE_SECONDS = 8.0
@@ -77,7 +85,9 @@ async def run_in_foreground(engine: Engine, act: Callable[[Duties], Awaitable[An
         async with app.open_async():
             return await act(duties)
     except (psycopg.OperationalError, ProcrastinateException) as error:
-        raise DatabaseUnavailable("PostgreSQL broke off while tasks were running; they go on with the next run.") from error
+        raise DatabaseUnavailable(
+            "PostgreSQL broke off while tasks were running; they go on with the next run."
+        ) from error
 
 
 async def finish_tasks(duties: Duties, done: Callable[[], Awaitable[bool]], *, wait_for_others: bool = True) -> None:
@@ -88,11 +98,22 @@ async def finish_tasks(duties: Duties, done: Callable[[], Awaitable[bool]], *, w
         if await done():
             return
         if not wait_for_others:
-            raise LockHeld("Another worker is doing this right now.", hint="See `jobsync status`, or run without --no-wait to watch it.")
+            raise LockHeld(
+                "Another worker is doing this right now.",
+                hint="See `jobsync status`, or run without --no-wait to watch it.",
+            )
         await asyncio.sleep(0.2)
 
 
-async def sync_once(engine: Engine, tenant: str, *, pull: bool = True, deliver: bool = True, wait: bool = True, streams: tuple[str, ...] | None = None) -> dict[str, Any]:
+async def sync_once(
+    engine: Engine,
+    tenant: str,
+    *,
+    pull: bool = True,
+    deliver: bool = True,
+    wait: bool = True,
+    streams: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
     """One whole pass: pull everything that is due, then send each due row once. Answers the counts of `report_pass`.
 
     With `deliver` alone, counts are those of the sends; `run` is None then. LockHeld with `wait` False when another

@@ -12,7 +12,7 @@ from __future__ import annotations
 from .actions import Actions
 from .app import Simulator
 from .auth import Account
-from .clock import SimClock
+from .clock import SimClock, machine_now
 from .control import list_versions
 from .dataset import Dataset
 from .faults import Fault, FaultBox
@@ -25,5 +25,5 @@ from .switches import Switches
 __all__ = [
     "Account", "Actions", "Call", "Dataset", "Fault", "FaultBox", "Life", "RequestLedger", "Served", "SimClock",
     "Simulator",
-    "Switches", "list_versions", "read_instant", "serve", "write_instant",
+    "Switches", "list_versions", "machine_now", "read_instant", "serve", "write_instant",
 ]  # fmt: skip

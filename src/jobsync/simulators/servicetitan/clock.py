@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 from .instants import SECOND, from_datetime, read_instant
 
 DEFAULT_NOW = "2025-11-20T15:00:00Z"
+
+
+def machine_now() -> datetime:
+    """The machine's time: where a simulator starts that is to look alive today."""
+    return datetime.now(UTC)
 
 
 class SimClock:

@@ -174,29 +174,33 @@ comment on function jobsync.store_jobs(text, jsonb, text) is
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
 language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
 begin
-  with parents as (
+  with of_jobs as materialized (
     select distinct j.st_customer_id, j.st_location_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs)
-  ), missing as (
-    select 'customers' as stream, p.st_customer_id as id from parents p
-     where p.st_customer_id > 0 and not exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = p.st_customer_id)
-    union
-    select 'locations', p.st_location_id from parents p
-     where p.st_location_id > 0 and not exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = p.st_location_id)
-    union
-    select 'customer_contacts', p.st_customer_id from parents p
+  ), asked as (
+    select p.st_customer_id as id, c.st_customer_id is null as absent,
+           c.contacts_read_at is null and coalesce(c.source, '') <> 'api'
+             and not coalesce(f.complete_from_start and c.created_at <= f.caught_up_at, false) as unread, 'customers' as stream
+      from (select distinct o.st_customer_id from of_jobs o where o.st_customer_id > 0) p
       left join customers c on c.tenant_id = p_tenant and c.st_customer_id = p.st_customer_id
       left join cursors f on f.tenant_id = p_tenant and f.stream = 'customer_contacts'
-     where p.st_customer_id > 0 and c.contacts_read_at is null and coalesce(c.source, '') <> 'api'
-       and not coalesce(f.complete_from_start and c.created_at <= f.caught_up_at, false)
-    union
-    select 'location_contacts', p.st_location_id from parents p
+    union all
+    select p.st_location_id, l.st_location_id is null,
+           l.contacts_read_at is null and not coalesce(f.complete_from_start and l.created_at <= f.caught_up_at, false), 'locations'
+      from (select distinct o.st_location_id from of_jobs o where o.st_location_id > 0) p
       left join locations l on l.tenant_id = p_tenant and l.st_location_id = p.st_location_id
       left join cursors f on f.tenant_id = p_tenant and f.stream = 'location_contacts'
-     where p.st_location_id > 0 and l.contacts_read_at is null
-       and not coalesce(f.complete_from_start and l.created_at <= f.caught_up_at, false)
+  ), missing as (
+    select a.stream, a.id from asked a where a.absent
+    union all
+    select case a.stream when 'customers' then 'customer_contacts' else 'location_contacts' end, a.id from asked a where a.unread
   )
-  insert into wanted (tenant_id, stream, id) select p_tenant, m.stream, m.id from missing m
+  insert into wanted (tenant_id, stream, id, wanted_at)
+  select p_tenant, m.stream, m.id, v_now from missing m
+   where not exists (select from wanted w where w.tenant_id = p_tenant and w.stream = m.stream and w.id = m.id)
+   order by m.stream, m.id
   on conflict (tenant_id, stream, id) do nothing;
 end
 $$;

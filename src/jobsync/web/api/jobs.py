@@ -1,0 +1,249 @@
+"""/db/jobs: jobs come in (one or many), are read, offered to an outside deliverer, and marked by it."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Annotated, Any
+
+import anyio
+import msgspec
+from fastapi import APIRouter, Query, Response
+from pydantic import BeforeValidator, Field
+
+from jobsync.errors import InvalidInput, RecordMissing
+from jobsync.web.answers import JsonAnswer, raw, raws
+from jobsync.web.api.fields import (
+    AnyShortText,
+    Body,
+    BodyId,
+    Format,
+    JobIdPath,
+    Limit,
+    LongText,
+    SyncStatus,
+    UnitIdQuery,
+    read_whole,
+)
+from jobsync.web.api.rows import BatchReport, JobRow, JobStory, PendingJobRow, PendingJobs, Upserted
+from jobsync.web.batches import Item, split_batch, store_items
+from jobsync.web.bodies import LARGE, UNSTORABLE_ESCAPE, mend_escapes
+from jobsync.web.calls import GuardedRoute, ThisCall, needs
+from jobsync.web.sheets import answer_sheet
+
+router = APIRouter(route_class=GuardedRoute, tags=["jobs"])
+
+_JOB = {
+    "id": 700412,
+    "jobNumber": "700412",
+    "businessUnitId": 1314,
+    "jobStatus": "Scheduled",
+    "summary": "Replace pump motor",
+    "createdOn": "2026-01-30T15:04:05Z",
+    "modifiedOn": "2026-01-30T15:04:05Z",
+}
+_CUSTOMER = {
+    "customerId": 88001,
+    "locationId": 99001,
+    "firstName": "Ana",
+    "lastName": "Example",
+    "email": "ana@example.com",
+    "phone": "555-0100",
+    "address": {"street": "1 Main St", "city": "Phoenix", "state": "AZ", "zip": "85001", "county": "Maricopa"},
+}
+_RECORD = {
+    "type": "object",
+    "required": ["job", "customer"],
+    "properties": {
+        "job": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {"id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}},
+            "description": "The job as ServiceTitan writes it.",
+        },
+        "customer": {
+            "type": "object",
+            "required": ["customerId"],
+            "properties": {"customerId": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}},
+            "description": "The customer in the guide's form (customerId, firstName, ...) or ServiceTitan's (id, name, address).",
+        },
+    },
+}
+
+
+def _describe_body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+@router.post(
+    "/db/jobs/upsert",
+    operation_id="upsertJob",
+    response_model=Upserted,
+    openapi_extra=_describe_body(_RECORD, {"job": _JOB, "customer": _CUSTOMER}),
+)
+@needs("sync:write", body="raw")
+async def upsert_job(call: ThisCall) -> JsonAnswer:
+    """Stores one job with its customer. Missing keys keep what stands; an older modifiedOn changes nothing."""
+    mended = mend_escapes(call.body) if UNSTORABLE_ESCAPE.search(call.body) else bytes(call.body)
+    try:
+        msgspec.json.decode(mended, type=msgspec.Raw)
+    except RecursionError:
+        raise InvalidInput("The body is nested too deep.", field="body") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidInput(
+            "The body is not valid JSON.", hint="Check quotes, commas and brackets.", field="body"
+        ) from None
+    report = await store_items(call, [Item(0, mended, mended=mended != bytes(call.body))])
+    if report.errors:
+        message = report.errors[0]["error"]
+        raise InvalidInput(message, hint='Send {"job": {...}, "customer": {...}}.', field=message.split(" ", 1)[0])
+    result = report.results[0]
+    answer = {
+        "success": True,
+        "jobId": result["dbJobId"],
+        "stJobId": result["stJobId"],
+        "stCustomerId": _customer_id(mended),
+    }
+    return JsonAnswer(answer | ({"warnings": result["warnings"]} if "warnings" in result else {}))
+
+
+@router.post(
+    "/db/jobs/upsert-batch",
+    operation_id="upsertJobs",
+    response_model=BatchReport,
+    openapi_extra=_describe_body(
+        {
+            "type": "object",
+            "required": ["jobs"],
+            "properties": {"jobs": {"type": "array", "maxItems": 100_000, "items": _RECORD}},
+        },
+        {"jobs": [{"job": _JOB, "customer": _CUSTOMER}]},
+    ),
+)
+@needs("sync:write", body="raw", limit=LARGE)
+async def upsert_jobs(call: ThisCall) -> JsonAnswer:
+    """Stores many jobs; one bad item never fails the others."""
+    items = await anyio.to_thread.run_sync(split_batch, call.body)
+    report = await store_items(call, items)
+    return JsonAnswer(report.show())
+
+
+@router.get("/db/jobs/pending-ghl-sync", operation_id="listPendingJobs", response_model=PendingJobs)
+@needs("read")
+async def list_pending(
+    call: ThisCall,
+    unit: UnitIdQuery = None,
+    limit: Limit = 100,
+    lease: Annotated[
+        int | None,
+        BeforeValidator(read_whole),
+        Query(
+            ge=1,
+            le=3600,
+            description="Take these jobs for so many seconds: no other call with a lease gets them meanwhile.",
+        ),
+    ] = None,
+    form: Annotated[Format, Query(alias="format")] = "json",
+) -> Response:
+    """Jobs of external units that somebody has to push to GoHighLevel, oldest first, each with why it is pending."""
+    async with call.transaction() as session:
+        jobs = None
+        if lease is not None:
+            jobs = await session.value(
+                "api_lease_pending",
+                {"tenant": call.tenant, "unit": unit, "limit": limit, "seconds": lease, "by": call.actor},
+            )
+        rows = await session.rows(
+            "api_list_pending", {"tenant": call.tenant, "unit": unit, "limit": limit, "jobs": jobs}
+        )
+    if form == "csv":
+        return answer_sheet(PendingJobRow, rows, "pending-jobs")
+    return JsonAnswer({"count": len(rows), "jobs": raws(rows)})
+
+
+class JobMark(Body):
+    """What an outside deliverer says about a job."""
+
+    model_config = {"json_schema_extra": {"examples": [{"status": "synced", "opportunityId": "opp-0001"}]}}
+    status: SyncStatus | None = None
+    opportunityId: AnyShortText | None = None
+    error: LongText | None = None
+
+
+class NamedJobMark(JobMark):
+    """One mark of many."""
+
+    model_config = {"json_schema_extra": {"examples": [{"stJobId": 700412, "status": "synced"}]}}
+    stJobId: BodyId
+
+
+class JobMarks(Body):
+    """Many marks at once."""
+
+    jobs: Annotated[list[NamedJobMark], Field(max_length=500)]
+
+
+@router.patch("/db/jobs/ghl-sync", operation_id="markJobs", response_model=BatchReport)
+@needs("sync:write", body="json")
+async def mark_jobs(call: ThisCall, body: JobMarks) -> JsonAnswer:
+    """Marks up to 500 jobs; one that is not known never fails the others."""
+    results, errors = [], []
+    async with call.transaction() as session:
+        for index, mark in enumerate(body.jobs):
+            row = await session.row("api_mark_job", _mark(call.tenant, mark.stJobId, mark))
+            if row is None:
+                errors.append({"stJobId": mark.stJobId, "index": index, "error": "Job not found"})
+            else:
+                results.append({"stJobId": mark.stJobId, "dbJobId": json.loads(row["row"])["id"], "success": True})
+    return JsonAnswer(
+        {
+            "total": len(body.jobs),
+            "succeeded": len(results),
+            "failed": len(errors),
+            "results": results,
+            "errors": errors,
+        }
+    )
+
+
+@router.patch("/db/jobs/{stJobId}/ghl-sync", operation_id="markJob", response_model=JobRow)
+@needs("sync:write", body="json")
+async def mark_job(call: ThisCall, job: JobIdPath, body: JobMark) -> JsonAnswer:
+    """Marks one job. `synced` takes its content as delivered; `pending` offers it again; a mark ends its lease."""
+    async with call.transaction() as session:
+        row = await session.row("api_mark_job", _mark(call.tenant, job, body))
+    if row is None:
+        raise _missing(job)
+    return JsonAnswer(raw(row["row"]))
+
+
+@router.get("/db/jobs/{stJobId}", operation_id="readJob", response_model=JobStory)
+@needs("read")
+async def read_job(call: ThisCall, job: JobIdPath) -> JsonAnswer:
+    """One job: its columns flat, its customer nested, with locations, contacts, attempts and timeline."""
+    async with call.transaction() as session:
+        row = await session.row("api_read_job", {"tenant": call.tenant, "job": job})
+    if row is None:
+        raise _missing(job)
+    return JsonAnswer(raw(row["row"]))
+
+
+def _mark(tenant: str, job: int, mark: JobMark) -> dict[str, Any]:
+    return {"tenant": tenant, "job": job, "status": mark.status, "opportunity": mark.opportunityId, "error": mark.error}
+
+
+def _missing(job: int) -> RecordMissing:
+    return RecordMissing(
+        "Job not found",
+        hint="It appears once ServiceTitan's list was read, or POST /db/jobs/upsert stored it.",
+        stJobId=job,
+    )
+
+
+def _customer_id(body: bytes) -> int:
+    # PostgreSQL accepted the id; a number may have been written as text or as 5.0.
+    customer = json.loads(body, parse_float=Decimal)["customer"]
+    given = customer.get("customerId")
+    if given is None or (isinstance(given, str) and not given.strip()):
+        given = customer["id"]
+    return int(Decimal(given))
