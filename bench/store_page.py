@@ -164,7 +164,7 @@ def fresh_database(server_dsn: str) -> Iterator[str]:
             asyncio.run(migrate(dsn))
             yield dsn
         finally:
-            connection.execute(f'drop database "{name}" with (force)'.encode())
+            connection.execute(f'drop database "{name}"'.encode())
 
 
 @contextmanager

@@ -62,6 +62,7 @@ class Settings(BaseModel):
     cap_day: int | None = Field(None, alias="JOBSYNC_CAP_DAY", ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
     lease_seconds: float = Field(60.0, alias="JOBSYNC_LEASE_SECONDS", ge=1)
+    stalled_seconds: float = Field(30.0, alias="JOBSYNC_STALLED_SECONDS", ge=1)
     settle_seconds: float = Field(120.0, alias="JOBSYNC_SETTLE_SECONDS", ge=0)
 
     @field_validator("trusted_networks", "allowed_hosts", "allow_hosts", mode="before")

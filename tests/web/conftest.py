@@ -12,6 +12,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from fastapi import FastAPI
 
 from jobsync.config import Settings, read_settings
 from jobsync.db.pool import Database
@@ -41,6 +42,7 @@ class Api:
     http: aiohttp.ClientSession
     database: Database
     headers: dict[str, str]
+    app: FastAPI
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
         """Calls the service; `json`, `data`, `headers`, `params` as aiohttp takes them."""
@@ -96,7 +98,7 @@ async def start_api(database: Database, tmp_path: Path) -> AsyncIterator[StartAp
 
             stack.push_async_callback(end)
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            return Api(f"http://127.0.0.1:{port}", port, http, database, headers or {})
+            return Api(f"http://127.0.0.1:{port}", port, http, database, headers or {}, app)
 
         yield start
 

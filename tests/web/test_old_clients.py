@@ -43,16 +43,16 @@ async def test_a_key_that_does_not_exist_is_404_with_the_key(api: Api) -> None:
     assert (answer.status, answer.body["key"], answer.body["error"]) == (404, "lastCustomerPull", "Sync state not found")
 
 
-@pytest.mark.parametrize("body", [{}, {"value": None}, {"value": ""}, {"metadata": {}}])
-async def test_a_put_without_a_value_is_400_and_names_it(api: Api, body: dict) -> None:
-    answer = await api.put("/db/sync-state/lastJobPull", body)
-    assert (answer.status, answer.body["field"]) == (400, "value")
+async def test_a_put_without_a_value_is_400_and_names_it(api: Api) -> None:
+    for body in ({}, {"value": None}, {"value": ""}, {"metadata": {}}):
+        answer = await api.put("/db/sync-state/lastJobPull", body)
+        assert (answer.status, answer.body["field"]) == (400, "value"), body
 
 
-@pytest.mark.parametrize("value", ["banana", "2999-01-01T00:00:00Z", "1970"])
-async def test_last_job_pull_takes_no_nonsense_and_no_future(api: Api, value: str) -> None:
-    answer = await api.put("/db/sync-state/lastJobPull", {"value": value})
-    assert (answer.status, answer.body["field"]) == (400, "value")
+async def test_last_job_pull_takes_no_nonsense_and_no_future(api: Api) -> None:
+    for value in ("banana", "2999-01-01T00:00:00Z", "1970"):
+        answer = await api.put("/db/sync-state/lastJobPull", {"value": value})
+        assert (answer.status, answer.body["field"]) == (400, "value"), value
     assert (await api.get("/db/sync-state/lastJobPull")).body["value"] == "2025-01-01T00:00:00Z"
 
 
@@ -71,13 +71,18 @@ async def test_n8n_upserts_a_job_with_its_customer(api: Api) -> None:
     assert not any("hash" in name for name in [*job, *job["customer"]])
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [({"job": {"id": 1}}, "customer"), ({"customer": {"customerId": 1}}, "job"), ({}, "job"), ({"job": {}, "customer": {}}, "job.id")],
-)
-async def test_an_upsert_without_job_or_customer_is_400(api: Api, body: dict, field: str) -> None:
-    answer = await api.post("/db/jobs/upsert", body)
-    assert (answer.status, answer.body["field"]) == (400, field)
+async def test_an_upsert_without_job_or_customer_is_400(api: Api) -> None:
+    cases = [
+        ({"job": {"id": 1}}, "customer"),
+        ({"customer": {"customerId": 1}}, "job"),
+        ({}, "job"),
+        ({"job": {}, "customer": {}}, "job.id"),
+        ({"job": {"id": 1}, "customer": {}}, "customer.customerId"),
+        ([], "job"),
+    ]
+    for body, field in cases:
+        answer = await api.post("/db/jobs/upsert", body)
+        assert (answer.status, answer.body["field"]) == (400, field), body
 
 
 async def test_sixty_four_bit_ids_survive_as_numbers_and_are_taken_as_strings(api: Api) -> None:

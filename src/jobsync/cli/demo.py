@@ -115,9 +115,8 @@ async def _demo(base: Settings, show: Show, *, once: bool, reset: bool, port: in
             "first pull",
             f"{report['pulled']} jobs with customers, locations, contacts ({report['servicetitan_requests']} requests)",
         )
-        show.line(
-            f"  {'=' if show.quiet else ' '} {'delivered':<14} {report['delivered']} sent, {report['skipped']} skipped, {report['failed']} failed (on purpose, have a look)"
-        )
+        sent = f"{report['delivered']} sent, {report['skipped']} skipped, {report['failed']} failed (on purpose, have a look)"
+        show.step("delivered", sent)
         planted = _describe_planted(upstreams, status)
         if show.quiet:
             print_json({**shape_report(report), "planted": planted})

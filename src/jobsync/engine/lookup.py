@@ -8,11 +8,14 @@ wanted.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from jobsync.engine.context import Engine
-from jobsync.engine.pull import CONTACT_STREAMS, Counts, read_patiently, store
+from jobsync.engine.pull import read_patiently
+from jobsync.engine.store import CONTACT_STREAMS, Counts, store
 from jobsync.servicetitan.client import ServiceTitanClient
-from jobsync.servicetitan.streams import STREAMS
+from jobsync.servicetitan.pages import Page
+from jobsync.servicetitan.streams import STREAMS, Stream
 
 PARENTS = ("customers", "locations", "customer_contacts", "location_contacts")
 LIMIT = 50
@@ -29,16 +32,20 @@ async def look_up_parents(engine: Engine, client: ServiceTitanClient, tenant: st
                 ids = await session.value("list_wanted", {"tenant": tenant, "stream": name, "limit": LIMIT})
             if not ids:
                 break
-            wanted = ids
-            page = await read_patiently(lambda: client.by_ids(stream, wanted))
-            records = list(page.records)
-            number = 2
-            while page.has_more:
-                at = number
-                page = await read_patiently(lambda: client.by_ids(stream, wanted, page=at))
-                records += page.records
-                number += 1
-            whole = replace(page, records=records, whole=None) if number > 2 else page
+            whole = await _fetch_whole(client, stream, ids)
             await store(
                 engine, tenant, stream, whole, counts, owners=ids if name in CONTACT_STREAMS else None, resolve=True
             )
+
+
+async def _fetch_whole(client: ServiceTitanClient, stream: Stream, ids: list[int]) -> Page:
+    """Everything there is of these ids as one page; contacts may take more than one answer."""
+    page = await read_patiently(partial(client.by_ids, stream, ids))
+    if not page.has_more:
+        return page
+    records, number = list(page.records), 2
+    while page.has_more and page.records:
+        page = await read_patiently(partial(client.by_ids, stream, ids, page=number))
+        records += page.records
+        number += 1
+    return replace(page, records=records, whole=None)

@@ -14,7 +14,8 @@ from jobsync.db.pool import as_jsonb
 from jobsync.engine.connections import open_servicetitan
 from jobsync.engine.context import Engine
 from jobsync.engine.lookup import look_up_parents
-from jobsync.engine.pull import Counts, pull_stream
+from jobsync.engine.pull import pull_stream
+from jobsync.engine.store import Counts
 from jobsync.errors import JobSyncError, LockHeld
 from jobsync.log import get_log
 
@@ -38,9 +39,10 @@ async def open_pass(
 
 
 async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -> Counts:
-    """Pulls one stream and writes what came of it into the pass. Never raises a JobSyncError: the pass holds it.
+    """Pulls one stream and writes what came of it into the pass. Never raises for what the pull met: the pass holds it.
 
-    Run twice, the second run reads from where the first one ended.
+    Run twice, the second run reads from where the first one ended. Raises DatabaseUnavailable when the result cannot be
+    written.
     """
     counts = Counts()
     failure: JobSyncError | None = None
@@ -57,6 +59,9 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
     except JobSyncError as error:
         failure = error
         log.warning("stream_failed", code=error.code, error_type=type(error).__name__)
+    except Exception as error:  # a bug of ours must not leave the pass open for ever
+        failure = JobSyncError(f"Reading {name} ended in an unexpected error ({type(error).__name__}).")
+        log.error("stream_crashed", error_type=type(error).__name__)
     else:
         log.info(
             "stream_read",
@@ -94,6 +99,14 @@ async def read_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any] | 
     """The row of a pass: status, error_message, started_at, completed_at, metadata; None when there is none."""
     async with engine.database.transaction(tenant) as session:
         return await session.row("read_run", {"tenant": tenant, "run": run})
+
+
+async def list_waiting(engine: Engine, tenant: str, run: UUID) -> set[str]:
+    """Streams of a pass that have no result yet; none when the pass is closed."""
+    row = await read_pass(engine, tenant, run)
+    if row is None or row["status"] != "running":
+        return set()
+    return {name for name, entry in row["metadata"]["streams"].items() if entry["status"] == "waiting"}
 
 
 async def report_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any]:

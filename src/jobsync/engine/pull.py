@@ -9,89 +9,32 @@ nothing. Called by the tasks `pull_stream` and by backfill.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime, timedelta
+from functools import partial
 from random import Random
-from typing import Any
+from typing import TypeVar
 
-import msgspec
-
-from jobsync.db.pool import Row, as_jsonb
+from jobsync.db.pool import Row
 from jobsync.engine.context import Engine
-from jobsync.errors import AccessDenied, JobSyncError, RecordMissing, RequestRejected, UpstreamUnavailable
+from jobsync.engine.store import Counts, Position, store
+from jobsync.errors import AccessDenied, JobSyncError, RecordMissing, RequestRejected
+from jobsync.servicetitan.answers import PAGE_TIMEOUT, PAGE_TOO_LARGE
 from jobsync.servicetitan.client import ServiceTitanClient
 from jobsync.servicetitan.keyset import read_changes, read_list
-from jobsync.servicetitan.pages import LoopGuard, Page, RowReader, join_records, split_refused
-from jobsync.servicetitan.phones import normalise_phone
+from jobsync.servicetitan.pages import LoopGuard, Page, RowReader
 from jobsync.servicetitan.retry import with_retries
 from jobsync.servicetitan.streams import STREAMS, Stream
 from jobsync.servicetitan.timestamps import TICKS_PER_SECOND, format_ticks, parse_ticks
+from jobsync.servicetitan.windows import Ask, Fetch
 
-OVERLAP_TICKS = 600 * TICKS_PER_SECOND
+T = TypeVar("T")
+OVERLAP_SECONDS = 600
+OVERLAP_TICKS = OVERLAP_SECONDS * TICKS_PER_SECOND
 PAGE_SIZES = (5000, 1000, 200)
 REFERENCE_EVERY_SECONDS = 3600
-CONTACT_STREAMS = {"customer_contacts", "location_contacts"}
 ATTEMPTS = 3
-
-
-@dataclass
-class Counts:
-    """What a pull did so far; added up page by page."""
-
-    pulled: int = 0
-    stored: int = 0
-    unchanged: int = 0
-    quarantined: int = 0
-    planned: int = 0
-    pages: int = 0
-    requests: int = 0
-    by_kind: dict[str, int] = field(default_factory=dict)
-
-    def add(self, report: dict[str, Any]) -> None:
-        """Adds the answer of `store_page`."""
-        self.pulled += report["pulled"]
-        self.stored += report["stored"]
-        self.unchanged += report["unchanged"]
-        self.quarantined += report["quarantined"]
-        self.planned += report.get("planned", 0)
-        self.pages += 1
-
-    def count_request(self, kind: str, status: int | None) -> None:
-        """Counts a request that the client made; tokens are counted apart."""
-        self.by_kind[kind] = self.by_kind.get(kind, 0) + 1
-        if kind != "token":
-            self.requests += 1
-
-    def report(self) -> dict[str, Any]:
-        """The counts as they are written into the run."""
-        return {
-            "pulled": self.pulled,
-            "stored": self.stored,
-            "unchanged": self.unchanged,
-            "quarantined": self.quarantined,
-            "planned": self.planned,
-            "pages": self.pages,
-            "requests": self.requests,
-        }
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a page leaves the cursor."""
-
-    mode: str
-    token: str | None
-    since: str | None
-    caught_up: bool
-
-
-class _Contact(msgspec.Struct):
-    type: Any = None
-    value: Any = None
-
-
-_CONTACTS = msgspec.json.Decoder(_Contact)
+SMALLER_PAGE_HELPS = {PAGE_TIMEOUT, PAGE_TOO_LARGE}
 
 
 async def pull_stream(engine: Engine, client: ServiceTitanClient, tenant: str, name: str, counts: Counts) -> Counts:
@@ -111,56 +54,6 @@ async def pull_stream(engine: Engine, client: ServiceTitanClient, tenant: str, n
             await session.run("fail_cursor", {"tenant": tenant, "stream": name, "error": error.message})
         raise
     return counts
-
-
-async def store(
-    engine: Engine,
-    tenant: str,
-    stream: Stream,
-    page: Page,
-    counts: Counts,
-    *,
-    revision: int | None = None,
-    position: Position | None = None,
-    owners: list[int] | None = None,
-    resolve: bool = False,
-) -> int | None:
-    """Stores one page, and moves the cursor to `position` if one is given. Answers the cursor's new revision.
-
-    One transaction. `owners`: the page is the whole contact list of these. `resolve`: parents may have arrived with it.
-    """
-    good, refused = split_refused(page)
-    array = page.array() if not refused else join_records(good)
-    parameters = {
-        "tenant": tenant,
-        "stream": stream.name,
-        "page": array.decode("utf-8"),
-        "refused": as_jsonb([{"id": None, "reason": reason} for _, reason in refused]),
-        "refused_raw": [bytes(record) for record, _ in refused],
-        "extra": as_jsonb(_phones(good) if stream.name in CONTACT_STREAMS else []),
-        "owners": owners,
-    }
-    async with engine.database.transaction(tenant) as session:
-        report = await session.value("store_page", parameters)
-        if position is not None:
-            revision = await session.value(
-                "move_cursor",
-                {
-                    "tenant": tenant,
-                    "stream": stream.name,
-                    "revision": revision,
-                    "mode": position.mode,
-                    "token": position.token,
-                    "since": position.since,
-                    "caught_up": position.caught_up,
-                },
-            )
-        if resolve or (position is not None and position.caught_up):
-            await session.value("resolve_wanted", {"tenant": tenant})
-            if stream.name == "jobs":
-                await session.value("publish_watermark", {"tenant": tenant})
-    counts.add(report)
-    return revision
 
 
 async def _pull_changes(
@@ -223,9 +116,9 @@ async def _pull_feed(
     engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, cursor: Row, counts: Counts
 ) -> None:
     token, since, revision = cursor["token"], cursor["since"], cursor["revision"]
-    start = datetime.fromisoformat(since) if token is None and since else None
+    start = _feed_start(cursor)
     reader, guard = RowReader(stream.keys), LoopGuard()
-    page = await read_patiently(lambda: client.export_page(stream, token, start))
+    page = await read_patiently(partial(client.export_page, stream, token, start))
     while True:
         guard.see(page)
         token = page.continue_from or token
@@ -237,13 +130,20 @@ async def _pull_feed(
             await store(engine, tenant, stream, page, counts, revision=revision, position=position)
             return
         # The next page travels while this one is stored; should storing fail, it is simply thrown away.
-        sent = token
-        following = asyncio.ensure_future(read_patiently(lambda: client.export_page(stream, sent)))
+        following = asyncio.ensure_future(read_patiently(partial(client.export_page, stream, token)))
         try:
             revision = await store(engine, tenant, stream, page, counts, revision=revision, position=position)
             page = await following
         finally:
             following.cancel()
+
+
+def _feed_start(cursor: Row) -> datetime | None:
+    """From where a feed is read without a token: the first start as it stands, a later one less the overlap."""
+    if cursor["token"] is not None or cursor["since"] is None:
+        return None
+    since = datetime.fromisoformat(cursor["since"])
+    return since - timedelta(seconds=OVERLAP_SECONDS) if cursor["revision"] > 0 else since
 
 
 async def _pull_list(
@@ -257,15 +157,19 @@ async def _pull_list(
             since = format_ticks(max(parse_ticks(since) - OVERLAP_TICKS, 0))
         try:
             async for piece in read_changes(
-                client.fetcher(stream), since=since, page_size=size, keys=stream.keys, sortable=stream.sortable
+                fetch_patiently(client, stream, size),
+                since=since,
+                page_size=size,
+                keys=stream.keys,
+                sortable=stream.sortable,
             ):
                 reached = max(parse_ticks(cursor["since"]), parse_ticks(piece.watermark))
                 position = Position("list", None, format_ticks(reached), caught_up=piece.done)
                 revision = await store(engine, tenant, stream, piece.page, counts, revision=revision, position=position)
                 cursor = {**cursor, "since": format_ticks(reached)}
             return
-        except UpstreamUnavailable as error:
-            if error.code != "page_timeout" or size == PAGE_SIZES[-1]:
+        except JobSyncError as error:
+            if error.code not in SMALLER_PAGE_HELPS or size == PAGE_SIZES[-1]:
                 raise
 
 
@@ -278,40 +182,49 @@ async def _pull_reference(
         )
     assert cursor is not None
     revision = cursor["revision"]
-    pages: AsyncIterator[Page] = read_list(
-        client.fetcher(stream), page_size=PAGE_SIZES[0], keys=stream.keys, sortable=stream.sortable
-    )
-    async for page in pages:
-        revision = await store(
-            engine,
-            tenant,
-            stream,
-            page,
-            counts,
-            revision=revision,
-            position=Position("list", None, None, caught_up=not page.has_more),
-        )
+    for size in PAGE_SIZES:
+        try:
+            async for page in read_list(
+                fetch_patiently(client, stream, size), page_size=size, keys=stream.keys, sortable=stream.sortable
+            ):
+                position = Position("list", None, None, caught_up=not page.has_more)
+                revision = await store(engine, tenant, stream, page, counts, revision=revision, position=position)
+            break
+        except JobSyncError as error:
+            if error.code not in SMALLER_PAGE_HELPS or size == PAGE_SIZES[-1]:
+                raise
     async with engine.database.transaction(tenant) as session:
         await session.run(
             "schedule_reading", {"tenant": tenant, "stream": stream.name, "seconds": REFERENCE_EVERY_SECONDS}
         )
 
 
-async def read_patiently(call: Any) -> Any:
-    """Awaits `call()`, trying transient errors again as the retry rule says."""
+async def read_patiently(call: Callable[[], Awaitable[T]], *, give_back: Collection[str] = ()) -> T:
+    """Awaits `call()`, trying transient errors again as the retry rule says.
+
+    `give_back`: codes of errors that are raised at once, because the caller can ask for less.
+    """
     return await with_retries(
-        call, attempts=ATTEMPTS, base=0.5, cap=8.0, sleep=asyncio.sleep, rng=Random(), patience=30.0
+        call,
+        attempts=ATTEMPTS,
+        base=0.5,
+        cap=8.0,
+        sleep=asyncio.sleep,
+        rng=Random(),
+        patience=30.0,
+        give_back=give_back,
     )
 
 
-def _phones(records: Any) -> list[str | None]:
-    found: list[str | None] = []
-    for record in records:
-        try:
-            contact = _CONTACTS.decode(record)
-        except msgspec.DecodeError:
-            found.append(None)
-            continue
-        is_phone = contact.type in ("Phone", "MobilePhone") and isinstance(contact.value, str)
-        found.append(normalise_phone(contact.value) if is_phone else None)
-    return found
+def fetch_patiently(client: ServiceTitanClient, stream: Stream, page_size: int) -> Fetch:
+    """The stream's list fetch with retries; a page that is too much is raised at once while it can be made smaller.
+
+    A feed has no page size to ask for, so that its pages are simply tried again (`read_patiently`).
+    """
+    fetch = client.fetcher(stream)
+    give_back = SMALLER_PAGE_HELPS if page_size > PAGE_SIZES[-1] else ()
+
+    async def fetch_again(ask: Ask) -> Page:
+        return await read_patiently(lambda: fetch(ask), give_back=give_back)
+
+    return fetch_again

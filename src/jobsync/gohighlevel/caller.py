@@ -95,7 +95,7 @@ class Caller:
         if reply.status == 429:
             self._pause(call, reply)
         if not 200 <= reply.status < 300:
-            raise read_refusal(call, reply)
+            raise read_refusal(call, reply, {*(query or ()), *(body if isinstance(body, Mapping) else ())})
         found = _read_object(reply)
         if found is None:
             raise self._unreadable(call, reply)

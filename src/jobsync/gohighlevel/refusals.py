@@ -8,7 +8,7 @@ done all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,9 @@ DAILY_QUOTA = "daily_quota"
 TOO_LARGE = "too_large"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_FIELD = re.compile(r"(?:property )?([A-Za-z][A-Za-z0-9_.]{0,60})(?: [a-z]+)* (should|must)\b", re.ASCII)
+_FIELD = re.compile(
+    r"(?:property )?([A-Za-z][A-Za-z0-9_]{0,60}(?:\.(?:[0-9]{1,4}|id|key|field_value))*) (?:should|must)\b", re.ASCII
+)
 _VERSION = re.compile(r"version header|api version", re.IGNORECASE)
 _SCOPE = re.compile(r"authorized for this scope|authclass type|user type mismatch|supported by the iam", re.IGNORECASE)
 _ROUTE = re.compile(r"cannot (?:get|post|put|patch|delete) /", re.IGNORECASE)
@@ -72,8 +74,11 @@ def is_token_refusal(reply: Reply) -> bool:
     return reply.status == 401 and not _VERSION.search(_message_of(_read_problem(reply.body)))
 
 
-def read_refusal(call: Call, reply: Reply) -> JobSyncError:
-    """The error that an answer other than 2xx stands for. For a 401: after the one reload of the token."""
+def read_refusal(call: Call, reply: Reply, sent_names: Collection[str] = ()) -> JobSyncError:
+    """The error that an answer other than 2xx stands for. For a 401: after the one reload of the token.
+
+    `sent_names`: names of the fields that were sent; of those, the refused ones are named.
+    """
     problem = _read_problem(reply.body)
     message = _message_of(problem)
     status = reply.status
@@ -134,10 +139,13 @@ def read_refusal(call: Call, reply: Reply) -> JobSyncError:
             status=status,
             **trace,
         )
-    return _read_rejection(call, status, problem, message, trace)
+    return _read_rejection(call, status, problem, _named_fields(problem, sent_names), trace)
 
 
-def _read_rejection(call: Call, status: int, problem: _Problem, message: str, trace: dict[str, Any]) -> JobSyncError:
+def _read_rejection(
+    call: Call, status: int, problem: _Problem, fields: list[str], trace: dict[str, Any]
+) -> JobSyncError:
+    message = _message_of(problem)
     meta: Mapping[str, Any] = problem.meta if isinstance(problem.meta, dict) else {}
     if status in (400, 409, 422):
         if (contact := _word(meta.get("contactId"))) or _DUPLICATE_CONTACT.search(message):
@@ -163,7 +171,6 @@ def _read_rejection(call: Call, status: int, problem: _Problem, message: str, tr
     if status in (413, 414):
         said = f"GoHighLevel finds the request to {call.what} too large ({status})."
         return RequestRejected(said, status=status, code=TOO_LARGE, **trace)
-    fields = _named_fields(problem)
     named = f": {', '.join(fields)}" if fields else ""
     # A create that was answered 422 had been done (contract, section 3), so the caller looks before it creates again.
     return RequestRejected(
@@ -197,9 +204,10 @@ def _message_of(problem: _Problem) -> str:
     return " ".join(texts)[:2000]
 
 
-def _named_fields(problem: _Problem) -> list[str]:
+def _named_fields(problem: _Problem, sent_names: Collection[str]) -> list[str]:
+    # Only names that were sent as names: the word in front of "must be" may as well be a customer's.
     named = (_FIELD.match(text[:200]) for text in _messages(problem))
-    return list(dict.fromkeys(found[1] for found in named if found))[:10]
+    return list(dict.fromkeys(found[1] for found in named if found and found[1].split(".")[0] in sent_names))[:10]
 
 
 def _word(value: object) -> str | None:

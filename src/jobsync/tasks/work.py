@@ -5,30 +5,35 @@
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
 
-A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is 30 s old.
+A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
+(JOBSYNC_STALLED_SECONDS).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from procrastinate import App, JobContext
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Status
 
 from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
 from jobsync.engine.hook_sender import open_sender
-from jobsync.engine.passes import JOB_STREAMS, LOOK_UP, open_pass, read_pass, run_stream
+from jobsync.engine.passes import JOB_STREAMS, LOOK_UP, finish_stream, list_waiting, open_pass, run_stream
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
 
-HEARTBEAT_SECONDS = 5.0
-STALLED_AFTER_SECONDS = 30.0
+PULL_QUEUE = "pull"
+DELIVER_QUEUE = "deliver"
 ABANDONED_AFTER = "30 minutes"
 
 
@@ -47,19 +52,19 @@ def register_tasks(
     """Registers all tasks on the app. `periodic` False: a one-shot worker runs what is deferred and schedules nothing."""
     duties = Duties(engine, app, stopping)
 
-    @app.task(name="pull_stream", queue="pull")
+    @app.task(name="pull_stream", queue=PULL_QUEUE)
     async def pull_stream(tenant: str, stream: str, run: str | None) -> None:
         await run_stream(engine, tenant, stream, UUID(run) if run else None)
         if run and stream in JOB_STREAMS:
             await _look_up_after(duties, tenant, UUID(run))
 
-    @app.task(name="look_up", queue="pull")
+    @app.task(name="look_up", queue=PULL_QUEUE)
     async def look_up(tenant: str, run: str | None) -> None:
         await run_stream(engine, tenant, LOOK_UP, UUID(run) if run else None)
         if periodic:
             await defer_due_drains(duties, tenant)
 
-    @app.task(name="drain", queue="deliver")
+    @app.task(name="drain", queue=DELIVER_QUEUE)
     async def drain(tenant: str, destination: str, due_before: str | None = None) -> None:
         async def sender(row: Row):
             return await open_sender(engine, row)
@@ -90,38 +95,63 @@ def register_tasks(
 
 
 async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None) -> UUID:
-    """Opens a pass and defers its streams. A stream that still waits from an earlier pass is written off as `waiting`."""
+    """Opens a pass and defers its streams. A stream that still waits from an earlier pass is left to that one."""
     run, names = await open_pass(duties.engine, tenant, trigger, streams=streams)
+    left = False
     for name in names:
-        lock = f"pull:{tenant}:{name}"
-        added = await defer_once(
-            duties.app,
-            "pull_stream",
-            lock=lock,
-            priority=10 if name == "jobs" else 5,
-            tenant=tenant,
-            stream=name,
-            run=str(run),
-        )
-        if not added:
-            await _write_off(duties, tenant, run, name)
+        priority = 10 if name == "jobs" else 5
+        if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
+            await _leave_to_earlier(duties, tenant, run, name)
+            left = True
+    if left:
+        # Had all of them been left, no stream of this pass would be there to defer the look-up after.
+        await _look_up_after(duties, tenant, run)
     return run
 
 
-async def _write_off(duties: Duties, tenant: str, run: UUID, name: str) -> None:
-    from jobsync.engine.passes import finish_stream
+async def _defer_stream(
+    duties: Duties, task: str, tenant: str, name: str, run: UUID, priority: int, **more: str
+) -> bool:
+    return await defer_once(
+        duties.app, task, lock=pull_lock(tenant, name), priority=priority, tenant=tenant, run=str(run), **more
+    )
 
+
+def pull_lock(tenant: str, name: str) -> str:
+    """The lock under which one stream of one tenant is read."""
+    return f"pull:{tenant}:{name}"
+
+
+async def _leave_to_earlier(duties: Duties, tenant: str, run: UUID, name: str) -> None:
     await finish_stream(duties.engine, tenant, run, name, {"left_to": "an earlier pass"}, None)
 
 
 async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
-    row = await read_pass(duties.engine, tenant, run)
-    streams = (row or {}).get("metadata", {}).get("streams", {})
-    waits = [name for name in JOB_STREAMS if streams.get(name, {}).get("status") == "waiting"]
-    if streams.get(LOOK_UP, {}).get("status") == "waiting" and not waits:
-        await defer_once(
-            duties.app, "look_up", lock=f"pull:{tenant}:{LOOK_UP}", priority=8, tenant=tenant, run=str(run)
-        )
+    waiting = await list_waiting(duties.engine, tenant, run)
+    if LOOK_UP in waiting and not any(name in waiting for name in JOB_STREAMS):
+        if not await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
+            await _leave_to_earlier(duties, tenant, run, LOOK_UP)
+
+
+async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:
+    """Closes the streams of a pass that no task is there for any more: a task that crashed, or was removed."""
+    waiting = await list_waiting(duties.engine, tenant, run)
+    if not waiting or await is_pulling(duties, tenant):
+        return
+    # A task may have ended between the two looks, and a look-up may have been deferred by it.
+    waiting = await list_waiting(duties.engine, tenant, run)
+    for name in waiting:
+        failure = JobSyncError(f"The task that reads {name} ended without a result.", code="task_lost")
+        await finish_stream(duties.engine, tenant, run, name, {}, failure)
+
+
+async def is_pulling(duties: Duties, tenant: str) -> bool:
+    """True while any task that reads a stream of the tenant waits or runs, here or elsewhere."""
+    for status in ("todo", "doing"):
+        tasks = await duties.app.job_manager.list_jobs_async(queue=PULL_QUEUE, status=status)
+        if any(task.task_kwargs.get("tenant") == tenant for task in tasks):
+            return True
+    return False
 
 
 async def defer_drain(duties: Duties, tenant: str, destination: str, due_before: str | None = None) -> None:
@@ -164,9 +194,25 @@ async def open_due_passes(duties: Duties) -> int:
 
 async def rescue_stalled(duties: Duties) -> int:
     """Puts back tasks whose worker no longer gives a heartbeat. Holds no lock, so that a stuck sweep blocks nobody."""
-    stalled = list(await duties.app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS))
+    stalled = list(
+        await duties.app.job_manager.get_stalled_jobs(seconds_since_heartbeat=duties.engine.settings.stalled_seconds)
+    )
     for job in stalled:
-        await duties.app.job_manager.retry_job(job)
+        # Refused where another sweep was faster: then it is done already.
+        with contextlib.suppress(ConnectorException):
+            try:
+                await duties.app.job_manager.retry_job(job)
+            except UniqueViolation:
+                # An equal task waits already and does the same work; the dead one only stands in its way.
+                await duties.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+                await _leave_to_later(duties, job.task_kwargs)
     if stalled:
         get_log().warning("tasks_rescued", count=len(stalled))
     return len(stalled)
+
+
+async def _leave_to_later(duties: Duties, ids: dict[str, Any]) -> None:
+    if ids.get("run"):
+        name = ids.get("stream", LOOK_UP)
+        report = {"left_to": "a later pass"}
+        await finish_stream(duties.engine, ids["tenant"], UUID(ids["run"]), name, report, None)

@@ -19,30 +19,36 @@ from jobsync.errors import DatabaseUnavailable, JobSyncError, LockHeld
 from jobsync.log import get_log
 from jobsync.tasks.app import build_app
 from jobsync.tasks.work import (
-    HEARTBEAT_SECONDS,
-    STALLED_AFTER_SECONDS,
+    DELIVER_QUEUE,
+    PULL_QUEUE,
     Duties,
+    close_deserted,
     defer_due_drains,
     defer_pass,
+    is_pulling,
     register_tasks,
     rescue_stalled,
 )
 
 CONCURRENCY = 8
+HEARTBEATS = 6
 GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
 
 
-async def _run(app: App, *, wait: bool) -> None:
+async def _run(app: App, engine: Engine, *, wait: bool) -> None:
+    stalled = engine.settings.stalled_seconds
     await app.run_worker_async(
+        # A one-shot worker knows no schedule: what a service left of it is not its own.
+        queues=None if wait else (PULL_QUEUE, DELIVER_QUEUE),
         wait=wait,
         concurrency=CONCURRENCY,
         install_signal_handlers=False,
         listen_notify=wait,
         fetch_job_polling_interval=2.0,
         shutdown_graceful_timeout=GRACE_SECONDS,
-        update_heartbeat_interval=HEARTBEAT_SECONDS,
-        stalled_worker_timeout=STALLED_AFTER_SECONDS,
+        update_heartbeat_interval=stalled / HEARTBEATS,
+        stalled_worker_timeout=stalled,
         delete_jobs="successful",
     )
 
@@ -55,7 +61,7 @@ async def work(engine: Engine, stop: asyncio.Event) -> None:
             app = build_app(engine.database.direct_dsn)
             register_tasks(app, engine, stopping=stop.is_set)
             async with app.open_async():
-                await _until_stopped(_run(app, wait=True), stop)
+                await _until_stopped(_run(app, engine, wait=True), stop)
             if not stop.is_set():
                 log.warning("worker_ended", reason="the queue's worker stopped by itself")
         except (psycopg.Error, ProcrastinateException, JobSyncError, OSError) as error:
@@ -94,7 +100,7 @@ async def finish_tasks(duties: Duties, done: Callable[[], Awaitable[bool]], *, w
     """Works tasks off until `done` answers True. What another worker holds is watched (LockHeld with `wait_for_others` False)."""
     while True:
         await rescue_stalled(duties)
-        await _run(duties.app, wait=False)
+        await _run(duties.app, duties.engine, wait=False)
         if await done():
             return
         if not wait_for_others:

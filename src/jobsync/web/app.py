@@ -1,4 +1,4 @@
-"""The web app: the routers put together behind the gate and the shell. It opens nothing and starts nothing by itself."""
+"""The web app: the routers put together behind the gate and the shell. It opens and starts nothing by itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def create_app(
     """The app on an open database (None: only to be described).
 
     `keyring`: default, the one of the settings; `start_sync(tenant)`: begins a pass and answers its run's id, None where
-    no worker can be asked; `most_in_flight`: requests at once before callers are asked to come back.
+    no worker can be asked; `most_in_flight`: requests at once, beyond which callers are sent away.
     """
     if keyring is None and database is not None:
         keyring = load_keyring(

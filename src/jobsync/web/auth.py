@@ -2,16 +2,16 @@
 
 A token `js_<id>_<secret>` carries its tenant and scopes. API_KEY stands for read, sync:write and state:write of tenant
 `default`. Without API_KEY, callers on this machine have the same scopes, and so have callers in
-JOBSYNC_TRUSTED_NETWORKS always, if they are what they seem: a Host that this service answers to (a name that was
-re-pointed at 127.0.0.1 is not), no foreign Origin, no sign of a proxy. /admin always needs a token (security bar X1-X3).
+JOBSYNC_TRUSTED_NETWORKS always, if they are what they seem: a Host that this service answers to (not a name that
+somebody re-pointed at 127.0.0.1), no foreign Origin, no sign of a proxy. /admin always needs a token (security bar X1-X3).
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
@@ -45,9 +45,12 @@ class Caller:
 
 
 class Gate:
-    """Admits requests. Remembers live tokens for 3 seconds, so that a revoked one ends within 5."""
+    """Admits requests. Remembers live tokens for 3 seconds of `clock`, so that a revoked one ends within 5."""
 
-    def __init__(self, settings: Settings, database: Database | None) -> None:
+    def __init__(
+        self, settings: Settings, database: Database | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock = clock
         self._database = database
         self._key = settings.api_key.get_secret_value().encode() if settings.api_key else None
         self._networks = tuple(ip_network(network, strict=False) for network in settings.trusted_networks)
@@ -86,7 +89,7 @@ class Gate:
         return Caller(DEFAULT_TENANT, "loopback" if address is not None and address.is_loopback else "network", _PLAIN)
 
     async def _identify_token(self, text: str) -> Caller:
-        now = asyncio.get_running_loop().time()
+        now = self.clock()
         digest = _digest(text.encode("utf-8", "surrogateescape"))
         kept = self._live.get(digest)
         if kept is not None and now < kept[1]:

@@ -1,8 +1,8 @@
 """Batches of jobs as /db receives them: one JSON object with up to 100,000 items, stored a thousand at a time.
 
 In: the bytes of the body. Out: the report of `jobsync.upsert_items` over all items, with one result or error for each.
-An item that PostgreSQL could not hold fails alone; a character that it cannot hold is replaced, with a warning. The same
-batch again changes nothing. Items travel as the bytes that came: they are found by one fast pass, not decoded.
+An item that PostgreSQL could not hold fails alone; a character that it cannot hold is replaced, with a warning. The
+same batch again changes nothing. Items travel as the bytes that came: they are found by one fast pass, not decoded.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ BodyKind = Literal["none", "json", "optional", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """What the service was started with. `start_sync(tenant)` begins a pass and answers its run's id; None: no worker."""
+    """What the service was started with. `start_sync(tenant)` begins a pass and answers its run; None: no worker."""
 
     settings: Settings
     database: Database | None

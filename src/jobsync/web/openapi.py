@@ -1,4 +1,4 @@
-"""The API's description: OpenAPI 3.1 as generated, made true: our errors in place of the framework's, scopes, examples."""
+"""The API's description: OpenAPI 3.1 as generated, made true: our errors for the framework's, scopes, examples."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from jobsync.web.auth import OPEN
 from jobsync.web.calls import GuardedRoute, Needs, needs_of
 
 _INTRODUCTION = (
-    "JobSync keeps GoHighLevel equal to what ServiceTitan says about a contractor's jobs. Request bodies are camelCase, rows "
-    "snake_case as stored; ids are 64-bit numbers and may be sent as strings; times are ISO 8601 in UTC. Every error is "
-    "`{error, code, hint}`, with the field or id it is about."
+    "JobSync keeps GoHighLevel equal to what ServiceTitan says about a contractor's jobs. Request bodies are camelCase, "
+    "rows snake_case as stored; ids are 64-bit numbers and may be sent as strings; times are ISO 8601 in UTC. Every error "
+    "is `{error, code, hint}`, with the field or id it is about."
 )
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _ERRORS = {

@@ -1,7 +1,7 @@
 """The server: where it may listen, the socket, and serving until told to stop.
 
-An API without a key must not be reachable from other machines (security bar X1): `check_binding` refuses before anything
-is opened. Whoever sends headers too slowly or without end is cut off before the app sees a request (X13).
+An API without a key must not be reachable from other machines (security bar X1): `check_binding` refuses before
+anything is opened. Whoever sends headers too slowly or without end is cut off before the app sees a request (X13).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError):
         raise ConfigError(f"The host {host} is not known here.", hint="Check HOST.") from None
     family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only on sockets that say TCP.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)

@@ -1,4 +1,4 @@
-"""Sheets: rows as CSV for a spreadsheet (UTF-8, one header line), without the cells becoming formulas (security bar X15)."""
+"""Sheets: rows as CSV for a spreadsheet (UTF-8, one header line), whose cells never become formulas (security bar X15)."""
 
 from __future__ import annotations
 

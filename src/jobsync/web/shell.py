@@ -1,7 +1,7 @@
 """The outermost layer: what holds for every answer, errors included.
 
-Security headers on all of them (security bar X17); a request id; limits on headers and on requests in flight; HEAD as GET
-without its body and a trailing slash ignored, as the old service did; an unexpected error becomes 500 with the id, and
+Security headers on all of them (security bar X17); a request id; limits on headers and on requests in flight; HEAD as
+GET without its body and a trailing slash ignored, as the old service did; an unexpected error becomes 500 with the id, and
 one line of the log that names its class only.
 """
 

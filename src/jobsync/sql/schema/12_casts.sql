@@ -61,10 +61,11 @@ begin
       return null;
     end if;
   end if;
+  -- .NET's last instant rounds up into the year 10000, which no client can read.
   if pg_catalog.right(p_text, 1) = 'Z' or pg_catalog.substr(p_text, 11) ~ '[+-]' then
-    return p_text::timestamptz;
+    return least(p_text::timestamptz, '9999-12-31 23:59:59.999999+00');
   end if;
-  return p_text::timestamp at time zone 'UTC';
+  return least(p_text::timestamp at time zone 'UTC', '9999-12-31 23:59:59.999999+00');
 end
 $$;
 comment on function jobsync.try_timestamptz_text(text) is 'Instant from an ISO 8601 text; a text without zone is UTC; null when it is no instant.';
@@ -144,34 +145,29 @@ $$;
 comment on function jobsync.plain_record(jsonb, jsonb) is
   'The record with each checked field as a plain JSON value that casts without error ("12" as 12, the year-1 sentinel as null); null when a field does not fit.';
 
--- The quick look that spares nearly every record the slow one: true only if the value casts as it stands.
-create function jobsync.is_plain_time(p_text text) returns boolean language plpgsql immutable parallel safe as $$
+-- The quick looks that spare nearly every record the slow one. True only if the values cast as they stand. They read the
+-- text of an array, where whatever is neither a number nor an instant (an empty text, a comma) stands in quotes.
+create function jobsync.are_plain_times(variadic p_times text[]) returns boolean language plpgsql immutable parallel safe as $$
 begin
-  return p_text is null
-      or p_text ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z$'
-      or (pg_catalog.right(p_text, 1) = 'Z' and jobsync.try_timestamptz_text(p_text) is not null);
+  return pg_catalog.array_remove(p_times, null)::text ~ '^\{([12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z[,}])*\}?$';
 end
 $$;
-comment on function jobsync.is_plain_time(text) is 'True when the text is null or an instant in UTC that casts without error.';
+comment on function jobsync.are_plain_times(text[]) is 'True when each text is null or an instant in UTC that casts without error.';
 
-create function jobsync.is_plain_ids(p_value jsonb) returns boolean language plpgsql immutable parallel safe as $$
+create function jobsync.are_plain_ids(variadic p_ids text[]) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return pg_catalog.array_remove(p_ids, null)::text !~ '[^0-9,{}]|[0-9]{19}';
+end
+$$;
+comment on function jobsync.are_plain_ids(text[]) is 'True when each text is null or a whole number of at most 18 digits.';
+
+create function jobsync.is_plain_list(p_value jsonb) returns boolean language plpgsql immutable parallel safe as $$
 begin
   return p_value is null or pg_catalog.jsonb_typeof(p_value) = 'null'
       or (pg_catalog.jsonb_typeof(p_value) = 'array' and p_value::text ~ '^\[([0-9]{1,18}(, )?)*\]$');
 end
 $$;
-comment on function jobsync.is_plain_ids(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
-
--- p_texts: the fields as they stand, null where absent or null.
-create function jobsync.are_plain_ids(variadic p_texts text[]) returns boolean language plpgsql immutable parallel safe as $$
-declare
-  v_all text := pg_catalog.array_to_string(p_texts, ',');
-begin
-  return v_all <> '' and pg_catalog.translate(v_all, '0123456789,', '') = '' and pg_catalog.strpos(',' || v_all || ',', ',,') = 0
-    and (pg_catalog.length(v_all) <= 18 or v_all !~ '[0-9]{19}');
-end
-$$;
-comment on function jobsync.are_plain_ids(text[]) is 'True when each text is a whole number of at most 18 digits, or null.';
+comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
 
 -- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
 create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$

@@ -22,14 +22,16 @@ create table jobsync.outbox (
   sent_hash bytea,
   flags text[] not null default '{}',
   forced boolean not null default false,
+  counted_at timestamptz,
   primary key (tenant_id, st_job_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 create index outbox_due on jobsync.outbox (destination_id, next_attempt_at);
-create index outbox_by_customer on jobsync.outbox (tenant_id, st_customer_id);
+create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
 comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
+comment on column jobsync.outbox.counted_at is 'The hour under which this version was counted against the caps; null: not counted. A retry of the same version is not counted again.';
 comment on column jobsync.outbox.fence is 'Counts the claims; a result carrying an older fence is refused.';
 
 create table jobsync.attempts (

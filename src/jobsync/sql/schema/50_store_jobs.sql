@@ -1,6 +1,7 @@
 -- Storing jobs: one page of ServiceTitan's own JSON, or the bodies of /db, in one statement.
 -- page -> equal to what is stored: done -> misfits (quarantined; for /db the caller has left them out) -> newest per id ->
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
+-- enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
 -- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
@@ -14,14 +15,14 @@ comment on function jobsync.lock_stream(text, text) is 'Until the transaction en
 create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
 begin
   return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId', p_doc ->> 'jobTypeId',
-          p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
+    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId',
+          p_doc ->> 'jobTypeId', p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
           p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
-    and jobsync.is_plain_time(p_doc ->> 'createdOn') and jobsync.is_plain_time(p_doc ->> 'modifiedOn') and jobsync.is_plain_time(p_doc ->> 'completedOn')
+    and jobsync.are_plain_times(p_doc ->> 'createdOn', p_doc ->> 'modifiedOn', p_doc ->> 'completedOn')
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
-    and jobsync.is_plain_ids(p_doc -> 'tagTypeIds') and jobsync.is_plain_ids(p_doc -> 'estimateIds'), false);
+    and jobsync.is_plain_list(p_doc -> 'tagTypeIds') and jobsync.is_plain_list(p_doc -> 'estimateIds'), false);
 end
 $$;
 comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
@@ -34,13 +35,13 @@ $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
 create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
   v_touched bigint[];
-  v_changed bigint[];
+  v_changed boolean[];
   v_pulled integer;
   v_stored integer;
   v_refused jsonb;
@@ -67,37 +68,45 @@ begin
             select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc, j
+    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc,
+           j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.job_hash as stored_hash, j.job_hash_version as stored_version,
+           j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
+           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on, j.first_appointment_id,
+           j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
+           j.tag_type_ids, j.active
       from newest n
       left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = n.id
      where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
   ), typed as (
-    select m.id, m.doc, (m.j).st_job_id is null as is_new, (m.j).job_hash as stored_hash, (m.j).job_hash_version as stored_version, m.j,
-      coalesce(x."jobNumber", case when not m.given ? 'jobNumber' then (m.j).st_job_number end) as st_job_number,
-      coalesce(x."customerId", case when not m.given ? 'customerId' then (m.j).st_customer_id end) as st_customer_id,
-      coalesce(x."locationId", case when not m.given ? 'locationId' then (m.j).st_location_id end) as st_location_id,
-      coalesce(x."businessUnitId", case when not m.given ? 'businessUnitId' then (m.j).business_unit_id end) as business_unit_id,
-      coalesce(x."jobTypeId", case when not m.given ? 'jobTypeId' then (m.j).job_type_id end) as job_type_id,
-      coalesce(x."jobTypeName", t.name, case when not m.given ? 'jobTypeName' then (m.j).job_type_name end) as job_type_name,
-      coalesce(x."jobStatus", case when not m.given ? 'jobStatus' then (m.j).job_status end) as job_status,
-      coalesce(x.priority, case when not m.given ? 'priority' then (m.j).priority end) as priority,
-      coalesce(x.summary, case when not m.given ? 'summary' then (m.j).summary end) as summary,
-      coalesce(x.description, case when not m.given ? 'description' then (m.j).description end) as description,
-      coalesce(x."createdOn", case when not m.given ? 'createdOn' then (m.j).created_on end) as created_on,
-      coalesce(x."completedOn", case when not m.given ? 'completedOn' then (m.j).completed_on end) as completed_on,
-      coalesce(m.modified_on, (m.j).modified_on) as modified_on,
-      coalesce(x."firstAppointmentId", case when not m.given ? 'firstAppointmentId' then (m.j).first_appointment_id end) as first_appointment_id,
-      coalesce(x."lastAppointmentId", case when not m.given ? 'lastAppointmentId' then (m.j).last_appointment_id end) as last_appointment_id,
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+      case when m.is_new then null when m.stored_version = v_version then m.stored_hash
+           else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
+                         m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
+      coalesce(x."jobNumber", case when not m.given ? 'jobNumber' then m.st_job_number end) as st_job_number,
+      coalesce(x."customerId", case when not m.given ? 'customerId' then m.st_customer_id end) as st_customer_id,
+      coalesce(x."locationId", case when not m.given ? 'locationId' then m.st_location_id end) as st_location_id,
+      coalesce(x."businessUnitId", case when not m.given ? 'businessUnitId' then m.business_unit_id end) as business_unit_id,
+      coalesce(x."jobTypeId", case when not m.given ? 'jobTypeId' then m.job_type_id end) as job_type_id,
+      coalesce(x."jobTypeName", t.name, case when not m.given ? 'jobTypeName' then m.job_type_name end) as job_type_name,
+      coalesce(x."jobStatus", case when not m.given ? 'jobStatus' then m.job_status end) as job_status,
+      coalesce(x.priority, case when not m.given ? 'priority' then m.priority end) as priority,
+      coalesce(x.summary, case when not m.given ? 'summary' then m.summary end) as summary,
+      coalesce(x.description, case when not m.given ? 'description' then m.description end) as description,
+      coalesce(x."createdOn", case when not m.given ? 'createdOn' then m.created_on end) as created_on,
+      coalesce(x."completedOn", case when not m.given ? 'completedOn' then m.completed_on end) as completed_on,
+      coalesce(m.modified_on, m.old_modified_on) as modified_on,
+      coalesce(x."firstAppointmentId", case when not m.given ? 'firstAppointmentId' then m.first_appointment_id end) as first_appointment_id,
+      coalesce(x."lastAppointmentId", case when not m.given ? 'lastAppointmentId' then m.last_appointment_id end) as last_appointment_id,
       case when x."appointmentCount" is not null then least(greatest(x."appointmentCount", 0), 2147483647)::integer
-           when not m.given ? 'appointmentCount' then coalesce((m.j).appointment_count, 0) end as appointment_count,
-      coalesce(x.total, case when not m.given ? 'total' then (m.j).total end) as total,
-      coalesce(x."invoiceId", case when not m.given ? 'invoiceId' then (m.j).invoice_id end) as invoice_id,
-      coalesce(x."estimateIds", case when not m.given ? 'estimateIds' then (m.j).estimate_ids end) as estimate_ids,
-      coalesce(x."noCharge", case when not m.given ? 'noCharge' then (m.j).no_charge end) as no_charge,
-      coalesce(x."campaignId", case when not m.given ? 'campaignId' then (m.j).campaign_id end) as campaign_id,
-      coalesce(x."leadCallId", case when not m.given ? 'leadCallId' then (m.j).lead_call_id end) as lead_call_id,
-      coalesce(x."tagTypeIds", case when not m.given ? 'tagTypeIds' then (m.j).tag_type_ids end) as tag_type_ids,
-      coalesce(x.active, case when not m.given ? 'active' then (m.j).active end, true) as active
+           when not m.given ? 'appointmentCount' then coalesce(m.appointment_count, 0) end as appointment_count,
+      coalesce(x.total, case when not m.given ? 'total' then m.total end) as total,
+      coalesce(x."invoiceId", case when not m.given ? 'invoiceId' then m.invoice_id end) as invoice_id,
+      coalesce(x."estimateIds", case when not m.given ? 'estimateIds' then m.estimate_ids end) as estimate_ids,
+      coalesce(x."noCharge", case when not m.given ? 'noCharge' then m.no_charge end) as no_charge,
+      coalesce(x."campaignId", case when not m.given ? 'campaignId' then m.campaign_id end) as campaign_id,
+      coalesce(x."leadCallId", case when not m.given ? 'leadCallId' then m.lead_call_id end) as lead_call_id,
+      coalesce(x."tagTypeIds", case when not m.given ? 'tagTypeIds' then m.tag_type_ids end) as tag_type_ids,
+      coalesce(x.active, case when not m.given ? 'active' then m.active end, true) as active
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (
         "jobNumber" text, "customerId" bigint, "locationId" bigint, "businessUnitId" bigint, "jobTypeId" bigint, "jobTypeName" text,
@@ -105,14 +114,10 @@ begin
         "firstAppointmentId" bigint, "lastAppointmentId" bigint, "appointmentCount" bigint, total numeric, "invoiceId" bigint,
         "estimateIds" bigint[], "noCharge" boolean, "campaignId" bigint, "leadCallId" bigint, "tagTypeIds" bigint[], active boolean)
       left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = x."jobTypeId"
-     where m.doc is distinct from (m.j).st_raw_data or (p_source = 'servicetitan' and (m.j).source <> 'servicetitan')
+     where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
-                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
-           case when y.is_new then null when y.stored_version = v_version then y.stored_hash
-                else job_hash((y.j).st_job_number, (y.j).st_customer_id, (y.j).st_location_id, (y.j).business_unit_id, (y.j).job_type_id,
-                              (y.j).job_status, (y.j).priority, (y.j).summary, (y.j).completed_on, (y.j).total, (y.j).campaign_id,
-                              (y.j).tag_type_ids, (y.j).active) end as old_hash
+                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash
       from typed y
   ), written as (
     insert into public.jobs as t (
@@ -125,7 +130,7 @@ begin
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
       case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
       -- What was delivered stays known when the hash counts other facts than before.
-      case when (h.j).delivered_hash = h.stored_hash then h.old_hash else (h.j).delivered_hash end
+      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
       cross join lateral (
         select case when h.is_new then
@@ -150,8 +155,7 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h),
-         (select array_agg(h.id) from hashed h where h.job_hash is distinct from h.old_hash),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
@@ -163,7 +167,7 @@ begin
   if v_touched is not null then
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
     perform want_parents(p_tenant, v_touched);
-    v_planned := plan_jobs(p_tenant, v_touched, coalesce(v_changed, '{}'));
+    v_planned := plan_jobs(p_tenant, v_touched, v_changed);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0));
@@ -173,7 +177,7 @@ comment on function jobsync.store_jobs(text, jsonb, text) is
   'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
 begin

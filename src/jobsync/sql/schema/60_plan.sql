@@ -8,30 +8,34 @@ create function jobsync.is_sticky_reason(p_reason text) returns boolean language
 $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
-create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed bigint[]) returns integer
-language plpgsql set search_path = jobsync, public as $$
+-- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
+create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_queued integer;
 begin
   with facts as materialized (
-    select j.st_job_id, j.st_customer_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason, j.delivered_hash is not null as delivered,
-           j.job_hash is distinct from j.delivered_hash as differs, j.st_job_id = any (p_changed) as changed, j.ghl_version, j.source,
-           coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events, d.kind,
+    select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
+           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash as differs, coalesce(x.changed, false) as changed,
+           j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
+           d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
-           o.st_job_id is not null as queued, o.attempts, o.version, o.lease_until > v_now as in_flight
-      from jobs j
+           o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
+      from unnest(p_touched, p_changed) x(id, changed)
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.id
       join tenants t on t.tenant_id = j.tenant_id
-      left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
-      left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id
-      left join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
-      left join outbox o on o.tenant_id = j.tenant_id and o.st_job_id = j.st_job_id
-     where j.tenant_id = p_tenant and j.st_job_id = any (p_touched)
+      left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+      left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+      left join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id
+      left join outbox o on o.tenant_id = p_tenant and o.st_job_id = x.id
   ), decided as materialized (
+    -- queue: owed, so it has a row in the outbox; leave: delivered, nothing more is owed; skip, offer: never delivered.
     select f.*, case
         when f.status = 'skipped' and is_sticky_reason(f.reason) then 'keep'
         when f.delivered and (f.skip is not null or f.deliverer <> 'jobsync') then 'leave'
-        when f.delivered and f.changed and f.differs and (f.events = 'all' or f.kind = 'api') then 'queue'
+        when f.delivered and f.once then case when f.queued and not f.forced then 'leave' else 'keep' end
+        when f.delivered and (f.changed and f.differs or f.queued) then 'queue'
         when f.delivered then 'keep'
         when f.skip is not null then 'skip'
         when f.deliverer = 'external' then case when f.status in ('synced', 'failed') then 'keep' else 'offer' end
@@ -41,34 +45,45 @@ begin
       from facts f
   ), parked as (
     delete from outbox o using decided d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.decision in ('skip', 'offer', 'leave') and not coalesce(d.in_flight, false)
+     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued and d.decision in ('skip', 'offer', 'leave')
+       and (o.lease_until is null or o.lease_until <= v_now)
+    returning 1
+  ), owed as (
+    select d.*, exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id)
+             or exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id) as waits
+      from decided d where d.decision = 'queue'
+  ), refreshed as (
+    update outbox o set
+      destination_id = d.destination_id, st_customer_id = d.st_customer_id,
+      -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
+      version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
+      attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
+      counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
+      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
+                             when o.attempts > 0 then case when d.changed then v_now else o.next_attempt_at end
+                             when d.waits and o.st_customer_id is distinct from d.st_customer_id then v_now + interval '15 minutes'
+                             else o.next_attempt_at end,
+      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
+                         then coalesce(o.waiting_for, 'parents') else o.waiting_for end
+      from owed d
+     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued
+       and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
     returning 1
   ), queued as (
-    insert into outbox as o (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for, flags)
+    insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
-           case when w.waits then v_now + interval '15 minutes' else v_now end, case when w.waits then 'parents' end, '{}'
-      from decided d
-      cross join lateral (select exists (
-        select from jobs j join wanted n on n.tenant_id = p_tenant
-           and ((n.stream in ('customers', 'customer_contacts') and n.id = j.st_customer_id)
-             or (n.stream in ('locations', 'location_contacts') and n.id = j.st_location_id))
-         where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id) as waits) w
-     where d.decision = 'queue'
-    on conflict (tenant_id, st_job_id) do update set
-      destination_id = excluded.destination_id, st_customer_id = excluded.st_customer_id,
-      -- What was tried already may have arrived: the newer content is a version of its own.
-      version = case when o.attempts > 0 and o.st_job_id = any (p_changed) then o.version + 1 else o.version end,
-      attempts = case when o.st_job_id = any (p_changed) and o.lease_until is null then 0 else o.attempts end,
-      next_attempt_at = case when o.lease_until is null and o.waiting_for is null and o.st_job_id = any (p_changed) then v_now else o.next_attempt_at end
-    where o.destination_id is distinct from excluded.destination_id or o.st_job_id = any (p_changed)
-    returning (xmax = 0) as added
+           case when d.waits then v_now + interval '15 minutes' else v_now end, case when d.waits then 'parents' end
+      from owed d where not d.queued order by d.st_job_id
+    on conflict (tenant_id, st_job_id) do nothing
+    returning 1
   ), marked as (
     update jobs j set
         ghl_sync_status = case d.decision when 'skip' then 'skipped' else 'pending' end,
         ghl_sync_reason = case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end,
         ghl_sync_error = null, updated_at = v_now
       from decided d
-     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision in ('skip', 'offer', 'queue')
+     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+       and (d.decision in ('skip', 'offer') or d.decision = 'queue' and (d.changed or d.status <> 'pending'))
        and (j.ghl_sync_status, j.ghl_sync_reason) is distinct from
            (case d.decision when 'skip' then 'skipped' else 'pending' end,
             case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end)
@@ -80,28 +95,56 @@ begin
      where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision = 'leave' and j.ghl_sync_status = 'pending'
     returning 1
   )
-  select count(*) into v_queued from queued where added;
+  select count(*) into v_queued from queued;
   return v_queued;
 end
 $$;
-comment on function jobsync.plan_jobs(text, bigint[], bigint[]) is
-  'Decides for each touched job: deliver, offer to the external deliverer, skip with a reason, or leave. Answers how many outbox rows were added. Idempotent.';
+comment on function jobsync.plan_jobs(text, bigint[], boolean[]) is
+  'Decides for each touched job: deliver, offer to the external deliverer, skip with a reason, or leave. p_changed, beside p_touched: whether its own facts changed. Answers how many outbox rows were added. Idempotent.';
+
+create function jobsync.lock_jobs(p_tenant text, p_jobs bigint[]) returns bigint[]
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_locked bigint[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  select array_agg(l.st_job_id) into v_locked
+    from (select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) order by j.st_job_id for no key update) l;
+  return v_locked;
+end
+$$;
+comment on function jobsync.lock_jobs(text, bigint[]) is 'Locks rows of jobs before they are planned, in the order in which everybody locks them. Answers those that exist.';
 
 create function jobsync.plan_unit(p_tenant text, p_unit bigint) returns integer
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_jobs bigint[];
 begin
+  perform lock_stream(p_tenant, 'jobs');
   select array_agg(j.st_job_id) into v_jobs from jobs j
-   where j.tenant_id = p_tenant and j.business_unit_id = p_unit and j.delivered_hash is null and j.ghl_sync_status <> 'synced';
+   where j.tenant_id = p_tenant and j.business_unit_id = p_unit
+     and (j.delivered_hash is null and j.ghl_sync_status <> 'synced'
+          or exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id));
   if v_jobs is null then
     return 0;
   end if;
+  v_jobs := lock_jobs(p_tenant, v_jobs);
   perform want_parents(p_tenant, v_jobs);
-  return plan_jobs(p_tenant, v_jobs, '{}');
+  return plan_jobs(p_tenant, v_jobs, null);
 end
 $$;
-comment on function jobsync.plan_unit(text, bigint) is 'Plans the jobs of a unit that were never delivered, after its route changed.';
+comment on function jobsync.plan_unit(text, bigint) is 'Plans the jobs of a unit that were never delivered or still wait, after its route or its switches changed.';
+
+-- Whoever flips the switches in SQL gets what the command line would do.
+create function jobsync.plan_switched_unit() returns trigger language plpgsql as $$
+begin
+  perform jobsync.plan_unit(new.tenant_id, new.st_business_unit_id);
+  return null;
+end
+$$;
+comment on function jobsync.plan_switched_unit() is 'Trigger: plans a unit''s jobs anew after sync_enabled or sync_to_ghl changed.';
+create trigger plan_switched_unit after update of sync_enabled, sync_to_ghl on public.business_units for each row
+  when ((old.sync_enabled, old.sync_to_ghl) is distinct from (new.sync_enabled, new.sync_to_ghl)) execute function jobsync.plan_switched_unit();
 
 -- One unit's route. Null parameters leave what stands.
 create function jobsync.set_route(

@@ -56,7 +56,7 @@ begin
   if v_jobs is null then
     return 0;
   end if;
-  perform plan_jobs(p_tenant, v_jobs, '{}');
+  perform plan_jobs(p_tenant, v_jobs, null);
   return cardinality(v_jobs);
 end
 $$;
@@ -105,7 +105,7 @@ declare
 begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
    where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'before_start' and j.created_on >= p_since;
-  return case when v_jobs is null then 0 else plan_jobs(p_tenant, v_jobs, '{}') end;
+  return case when v_jobs is null then 0 else plan_jobs(p_tenant, v_jobs, null) end;
 end
 $$;
 comment on function jobsync.plan_skipped_since(text, timestamptz) is 'Plans jobs that were skipped as older, created since the given time. Answers how many were added.';

@@ -173,7 +173,7 @@ begin
   if p_status in ('synced', 'skipped', 'failed') then
     delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job and (o.lease_until is null or o.lease_until <= jobsync.now());
   elsif p_status = 'pending' then
-    perform plan_jobs(p_tenant, array[p_job], array[p_job]);
+    perform plan_jobs(p_tenant, array[p_job], '{true}');
   end if;
   if p_status is not null then
     delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;

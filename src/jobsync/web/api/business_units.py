@@ -72,7 +72,7 @@ async def read_unit(call: ThisCall, unit: UnitIdPath) -> JsonAnswer:
 @router.put("/db/business-units/{stBusinessUnitId}", operation_id="setBusinessUnit", response_model=UnitRow)
 @needs("sync:write", body="json")
 async def set_unit(call: ThisCall, unit: UnitIdPath, body: UnitBody) -> JsonAnswer:
-    """Sets what is given of a unit's route. A hook makes JobSync deliver the unit's jobs; this call itself sends nothing."""
+    """Sets what is given of a unit's route. A hook makes JobSync deliver the unit's jobs; this sends nothing."""
     return await _route(call, unit, body)
 
 

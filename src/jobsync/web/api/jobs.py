@@ -65,7 +65,7 @@ _RECORD = {
             "type": "object",
             "required": ["customerId"],
             "properties": {"customerId": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}},
-            "description": "The customer in the guide's form (customerId, firstName, ...) or ServiceTitan's (id, name, address).",
+            "description": "In the guide's form (customerId, firstName, ...) or ServiceTitan's (id, name, address).",
         },
     },
 }

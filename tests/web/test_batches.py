@@ -1,0 +1,107 @@
+"""Batches: one result or error for each item, whatever the others hold; the same batch again changes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from jobsync.errors import CallRefused
+from jobsync.web import batches, bodies
+from tests.web.conftest import Api, a_customer, a_job
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def send(api: Api, items: list[bytes]) -> Any:
+    answer = await api.call("POST", "/db/jobs/upsert-batch", data=b'{"jobs": [' + b", ".join(items) + b"]}", headers=JSON)
+    assert answer.status == 200, answer.text
+    return answer.body
+
+
+async def test_half_bad_twelve_hundred_items_answer_one_by_one_and_change_nothing_the_second_time(api: Api, dsn: str) -> None:
+    bad = [
+        b'{"customer": {"customerId": 1}}',
+        b'{"job": {"id": "x"}, "customer": {"customerId": 1}}',
+        b"17",
+        b'{"job": {"id": 5, "x": ' + b"[" * 50 + b"]" * 50 + b'}, "customer": {"customerId": 1}}',
+        b'{"job": {"id": 5, "total": 1e9999}, "customer": {"customerId": 1}}',
+        b'{"job": {"id": 5, "jobNumber": "' + "".join(chr(0x4E00 + n) for n in range(4000)).encode() + b'"}, "customer": {"customerId": 1}}',
+        b'{"job": {"id": 5, "note": "\xff"}, "customer": {"customerId": 1}}',
+        b"null",
+    ]
+    good = [json.dumps({"job": a_job(number), "customer": a_customer(number % 100 + 1)}).encode() for number in range(1, 601)]
+    items = [item for number in range(600) for item in (good[number], bad[number % len(bad)])]
+    report = await send(api, items)
+    assert (report["total"], report["succeeded"], report["failed"]) == (1200, 600, 600)
+    assert [result["stJobId"] for result in report["results"]] == list(range(1, 601))
+    assert [error["index"] for error in report["errors"]] == list(range(1, 1200, 2))
+    assert all(error["error"] for error in report["errors"])
+
+    def versions() -> list[tuple[Any, ...]]:
+        with psycopg.connect(dsn) as connection:
+            jobs = connection.execute("select st_job_id, xmin::text from jobs order by 1").fetchall()
+            return jobs + connection.execute("select st_customer_id, xmin::text from customers order by 1").fetchall()
+
+    before = versions()
+    assert len(before) == 700
+    again = await send(api, items)
+    assert (again["succeeded"], again["failed"]) == (600, 600)
+    assert versions() == before
+
+
+async def test_an_item_with_a_mended_text_says_so_and_the_others_do_not(api: Api) -> None:
+    items = [
+        json.dumps({"job": a_job(1, summary="fine \U0001f4a7"), "customer": a_customer()}).encode(),
+        json.dumps({"job": a_job(2, summary="half \ud83d"), "customer": a_customer()}).encode(),
+        json.dumps({"job": a_job(3, summary="a written \\ud83d is text"), "customer": a_customer()}).encode(),
+    ]
+    report = await send(api, items)
+    assert ["warnings" in result for result in report["results"]] == [False, True, False]
+    assert (await api.get("/db/jobs/2")).body["summary"] == "half \ufffd"
+    assert (await api.get("/db/jobs/3")).body["summary"] == "a written \\ud83d is text"
+
+
+async def test_an_empty_batch_is_a_batch(api: Api) -> None:
+    assert await send(api, []) == {"total": 0, "succeeded": 0, "failed": 0, "results": [], "errors": []}
+
+
+async def test_only_the_batch_takes_large_bodies(api: Api) -> None:
+    filler = "x" * (bodies.SMALL + 10)
+    small = await api.call("POST", "/db/jobs/upsert", data=json.dumps({"job": a_job(1, note=filler), "customer": a_customer()}), headers=JSON)
+    assert (small.status, small.body["code"], small.body["limit_bytes"]) == (413, "too_large", bodies.SMALL)
+    report = await send(api, [json.dumps({"job": a_job(1, note=filler), "customer": a_customer()}).encode()])
+    assert report["succeeded"] == 1
+
+
+async def test_a_body_announced_too_large_is_refused_before_it_is_sent(api: Api) -> None:
+    import asyncio
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    head = f"POST /db/jobs/upsert-batch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {bodies.LARGE + 1}\r\n\r\n"
+    writer.write(head.encode())
+    assert b" 413 " in await reader.readline()
+    rest = await reader.read()
+    assert b"connection: close" in rest.lower()
+    writer.close()
+
+
+def test_more_than_a_hundred_thousand_items_are_refused_as_a_whole() -> None:
+    body = b'{"jobs": [' + b",".join([b"{}"] * (batches.MOST_ITEMS + 1)) + b"]}"
+    with pytest.raises(CallRefused) as refused:
+        batches.split_batch(body)
+    assert (refused.value.http_status, refused.value.details["limit_items"]) == (413, batches.MOST_ITEMS)
+
+
+async def test_chunked_bodies_are_read_to_their_end(api: Api) -> None:
+    async def pieces() -> Any:
+        text = json.dumps({"jobs": [{"job": a_job(1), "customer": a_customer()}]}).encode()
+        for start in range(0, len(text), 100):
+            yield text[start : start + 100]
+
+    answer = await api.call("POST", "/db/jobs/upsert-batch", data=pieces(), headers=JSON)
+    assert answer.body["succeeded"] == 1
