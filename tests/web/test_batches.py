@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -18,7 +19,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def send(api: Api, items: list[bytes]) -> Any:
-    answer = await api.call("POST", "/db/jobs/upsert-batch", data=b'{"jobs": [' + b", ".join(items) + b"]}", headers=JSON)
+    answer = await api.call("POST", "/db/jobs/upsert-batch", data=io.BytesIO(b'{"jobs": [' + b", ".join(items) + b"]}"), headers=JSON)
     assert answer.status == 200, answer.text
     return answer.body
 
@@ -72,9 +73,10 @@ async def test_an_empty_batch_is_a_batch(api: Api) -> None:
 
 async def test_only_the_batch_takes_large_bodies(api: Api) -> None:
     filler = "x" * (bodies.SMALL + 10)
-    small = await api.call("POST", "/db/jobs/upsert", data=json.dumps({"job": a_job(1, note=filler), "customer": a_customer()}), headers=JSON)
+    item = json.dumps({"job": a_job(1, note=filler), "customer": a_customer()}).encode()
+    small = await api.call("POST", "/db/jobs/upsert", data=io.BytesIO(item), headers=JSON)
     assert (small.status, small.body["code"], small.body["limit_bytes"]) == (413, "too_large", bodies.SMALL)
-    report = await send(api, [json.dumps({"job": a_job(1, note=filler), "customer": a_customer()}).encode()])
+    report = await send(api, [item])
     assert report["succeeded"] == 1
 
 

@@ -17,11 +17,13 @@ from uuid import UUID
 
 from jobsync.db.pool import Row, as_jsonb
 from jobsync.engine.context import Engine
+from jobsync.errors import JobSyncError, TerminalError
 from jobsync.log import get_log
 
 GROUP = 64
 LONGEST_SECONDS = 10.0
 MOST_ROWS = 5000
+SHORT_WAIT = 0.1
 HOOK_PACE = 8.0
 
 
@@ -86,15 +88,19 @@ async def drain_destination(
                 state = await _state(engine, tenant, destination)
                 report.refusal = state.get("refusal")
                 wait = float(state.get("wait_seconds") or 0.0)
-                if report.refusal or not state.get("due") or due_before is not None and wait == 0.0:
+                if wait > LONGEST_SECONDS:
+                    # Longer than a drain may take: the sweep comes back to it.
+                    report.refusal = report.refusal or "rate_limited"
+                if report.refusal or not state.get("due") or (due_before is not None and wait == 0.0):
                     break
                 if loop.time() + wait >= ends:
                     report.more = True
                     break
-                await asyncio.sleep(max(wait, 0.01))
+                # Due, but of a customer who is being served elsewhere: a little later.
+                await asyncio.sleep(max(wait, SHORT_WAIT))
                 continue
             if sender is None:
-                sender = await open_sender(await _destination(engine, tenant, destination))
+                sender = await _open(engine, open_sender, tenant, destination)
             rows_claimed += len(rows)
             results = await asyncio.gather(*(_send(sender, row) for row in rows))
             if report.first_error is None:
@@ -147,8 +153,37 @@ async def _destination(engine: Engine, tenant: str, destination: UUID) -> Row:
     return row
 
 
+async def _open(
+    engine: Engine, open_sender: Callable[[Row], Awaitable[Sender]], tenant: str, destination: UUID
+) -> Sender:
+    try:
+        return await open_sender(await _destination(engine, tenant, destination))
+    except TerminalError as error:
+        # The rows are claimed: they are given back with the reason, and the destination is paused like a dead one.
+        return Unopened(error)
+
+
+class Unopened:
+    """The sender of a destination that cannot be opened (its key is gone, its kind is unknown): sends nothing."""
+
+    def __init__(self, error: JobSyncError) -> None:
+        self._error = error.message
+
+    async def send(self, row: Row) -> dict[str, Any]:
+        """Nothing left this machine, and why."""
+        return {"outcome": "unsent", "error": self._error}
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+
 async def _send(sender: Sender, row: Row) -> dict[str, Any]:
-    result = await sender.send(row)
+    try:
+        result = await sender.send(row)
+    except Exception as error:  # a bug of ours at one job must not keep the others of its group from being booked
+        get_log(job=row["st_job_id"]).error("send_crashed", error_type=type(error).__name__)
+        reason = f"JobSync could not build or send this job ({type(error).__name__}); this is a bug."
+        result = {"outcome": "rejected", "error": reason}
     return {**result, "attempt_id": row["attempt_id"], "st_job_id": row["st_job_id"], "fence": row["fence"]}
 
 

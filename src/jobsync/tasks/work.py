@@ -128,15 +128,16 @@ async def _leave_to_earlier(duties: Duties, tenant: str, run: UUID, name: str) -
 
 async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
     waiting = await list_waiting(duties.engine, tenant, run)
-    if LOOK_UP in waiting and not any(name in waiting for name in JOB_STREAMS):
-        if not await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
-            await _leave_to_earlier(duties, tenant, run, LOOK_UP)
+    if LOOK_UP not in waiting or any(name in waiting for name in JOB_STREAMS):
+        return
+    if not await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
+        await _leave_to_earlier(duties, tenant, run, LOOK_UP)
 
 
 async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:
     """Closes the streams of a pass that no task is there for any more: a task that crashed, or was removed."""
     waiting = await list_waiting(duties.engine, tenant, run)
-    if not waiting or await is_pulling(duties, tenant):
+    if not waiting or await is_busy(duties, PULL_QUEUE, tenant):
         return
     # A task may have ended between the two looks, and a look-up may have been deferred by it.
     waiting = await list_waiting(duties.engine, tenant, run)
@@ -145,10 +146,10 @@ async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:
         await finish_stream(duties.engine, tenant, run, name, {}, failure)
 
 
-async def is_pulling(duties: Duties, tenant: str) -> bool:
-    """True while any task that reads a stream of the tenant waits or runs, here or elsewhere."""
+async def is_busy(duties: Duties, queue: str, tenant: str) -> bool:
+    """True while any task of the tenant waits or runs in that queue, here or elsewhere."""
     for status in ("todo", "doing"):
-        tasks = await duties.app.job_manager.list_jobs_async(queue=PULL_QUEUE, status=status)
+        tasks = await duties.app.job_manager.list_jobs_async(queue=queue, status=status)
         if any(task.task_kwargs.get("tenant") == tenant for task in tasks):
             return True
     return False

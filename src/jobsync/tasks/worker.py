@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from procrastinate import App
 from procrastinate.exceptions import ProcrastinateException
 
 from jobsync.engine.context import Engine
-from jobsync.engine.passes import read_pass, report_pass
+from jobsync.engine.passes import list_waiting, report_pass
 from jobsync.errors import DatabaseUnavailable, JobSyncError, LockHeld
 from jobsync.log import get_log
 from jobsync.tasks.app import build_app
@@ -25,7 +26,7 @@ from jobsync.tasks.work import (
     close_deserted,
     defer_due_drains,
     defer_pass,
-    is_pulling,
+    is_busy,
     register_tasks,
     rescue_stalled,
 )
@@ -34,6 +35,7 @@ CONCURRENCY = 8
 HEARTBEATS = 6
 GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
+LOOK_EVERY_SECONDS = 0.2
 
 
 async def _run(app: App, engine: Engine, *, wait: bool) -> None:
@@ -96,8 +98,17 @@ async def run_in_foreground(engine: Engine, act: Callable[[Duties], Awaitable[An
         ) from error
 
 
-async def finish_tasks(duties: Duties, done: Callable[[], Awaitable[bool]], *, wait_for_others: bool = True) -> None:
-    """Works tasks off until `done` answers True. What another worker holds is watched (LockHeld with `wait_for_others` False)."""
+async def finish_tasks(
+    duties: Duties,
+    done: Callable[[], Awaitable[bool]],
+    *,
+    wait_for_others: bool = True,
+) -> None:
+    """Works tasks off until `done` answers True; what another worker holds is watched.
+
+    A worker that dies is waited for no longer than its heartbeat may be old, so that this ends in any case as long as
+    `done` counts only on tasks that exist. Raises LockHeld where it would watch and `wait_for_others` is False.
+    """
     while True:
         await rescue_stalled(duties)
         await _run(duties.app, duties.engine, wait=False)
@@ -108,7 +119,7 @@ async def finish_tasks(duties: Duties, done: Callable[[], Awaitable[bool]], *, w
                 "Another worker is doing this right now.",
                 hint="See `jobsync status`, or run without --no-wait to watch it.",
             )
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
 async def sync_once(
@@ -132,11 +143,7 @@ async def sync_once(
         if pull:
             run = await defer_pass(duties, tenant, "command", streams=streams)
 
-            async def pulled() -> bool:
-                row = await read_pass(engine, tenant, run)  # type: ignore[arg-type]
-                return row is None or row["status"] != "running"
-
-            await finish_tasks(duties, pulled, wait_for_others=wait)
+            await finish_tasks(duties, partial(is_pulled, duties, tenant, run), wait_for_others=wait)
         if deliver:
             await send_due(engine, duties, tenant, wait=wait)
         if run is not None:
@@ -146,19 +153,33 @@ async def sync_once(
     return await run_in_foreground(engine, act)
 
 
+async def is_pulled(duties: Duties, tenant: str, run: UUID) -> bool:
+    """True when the pass is closed and what it left to earlier passes is read, too. Closes it if nobody is left to."""
+    await close_deserted(duties, tenant, run)
+    return not await list_waiting(duties.engine, tenant, run) and not await is_busy(duties, PULL_QUEUE, tenant)
+
+
 async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = True) -> None:
     """Sends every row that is due now, each once: what is tried again later is left to later."""
     cutoff = await _now(engine)
-    while await defer_due_drains(duties, tenant, due_before=cutoff):
+    sends = -1
 
-        async def sent() -> bool:
-            async with engine.database.transaction(tenant) as session:
-                return not await session.value("is_draining", {"tenant": tenant})
-
-        await finish_tasks(duties, sent, wait_for_others=wait)
+    async def sent() -> bool:
         async with engine.database.transaction(tenant) as session:
-            if not await session.value("is_anything_due", {"tenant": tenant, "cutoff": cutoff}):
-                return
+            leased = await session.value("is_draining", {"tenant": tenant})
+        return not leased and not await is_busy(duties, DELIVER_QUEUE, tenant)
+
+    while await defer_due_drains(duties, tenant, due_before=cutoff):
+        await finish_tasks(duties, sent, wait_for_others=wait)
+        so_far = (await report_sends(engine, tenant, cutoff))["gohighlevel_requests"]
+        async with engine.database.transaction(tenant) as session:
+            due = await session.value("is_anything_due", {"tenant": tenant, "cutoff": cutoff})
+        if not due or so_far == sends:
+            # Due and yet not sent: a hook asked for a long pause. The next pass sends it.
+            break
+        sends = so_far
+    async with engine.database.transaction(tenant) as session:
+        await session.value("close_delivery_runs", {"tenant": tenant})
 
 
 async def report_sends(engine: Engine, tenant: str, since: datetime) -> dict[str, Any]:

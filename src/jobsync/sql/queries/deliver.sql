@@ -25,6 +25,9 @@ select jobsync.open_delivery_run(%(tenant)s);
 -- name: report_delivery_run
 select jobsync.report_delivery_run(%(tenant)s, %(run)s, %(delivered)s, %(failed)s, %(error)s, %(final)s);
 
+-- name: close_delivery_runs
+select jobsync.close_delivery_runs(%(tenant)s);
+
 -- name: take_budget
 select granted, wait_seconds from jobsync.take_budget(%(tenant)s, %(key)s, %(rate)s, %(burst)s, %(want)s);
 

@@ -113,6 +113,19 @@ create function jobsync.field_kinds(p_stream text) returns jsonb language sql im
     when 'customers' then '{"mergedToId": "id", "locationId": "id", "customerId": "id", "modifiedOn": "time", "active": "flag", "doNotService": "flag",
       "doNotMail": "flag", "address": "object"}'::jsonb
     when 'locations' then '{"mergedToId": "id", "customerId": "id", "modifiedOn": "time", "active": "flag", "address": "object"}'::jsonb
+    when 'appointments' then '{"jobId": "id", "customerId": "id", "start": "time", "end": "time", "arrivalWindowStart": "time", "arrivalWindowEnd": "time",
+      "unused": "flag", "isConfirmed": "flag", "active": "flag", "createdOn": "time", "modifiedOn": "time"}'::jsonb
+    when 'estimates' then '{"jobId": "id", "projectId": "id", "customerId": "id", "locationId": "id", "businessUnitId": "id", "soldBy": "id",
+      "soldOn": "time", "subtotal": "number", "tax": "number", "isRecommended": "flag", "isChangeOrder": "flag", "active": "flag", "createdOn": "time",
+      "modifiedOn": "time"}'::jsonb
+    when 'invoices' then '{"job": "object", "jobId": "id", "projectId": "id", "customer": "object", "customerId": "id", "location": "object",
+      "locationId": "id", "businessUnit": "object", "businessUnitId": "id", "invoiceDate": "time", "dueDate": "time", "subTotal": "number",
+      "salesTax": "number", "total": "number", "balance": "number", "discountTotal": "number", "paidOn": "time", "depositedOn": "time",
+      "adjustmentToId": "id", "active": "flag", "createdOn": "time", "modifiedOn": "time"}'::jsonb
+    when 'technician_assignments' then '{"appointmentId": "id", "jobId": "id", "technicianId": "id", "assignedById": "id", "assignedOn": "time",
+      "isPaused": "flag", "active": "flag", "createdOn": "time", "modifiedOn": "time"}'::jsonb
+    when 'tag_types' then '{"active": "flag", "modifiedOn": "time"}'::jsonb
+    when 'campaigns' then '{"isDefaultCampaign": "flag", "active": "flag", "modifiedOn": "time", "category": "object"}'::jsonb
   end
 $$;
 comment on function jobsync.field_kinds(text) is 'The checked fields of a stream''s records: {field: id | time | number | flag | ids | object}.';

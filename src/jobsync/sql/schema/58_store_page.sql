@@ -18,6 +18,12 @@ begin
     when 'location_contacts' then store_contacts(p_tenant, 'location', p_page, p_extra, p_owners)
     when 'business_units' then store_business_units(p_tenant, p_page)
     when 'job_types' then store_job_types(p_tenant, p_page)
+    when 'appointments' then store_appointments(p_tenant, p_page)
+    when 'estimates' then store_estimates(p_tenant, p_page)
+    when 'invoices' then store_invoices(p_tenant, p_page)
+    when 'technician_assignments' then store_technician_assignments(p_tenant, p_page)
+    when 'tag_types' then store_tag_types(p_tenant, p_page)
+    when 'campaigns' then store_campaigns(p_tenant, p_page)
   end;
   if v_result is null then
     raise exception 'stream % is not known', p_stream using errcode = 'JS004';

@@ -150,7 +150,10 @@ language sql stable set search_path = jobsync, public as $$
   select d.tenant_id, d.id from destinations d
     join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and coalesce(t.arm_remaining, 1) > 0
    where (d.paused_at is null or d.probe_at <= jobsync.now())
-     and exists (select from outbox o where o.destination_id = d.id and o.next_attempt_at <= jobsync.now()
+     and exists (select from outbox o
+                   join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+                   join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+                  where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= jobsync.now()
                     and (o.lease_until is null or o.lease_until <= jobsync.now()))
 $$;
 comment on function jobsync.list_due_destinations() is 'Destinations with something due that may be sent now.';
@@ -193,6 +196,19 @@ end
 $$;
 comment on function jobsync.report_delivery_run(text, uuid, integer, integer, text, boolean) is
   'Adds counts to a delivery run; p_final closes it unless another drain still has work. True when it closed.';
+
+create function jobsync.close_delivery_runs(p_tenant text) returns integer
+language sql volatile set search_path = jobsync, public as $$
+  with closed as (
+    update sync_logs l set status = case when l.records_failed > 0 and l.records_succeeded = 0 then 'failed' else 'completed' end,
+           completed_at = jobsync.now(), duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
+     where l.tenant_id = p_tenant and l.sync_type = 'ghl_delivery' and l.status = 'running'
+       and not exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until > jobsync.now())
+    returning 1)
+  select count(*)::integer from closed
+$$;
+comment on function jobsync.close_delivery_runs(text) is
+  'Closes the running ghl_delivery row after a pass that sends each due row once: what became due again since is for a later run.';
 
 create function jobsync.replay_jobs(p_tenant text, p_jobs bigint[], p_force boolean, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
