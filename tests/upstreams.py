@@ -1,9 +1,9 @@
 """A stage for stories over the whole line: both simulators on sockets, an engine on a fresh database, and its ledgers.
 
-    async with open_stage(dsn, tmp_path, jobs=120) as stage:
-        await stage.route_all()
-        report = await stage.sync()
-        assert stage.posts() == ...
+async with open_stage(dsn, tmp_path, jobs=120) as stage:
+    await stage.route_all()
+    report = await stage.sync()
+    assert stage.posts() == ...
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ class Stage:
     data_dir: Path
     more: dict[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
-    
 
     @property
     def act(self) -> servicetitan.Actions:

@@ -30,9 +30,7 @@ async def test_a_first_pass_by_lists_takes_at_most_81_requests_and_delivers_ever
         assert stage.value("select count(*) from jobsync.cursors where mode = 'list' and stream = 'jobs'") == 1
 
 
-async def test_a_first_pass_by_feeds_takes_fewer_requests_and_delivers_every_job_once(
-    dsn: str, tmp_path: Path
-) -> None:
+async def test_a_first_pass_by_feeds_takes_fewer_requests_and_delivers_every_job_once(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=1000) as stage:
         await stage.route_all()
         report = await stage.sync()

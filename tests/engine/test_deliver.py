@@ -37,6 +37,12 @@ async def pull_for_one_unit(stage: Stage, url: str) -> list[int]:
     return stage.jobs_of(UNIT)
 
 
+def first_of_each_customer(stage: Stage, jobs: list[int]) -> list[int]:
+    """Jobs of one customer go one after another: these are the ones of the first group, before a pause can hold."""
+    rows = stage.rows("select min(st_job_id) as job from jobs where st_job_id = any (%s) group by st_customer_id", jobs)
+    return sorted(row["job"] for row in rows)
+
+
 def outcomes(stage: Stage) -> list[dict[str, Any]]:
     return stage.rows(
         "select j.ghl_sync_status as status, j.ghl_sync_reason as reason, a.outcome, a.status_code, o.st_job_id is not null as queued, "
@@ -48,10 +54,14 @@ def outcomes(stage: Stage) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_each_answer_of_a_hook_has_its_status_reason_and_attempt(dsn: str, tmp_path: Path, name: str) -> None:
     (kind, options), (status, reason, outcome, code, queued) = ANSWERS[name]
-    async with open_stage(dsn, tmp_path, jobs=14) as stage:
+    async with open_stage(dsn, tmp_path, jobs=24) as stage:
         url = stage.add_hook()
         stage.break_hook(url, kind, **options)
         jobs = await pull_for_one_unit(stage, url)
+        if outcome in ("gone", "unauthorized"):
+            # These are faults of the hook: after five it is paused, and the other jobs are not even tried.
+            jobs = first_of_each_customer(stage, jobs)
+            assert len(jobs) >= 5
         report = await stage.sync(pull=False)
         (found,) = outcomes(stage)
         assert found == {
@@ -66,7 +76,8 @@ async def test_each_answer_of_a_hook_has_its_status_reason_and_attempt(dsn: str,
         assert report["failed"] == (0 if status == "synced" else len(jobs))
         assert stage.posts() == dict.fromkeys(jobs, 1)
         assert stage.rows("select * from sync_logs where status = 'running'") == []
-        errors = {row["ghl_sync_error"] for row in stage.rows("select ghl_sync_error from jobs where business_unit_id = %s", UNIT)}
+        texts = stage.rows("select ghl_sync_error as text from jobs where st_job_id = any (%s)", jobs)
+        errors = {row["text"] for row in texts}
         assert (None in errors) is (status == "synced")
 
 
@@ -76,7 +87,8 @@ async def test_a_hook_that_refuses_the_connection_burns_no_attempt_and_is_paused
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     async with open_stage(dsn, tmp_path, jobs=40) as stage:
-        jobs = await pull_for_one_unit(stage, f"http://127.0.0.1:{port}/hooks/a/webhook-trigger/b")
+        await pull_for_one_unit(stage, f"http://127.0.0.1:{port}/hooks/a/webhook-trigger/b")
+        jobs = first_of_each_customer(stage, stage.jobs_of(UNIT))
         assert len(jobs) >= 5
         report = await stage.sync(pull=False)
         assert report["failed"] == len(jobs)
@@ -98,8 +110,9 @@ async def test_a_test_only_hook_is_paused_and_a_replay_after_publishing_sends_ea
         hook = stage.level.add_hook(mode="test")
         url = stage.level_url + stage.level.hook_path(hook)
         jobs = await pull_for_one_unit(stage, url)
+        tried = first_of_each_customer(stage, jobs)
         report = await stage.sync(pull=False)
-        assert report["failed"] == len(jobs)
+        assert report["failed"] == len(tried)
         assert {(row["status"], row["reason"], row["outcome"], row["queued"]) for row in outcomes(stage)} == {
             ("failed", "test_only", "test_only", False)
         }
@@ -113,7 +126,7 @@ async def test_a_test_only_hook_is_paused_and_a_replay_after_publishing_sends_ea
         answer = await replay_jobs(stage.engine, "default", jobs, actor="test")
         assert sorted(answer["replayed"]) == sorted(jobs)
         assert (await stage.sync(pull=False))["delivered"] == len(jobs)
-        assert stage.posts() == dict.fromkeys(jobs, 2)
+        assert stage.posts() == {job: 2 if job in tried else 1 for job in jobs}
         assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == len(jobs)
 
 
@@ -162,7 +175,7 @@ async def test_a_hook_whose_key_is_gone_says_so_and_ends_the_pass(dsn: str, tmp_
         jobs = await pull_for_one_unit(stage, stage.add_hook())
         stage.run("update jobsync.destinations set key_id = 'gone'")
         report = await stage.sync(pull=False)
-        assert report["failed"] == len(jobs)
+        assert report["failed"] == len(first_of_each_customer(stage, jobs))
         assert stage.posts() == {}
         assert {row["reason"] for row in outcomes(stage)} == {"destination_unsent"}
         assert stage.value("select count(*) from jobsync.attempts where finished_at is null") == 0

@@ -112,6 +112,13 @@ async def test_custom_fields_are_listed_and_created():
     assert site.asked[1].json == {"name": "ST job", "dataType": "TEXT", "model": "opportunity"}
 
 
+@pytest.mark.parametrize("body", [{}, {"pipelines": None}, {"pipelines": {}}, {"pipelines": [{"name": "no id"}]}])
+async def test_a_list_that_is_not_whole_is_no_list(body):
+    async with serve(answer(body)) as site, client_of(site) as client:
+        with pytest.raises(MalformedAnswer):
+            await client.list_pipelines()
+
+
 async def test_a_contact_is_looked_for_by_phone_and_email_in_one_request():
     async with serve(answer({"contact": CONTACT})) as site, client_of(site) as client:
         found = await client.find_contacts(phone="+15125550123", email="ada@example.com")

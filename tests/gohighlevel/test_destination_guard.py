@@ -215,10 +215,10 @@ async def test_a_proxy_in_the_environment_is_ignored(monkeypatch):
 
 async def test_cookies_of_one_hook_are_not_carried_to_the_next_call():
     async with serve(answer({"id": "abc"}, Set_Cookie="session=1")) as site:
-        guard = Guard(["127.0.0.1"])
-        async with make_session(guard) as session:
+        guard = Guard(["hooks.test"])
+        async with make_session(guard, resolver=Names([("127.0.0.1", site.port)])) as session:
             for _ in range(2):
-                await post_webhook(session, site.hook, b"{}", guard=guard)
+                await post_webhook(session, f"http://hooks.test{PATH}", b"{}", guard=guard)
         assert "Cookie" not in site.asked[1].headers
 
 

@@ -95,7 +95,7 @@ def test_the_example_explains_every_setting_and_no_other() -> None:
     lines = text.splitlines()
     for before, line in itertools.pairwise(lines):
         if re.match(r"#?[A-Z][A-Z0-9_]+=", line):  # several names may share one explanation
-            assert before.startswith("#"), f"no word of explanation before {line}"
+            assert re.match(r"#|[A-Z][A-Z0-9_]+=", before), f"no word of explanation before {line}"
 
 
 def test_the_example_shows_the_defaults_as_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from typing import Any
@@ -15,6 +16,8 @@ from tests.web.conftest import Api, a_customer, a_job
 
 pytestmark = pytest.mark.anyio
 
+# Longer than any index entry may be, and not to be compressed.
+LONG_NUMBER = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))
 JSON = {"Content-Type": "application/json"}
 
 
@@ -29,10 +32,9 @@ async def test_half_bad_twelve_hundred_items_answer_one_by_one_and_change_nothin
         b'{"customer": {"customerId": 1}}',
         b'{"job": {"id": "x"}, "customer": {"customerId": 1}}',
         b"17",
-        b'{"job": {"id": 5, "x": ' + b"[" * 50 + b"]" * 50 + b'}, "customer": {"customerId": 1}}',
-        b'{"job": {"id": 5, "total": 1e9999}, "customer": {"customerId": 1}}',
-        b'{"job": {"id": 5, "jobNumber": "' + "".join(chr(0x4E00 + n) for n in range(4000)).encode() + b'"}, "customer": {"customerId": 1}}',
-        b'{"job": {"id": 5, "note": "\xff"}, "customer": {"customerId": 1}}',
+        b'{"job": {"id": 9002, "x": ' + b"[" * 50 + b"]" * 50 + b'}, "customer": {"customerId": 1}}',
+        b'{"job": {"id": 9002, "total": 1e9999}, "customer": {"customerId": 1}}',
+        b'{"job": {"id": 9002, "note": "\xff"}, "customer": {"customerId": 1}}',
         b"null",
     ]
     good = [json.dumps({"job": a_job(number), "customer": a_customer(number % 100 + 1)}).encode() for number in range(1, 601)]
@@ -65,6 +67,22 @@ async def test_an_item_with_a_mended_text_says_so_and_the_others_do_not(api: Api
     assert ["warnings" in result for result in report["results"]] == [False, True, False]
     assert (await api.get("/db/jobs/2")).body["summary"] == "half \ufffd"
     assert (await api.get("/db/jobs/3")).body["summary"] == "a written \\ud83d is text"
+
+
+async def test_a_text_too_long_for_an_index_is_cut_and_never_fails_its_neighbours(api: Api) -> None:
+    customer = a_customer(email=LONG_NUMBER, phone=LONG_NUMBER)
+    items = [json.dumps({"job": a_job(number, jobNumber=LONG_NUMBER), "customer": customer}).encode() for number in (1, 2)]
+    assert (await send(api, items))["succeeded"] == 2
+    assert (await api.get("/db/jobs/1")).body["st_job_number"] == LONG_NUMBER[:500]
+
+
+async def test_what_only_postgresql_refuses_fails_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The look before is switched off, so that PostgreSQL itself has to refuse.
+    monkeypatch.setattr(batches, "_fault", lambda _: None)
+    items = [json.dumps({"job": a_job(number), "customer": a_customer()}).encode() for number in range(1, 31)]
+    items[7] = b'{"job": {"id": 8, "total": 1e999999}, "customer": {"customerId": 1}}'
+    report = await send(api, items)
+    assert (report["succeeded"], [error["index"] for error in report["errors"]]) == (29, [7])
 
 
 async def test_an_empty_batch_is_a_batch(api: Api) -> None:

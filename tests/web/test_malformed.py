@@ -12,6 +12,7 @@ from jobsync.config import Settings
 from jobsync.web.app import create_app
 from jobsync.web.calls import needs_of
 from tests.web.conftest import Api, a_customer, a_job
+from tests.web.test_batches import LONG_NUMBER
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,8 @@ BODIES: list[bytes] = [
     b'{"job": {"id": -1}, "customer": {"customerId": 1}}', b'{"job": {"id": 9223372036854775808}, "customer": {"customerId": 1}}',
     b'{"job": {"id": 1.5}, "customer": {"customerId": 1}}', b'{"job": {"id": "1e3"}, "customer": {"customerId": 1}}',
     b'{"job": {"id": 1, "total": 1e100000}, "customer": {"customerId": 1}}', b'{"job": {"id": 1}, "customer": [1]}',
-    b'{"job": {"id": 1, "jobNumber": "' + b"ab9" * 3 + bytes(range(97, 123)) * 500 + b'"}, "customer": {"customerId": 1}}',
+    b'{"job": {"id": 1, "jobNumber": "' + LONG_NUMBER.encode() + b'"}, "customer": {"customerId": 1}}',
+    b'{"customer": {"customerId": 1, "email": "' + LONG_NUMBER.encode() + b'"}}', b'{"status": "synced", "opportunityId": "' + LONG_NUMBER.encode() + b'"}',
     b'{"job": {"id": 1, "x": ' + b'{"a":' * 40 + b"1" + b"}" * 40 + b'}, "customer": {"customerId": 1}}',
     b'{"jobs": 1}', b'{"jobs": {}}', b'{"jobs": null}', b'{"jobs": [1, null, "x", [], {}]}', b'{"jobs": [{"job": null, "customer": null}]}',
     b'{"customer": null}', b'{"customer": {"customerId": "abc"}}', b'{"customer": {"customerId": 1, "address": "one line"}}',

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-import subprocess
 from typing import Annotated, Any
 
 import typer
@@ -70,7 +70,8 @@ def show_status(
     else:
         print_lines(
             [
-                f"PostgreSQL {found['server_version'] // 10000}.{found['server_version'] % 10000}, database {found['database']}, user {found['user']}",
+                f"PostgreSQL {found['server_version'] // 10000}.{found['server_version'] % 10000}, "
+                f"database {found['database']}, user {found['user']}",
                 f"applied: {', '.join(found['applied']) or 'nothing'}   pending: {', '.join(found['pending']) or 'nothing'}",
                 f"guide tables {len(found['tables'])}/5, functions {len(found['functions'])}/3, views {len(found['views'])}/2",
             ]
@@ -108,9 +109,11 @@ def open_psql(context: typer.Context) -> None:
     async def act() -> int:
         async with open_dsn(settings, look_only=True) as dsn:
             program = await _find_psql(settings)
-            return subprocess.call(
-                [program, with_public_path(dsn), *context.args], env={**os.environ, "PGAPPNAME": "jobsync psql"}
+            environment = {**os.environ, "PGAPPNAME": "jobsync psql"}
+            process = await asyncio.create_subprocess_exec(
+                program, *context.args, with_public_path(dsn), env=environment
             )
+            return await process.wait()
 
     raise typer.Exit(run(act()))
 

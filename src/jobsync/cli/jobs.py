@@ -79,7 +79,8 @@ def describe_story(story: dict[str, Any]) -> list[str]:
     """The story in words: state, events, why, fix."""
     job = story["job"]
     lines = [
-        f"Job {job['st_job_id']} (no. {job['st_job_number'] or '-'})  {job['business_unit_name'] or 'unknown unit'} · {job['job_status'] or '-'}   {MARKS[job['state']]} {job['state']}"
+        f"Job {job['st_job_id']} (no. {job['st_job_number'] or '-'})  {job['business_unit_name'] or 'unknown unit'} · "
+        f"{job['job_status'] or '-'}   {MARKS[job['state']]} {job['state']}"
     ]
     events: list[tuple[Any, str]] = [(job["synced_from_st_at"], f"stored        modified {_time(job['modified_on'])}")]
     for attempt in story["attempts"]:
@@ -133,9 +134,9 @@ def replay(
                 ids += await list_failed(engine, tenant, reason=cause)
             if dry_run:
                 return {"would_replay": ids, "asked": len(ids)}
-            if not yes and (force or len(ids) > 1):
-                if not sys.stdin.isatty() or not typer.confirm(f"Send {len(ids)} jobs again?", err=True):
-                    raise ConfirmationNeeded(f"{len(ids)} jobs would be sent again; not confirmed.", hint="Add --yes.")
+            needs_yes = not yes and (force or len(ids) > 1)
+            if needs_yes and not (sys.stdin.isatty() and typer.confirm(f"Send {len(ids)} jobs again?", err=True)):
+                raise ConfirmationNeeded(f"{len(ids)} jobs would be sent again; not confirmed.", hint="Add --yes.")
             return await replay_jobs(engine, tenant, ids, actor=ACTOR, force=force)
 
     answer = run(act())

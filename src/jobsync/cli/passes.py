@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobsync.cli.output import print_json, print_lines
+from jobsync.cli.output import print_json, print_lines, say
 from jobsync.cli.shared import AsJson, run, settings_of, tenant_of
 from jobsync.config import Settings
 from jobsync.engine.connections import read_servicetitan_credentials
@@ -41,12 +41,20 @@ def _pass(context: typer.Context, as_json: bool, no_wait: bool, *, pull: bool, d
     code = pass_exit_code(report)
     if as_json:
         print_json(shape_report(report))
+        say(*describe_troubles(report, status))
     else:
         print_lines(describe_pass(report, status, pull=pull))
-    if code == 0 and deliver and not pull and status["tenant"]["mode"] != "live":
-        raise SendingRefused(f"Nothing was sent: mode is {status['tenant']['mode']}.", hint="Next: jobsync arm")
+    if code == 0 and deliver and not pull:
+        _refuse_if_off(status["tenant"])
     if code:
         raise typer.Exit(code)
+
+
+def _refuse_if_off(tenant: dict[str, Any]) -> None:
+    if tenant["mode"] != "live":
+        raise SendingRefused(f"Nothing was sent: mode is {tenant['mode']}.", hint="Next: jobsync arm")
+    if tenant["paused_at"] is not None:
+        raise SendingRefused("Nothing was sent: sending is paused.", hint="Next: jobsync resume")
 
 
 async def run_pass(
@@ -74,17 +82,31 @@ def shape_report(report: dict[str, Any]) -> dict[str, Any]:
         "gohighlevel": report["gohighlevel_requests"],
     }
     shaped["duration_s"] = report["duration_s"]
-    if report.get("error"):
-        shaped["error"] = report["error"]
     return shaped
 
 
 def pass_exit_code(report: dict[str, Any]) -> int:
-    """4 when a job's last try failed; the failed stream's own code when jobs could not be read; else 0."""
+    """The failed stream's own code when something could not be read (jobs first); 4 when a job's last try failed."""
+    broken = [entry for entry in report.get("streams", {}).values() if entry.get("status") == "failed"]
     core = report.get("core") or {}
     if core.get("status") == "failed":
-        return int(core.get("exit_code") or 7)
+        broken.insert(0, core)
+    if broken:
+        return int(broken[0].get("exit_code") or 7)
     return 4 if report["failed"] > 0 else 0
+
+
+def describe_troubles(report: dict[str, Any], status: dict[str, Any]) -> list[str]:
+    """What the counts do not say: what could not be read, and why nothing was sent."""
+    lines = []
+    if report.get("error"):
+        lines.append(f"Problem   {report['error']}")
+    tenant = status["tenant"]
+    if tenant["mode"] != "live":
+        lines.append(f"{tenant['planned']} planned, nothing sent: mode is {tenant['mode']}. Next: jobsync arm")
+    elif tenant["paused_at"] is not None:
+        lines.append(f"{tenant['planned']} planned, nothing sent: sending is paused. Next: jobsync resume")
+    return lines
 
 
 def describe_pass(report: dict[str, Any], status: dict[str, Any], *, pull: bool = True) -> list[str]:
@@ -95,9 +117,7 @@ def describe_pass(report: dict[str, Any], status: dict[str, Any], *, pull: bool 
             f"Pulled    {report['pulled']} jobs: {report['stored']} new or changed, {report['unchanged']} unchanged, "
             f"{report['quarantined']} quarantined   ({report['servicetitan_requests']} requests, {report['duration_s']} s)"
         )
-        if report.get("error"):
-            lines.append(f"Problem   {report['error']}")
-    mode, planned = status["tenant"]["mode"], status["tenant"]["planned"]
+    planned = status["tenant"]["planned"]
     lines.append(f"Sent      {report['delivered']} delivered, {report['failed']} failed, {planned} still planned")
     reasons = ", ".join(
         f"{row['jobs']} {row['reason']} in {row['business_unit_name'] or 'an unknown unit'}"
@@ -106,8 +126,9 @@ def describe_pass(report: dict[str, Any], status: dict[str, Any], *, pull: bool 
     )
     if reasons:
         lines.append(f"Skipped   {reasons}")
-    if mode != "live":
-        lines.append(f"{planned} planned, nothing sent: mode is {mode}. Next: jobsync arm")
+    troubles = describe_troubles(report, status)
+    if troubles:
+        lines += troubles
     elif report["failed"]:
         lines.append("Next: jobsync jobs list --status failed, or jobsync why JOB")
     else:

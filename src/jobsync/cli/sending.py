@@ -37,11 +37,14 @@ def describe_status(found: dict[str, Any]) -> list[str]:
     tenant = found["tenant"]
     lines = [_verdict(tenant)]
     lines.append(
-        f"Planned {tenant['planned']}, sent {tenant['sends_today']} in 24 h (cap {tenant['cap_day'] or 'none'}) and {tenant['sends_this_month']} this month, quarantined {tenant['quarantined']}."
+        f"Planned {tenant['planned']}, sent {tenant['sends_today']} in 24 h (cap {tenant['cap_day'] or 'none'}) and "
+        f"{tenant['sends_this_month']} this month, quarantined {tenant['quarantined']}."
     )
     for row in found["reasons"][:12]:
         lines.append(
-            f"  {row['jobs']:>6} {row['ghl_sync_status']:<8} {row['reason']:<22} {row['business_unit_name'] or 'unit ' + str(row['business_unit_id'])}   e.g. jobsync why {row['sample_st_job_id']}"
+            f"  {row['jobs']:>6} {row['ghl_sync_status']:<8} {row['reason']:<22} "
+            f"{row['business_unit_name'] or 'unit ' + str(row['business_unit_id'])}   "
+            f"e.g. jobsync why {row['sample_st_job_id']}"
         )
     behind = [row for row in found["streams"] if row["failures"]]
     for row in behind:
@@ -101,7 +104,8 @@ def arm(
         async with open_engine(settings) as engine:
             planned = await sending.count_planned(engine, tenant)
             say(
-                f"{planned['planned']} jobs are planned: {planned['create']} new, {planned['update']} updates, up to {planned['webhook_executions']} paid workflow triggers."
+                f"{planned['planned']} jobs are planned: {planned['create']} new, {planned['update']} updates, "
+                f"up to {planned['webhook_executions']} paid workflow triggers."
             )
             if not yes:
                 _confirm(f"Send {'the first ' + str(limit) if limit else 'them, and every later job'}?")

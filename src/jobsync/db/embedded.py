@@ -157,11 +157,13 @@ class EmbeddedServer:
         async with self._alone(timeout):
             with as_config_error(self.home.path):
                 in_use = FileLock(self.home.path / "in-use.lock", owner=self.home.file_owner)
+            self._in_use = in_use
             try:
                 if not in_use.share():  # it is taken exclusively only under start.lock, which we hold
                     raise LockHeld(f"Another program locks {in_use.path}.")
                 await self._join_or_start(timeout)
             except BaseException:
+                self._in_use = None
                 try:
                     with anyio.CancelScope(shield=True):
                         if in_use.take() and self.was_started:
@@ -169,13 +171,12 @@ class EmbeddedServer:
                 finally:
                     in_use.release()
                 raise
-            self._in_use = in_use
 
     async def _join_or_start(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         superuser_password, _ = read_or_write_password(self.home, cluster.SUPERUSER_FILE)
         owner_password, is_new = read_or_write_password(self.home, "owner")
         self._passwords = {cluster.SUPERUSER: superuser_password, OWNER: owner_password}
-        running = await cluster.wait_for_server(self.home, timeout=timeout) if self.is_alive() else None
+        running = await self._find_running(timeout)
         if running is None:
             await self._prepare_files(superuser_password)
             self.was_started = True
@@ -183,6 +184,28 @@ class EmbeddedServer:
         self.port = running.port
         await self._as_superuser("role", role=OWNER, password=owner_password, reset=is_new)
         await self.ensure_database(self.database)
+
+    async def _find_running(self, timeout: float) -> cluster.Running | None:
+        if not self.is_alive():
+            return None
+        try:
+            running = await cluster.wait_for_server(self.home, timeout=timeout)
+        except DatabaseUnavailable as error:
+            if error.code != cluster.UNREACHABLE or not self._is_only_user():
+                raise
+            await cluster.stop_server(self.home)  # left over in a network that is gone: of use to nobody
+            return None
+        if running is not None:
+            self.port = running.port
+        return running
+
+    def _is_only_user(self) -> bool:
+        in_use = self._in_use
+        if in_use is None:
+            return False
+        alone = in_use.take()
+        in_use.share()
+        return alone
 
     async def _prepare_files(self, password: str) -> None:
         if self.home.run_as is not None and self.runtime.bundled is not None:

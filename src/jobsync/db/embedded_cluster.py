@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,6 +42,8 @@ START_TRIES = 5
 HOST = "127.0.0.1"
 LAST_BACKEND_SECONDS = 10.0  # children of a killed server end by themselves, at the next thing they do
 UNANSWERED_SECONDS = 10.0
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)  # the one question that is answered without a login
+UNREACHABLE = "server_unreachable"
 FAST_STOP_SECONDS, HARD_STOP_SECONDS = 60.0, 15.0
 
 TUNING: Mapping[str, str] = {
@@ -230,7 +233,8 @@ def _spawn(home: Home, command: list[str], lock: FileLock) -> int:
 
 
 async def _wait_until_ready(home: Home, *, timeout: float) -> Running | None:
-    unanswered_until = anyio.current_time() + UNANSWERED_SECONDS
+    patience = min(UNANSWERED_SECONDS, timeout / 2)
+    unanswered_until = anyio.current_time() + patience
     with anyio.move_on_after(timeout):
         while is_alive(home):
             running = read_running(home)
@@ -239,24 +243,31 @@ async def _wait_until_ready(home: Home, *, timeout: float) -> Running | None:
                 if await _answers(running.port):
                     return running
                 if anyio.current_time() > unanswered_until:
-                    break
+                    raise DatabaseUnavailable(
+                        f"PostgreSQL in {home.path} runs, but does not answer this process on {HOST}.",
+                        hint="Another container may be using this data dir: run the command there.",
+                        code=UNREACHABLE,
+                    )
             else:
-                unanswered_until = anyio.current_time() + UNANSWERED_SECONDS
+                unanswered_until = anyio.current_time() + patience
             await anyio.sleep(POLL_SECONDS)
-        else:
-            return None
+        return None
     raise DatabaseUnavailable(
-        f"PostgreSQL in {home.path} runs, but does not answer this process on {HOST}.",
-        hint=f"It may be recovering (its log is {home.log}), or another container may be using this data dir.",
+        f"PostgreSQL in {home.path} was not ready within {timeout:.0f} s.",
+        hint=f"Wait if it is recovering; its log is {home.log}",
     )
 
 
 async def _answers(port: int) -> bool:
+    """True when PostgreSQL says something: a port alone may still be open while a killed server's memory is freed."""
     try:
-        async with await anyio.connect_tcp(HOST, port):
-            return True
-    except OSError:
-        return False
+        with anyio.move_on_after(1.0):
+            async with await anyio.connect_tcp(HOST, port) as stream:
+                await stream.send(_SSL_REQUEST)
+                return await stream.receive(1) in (b"N", b"S")
+    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+        pass
+    return False
 
 
 def _clear_stale_pid_file(home: Home) -> None:

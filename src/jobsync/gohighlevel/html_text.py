@@ -40,8 +40,7 @@ def _strip_markup(html: str) -> str:
     # are made in the source, not in the tree: editing a tree of ten thousand nested blocks takes seconds.
     if _BREAKS.search(html):
         html = _BREAKS.sub("\n", html.replace("\n", " "))
-    # The parser takes UTF-8, which has no lone surrogates.
-    tree = LexborHTMLParser(_CELLS.sub(" ", html).replace("\x00", "").encode("utf-8", "ignore"))
+    tree = LexborHTMLParser(_CELLS.sub(" ", html).replace("\x00", ""))
     body = tree.body
     if body is None:
         return ""

@@ -42,7 +42,7 @@ async def _run(app: App, engine: Engine, *, wait: bool) -> None:
     stalled = engine.settings.stalled_seconds
     await app.run_worker_async(
         # A one-shot worker knows no schedule: what a service left of it is not its own.
-        queues=None if wait else (PULL_QUEUE, DELIVER_QUEUE),
+        queues=None if wait else [PULL_QUEUE, DELIVER_QUEUE],
         wait=wait,
         concurrency=CONCURRENCY,
         install_signal_handlers=False,

@@ -59,3 +59,6 @@ select tenant_id from jobsync.tenants order by tenant_id;
 
 -- name: abandon_runs
 select jobsync.abandon_runs(%(tenant)s, %(older_than)s::interval);
+
+-- name: rest_refused_stream
+select jobsync.rest_refused_stream(%(tenant)s, %(stream)s);

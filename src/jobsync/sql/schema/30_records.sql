@@ -14,6 +14,7 @@ create table jobsync.cursors (
   failures integer not null default 0,
   last_error text,
   next_read_at timestamptz,
+  refused_at timestamptz,
   updated_at timestamptz not null default jobsync.now(),
   primary key (tenant_id, stream)
 );
@@ -23,6 +24,7 @@ comment on column jobsync.cursors.since is 'ISO time as ServiceTitan wrote it (7
 comment on column jobsync.cursors.caught_up_at is 'When the stream was last read to its end.';
 comment on column jobsync.cursors.began_at_start is 'True when the first reading began at the first record.';
 comment on column jobsync.cursors.complete_from_start is 'True when the stream was read from its first record on, so that an absent record does not exist.';
+comment on column jobsync.cursors.refused_at is 'Since when ServiceTitan does not let this app read the stream, although everything else works; null: granted, or not tried.';
 comment on column jobsync.cursors.revision is 'Counts the moves; a page is stored only if the cursor still is the one that was read.';
 
 create table jobsync.locations (
@@ -107,7 +109,7 @@ comment on table jobsync.quarantine is 'Records that do not fit, kept byte for b
 -- then the newest, then the lowest id so that the choice is stable. Fax never.
 create function jobsync.choose_contacts(p_tenant text, p_owner_kind text, p_owner_ids bigint[])
 returns table (owner_id bigint, phone text, email text, do_not_text boolean)
-language sql stable as $$
+language sql stable rows 1000 as $$
   with reachable as (
     select c.owner_id, c.type, c.phone, c.value, c.do_not_text,
            pg_catalog.row_number() over (
@@ -116,7 +118,7 @@ language sql stable as $$
       from jobsync.contacts c
      where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owner_ids) and c.active
        and ((c.type in ('MobilePhone', 'Phone') and c.phone is not null)
-            or (c.type = 'Email' and c.value ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
+            or (c.type = 'Email' and pg_catalog.length(c.value) <= 320 and c.value ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
   )
   select o.owner_id, p.phone, pg_catalog.lower(pg_catalog.btrim(e.value)), p.do_not_text
     from pg_catalog.unnest(p_owner_ids) o(owner_id)

@@ -9,7 +9,10 @@ begin
   insert into sync_logs (tenant_id, sync_type, entity_type, status, metadata)
   values (p_tenant, 'job_pull', 'job', 'running',
           jsonb_build_object('trigger', p_trigger, 'streams',
-            (select coalesce(jsonb_object_agg(s, jsonb_build_object('status', 'waiting')), '{}') from unnest(p_streams) s)))
+            -- A stream that this app may not read is named in every pass over jobs, also while it rests.
+            (select coalesce(jsonb_object_agg(c.stream, jsonb_build_object('status', 'not granted', 'since', c.refused_at)), '{}') from cursors c
+              where c.tenant_id = p_tenant and c.refused_at is not null and 'jobs' = any (p_streams))
+            || (select coalesce(jsonb_object_agg(s, jsonb_build_object('status', 'waiting')), '{}') from unnest(p_streams) s)))
   returning id into v_id;
   return v_id;
 end
@@ -30,7 +33,7 @@ begin
     return false;
   end if;
   v_meta := jsonb_set(v_meta, array['streams', p_stream],
-    coalesce(p_report, '{}') || jsonb_build_object('status', case when p_error is null then 'completed' else 'failed' end)
+    coalesce(p_report, '{}') || jsonb_build_object('status', case when p_error is null then coalesce(p_report ->> 'status', 'completed') else 'failed' end)
       || case when p_error is null then '{}' else jsonb_build_object('error', left(p_error, 500)) end, true);
   v_open := exists (select 1 from jsonb_each(v_meta -> 'streams') s where s.value ->> 'status' in ('waiting', 'running'));
   select string_agg(s.key || ': ' || (s.value ->> 'error'), '; ' order by s.key) into v_failed
@@ -49,7 +52,7 @@ begin
 end
 $$;
 comment on function jobsync.finish_stream(text, uuid, text, jsonb, text) is
-  'Writes one stream''s counts (or its error) into its pass and closes the pass after the last stream. True when it closed. Harmless when repeated.';
+  'Writes one stream''s counts (or its error) into its pass and closes the pass after the last stream. True when it closed. Harmless when repeated. A report may name its own status (not granted), which is no failure.';
 
 create function jobsync.abandon_runs(p_tenant text, p_older_than interval) returns integer
 language sql volatile as $$

@@ -46,16 +46,30 @@ comment on function jobsync.skip_reason(text, boolean, boolean, text, timestampt
 
 create function jobsync.resolve_customer(p_tenant text, p_customer bigint) returns bigint
 language sql stable parallel safe as $$
-  with recursive chain(id, depth) as (
-    select p_customer, 0
+  with recursive chain(id, merged_to_id, depth) as (
+    select c.st_customer_id, c.merged_to_id, 0 from public.customers c where c.tenant_id = p_tenant and c.st_customer_id = p_customer
     union all
-    select c.merged_to_id, chain.depth + 1 from chain
-      join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = chain.id
-     where c.merged_to_id is not null and chain.depth < 20
+    select c.st_customer_id, c.merged_to_id, chain.depth + 1 from chain
+      join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = chain.merged_to_id
+     where chain.depth < 20
   )
-  select id from chain order by depth desc limit 1
+  select coalesce((select id from chain order by depth desc limit 1), p_customer)
 $$;
-comment on function jobsync.resolve_customer(text, bigint) is 'The surviving customer after merges (chains followed, at most 20 long).';
+comment on function jobsync.resolve_customer(text, bigint) is
+  'The surviving customer after merges (chains followed, at most 20 long); the last one that is known while its survivor is not here yet.';
+
+create function jobsync.resolve_location(p_tenant text, p_location bigint) returns bigint
+language sql stable parallel safe as $$
+  with recursive chain(id, merged_to_id, depth) as (
+    select l.st_location_id, l.merged_to_id, 0 from jobsync.locations l where l.tenant_id = p_tenant and l.st_location_id = p_location
+    union all
+    select l.st_location_id, l.merged_to_id, chain.depth + 1 from chain
+      join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = chain.merged_to_id
+     where chain.depth < 20
+  )
+  select coalesce((select id from chain order by depth desc limit 1), p_location)
+$$;
+comment on function jobsync.resolve_location(text, bigint) is 'The surviving location after merges; see resolve_customer.';
 
 create view jobsync.projections with (security_invoker = true) as
   select j.tenant_id, j.st_job_id, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id,
@@ -76,7 +90,9 @@ create view jobsync.projections with (security_invoker = true) as
     left join public.customers o on o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id
     left join public.customers c on c.tenant_id = j.tenant_id
       and c.st_customer_id = case when o.merged_to_id is null then j.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
-    left join jobsync.locations l on l.tenant_id = j.tenant_id and l.st_location_id = j.st_location_id
+    left join jobsync.locations p on p.tenant_id = j.tenant_id and p.st_location_id = j.st_location_id
+    left join jobsync.locations l on l.tenant_id = j.tenant_id
+      and l.st_location_id = case when p.merged_to_id is null then j.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     left join jobsync.job_types t on t.tenant_id = j.tenant_id and t.st_job_type_id = j.job_type_id;
 comment on view jobsync.projections is

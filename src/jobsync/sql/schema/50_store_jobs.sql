@@ -82,7 +82,7 @@ begin
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
-      coalesce(x."jobNumber", case when not m.given ? 'jobNumber' then m.st_job_number end) as st_job_number,
+      coalesce(left(x."jobNumber", 500), case when not m.given ? 'jobNumber' then m.st_job_number end) as st_job_number,
       coalesce(x."customerId", case when not m.given ? 'customerId' then m.st_customer_id end) as st_customer_id,
       coalesce(x."locationId", case when not m.given ? 'locationId' then m.st_location_id end) as st_location_id,
       coalesce(x."businessUnitId", case when not m.given ? 'businessUnitId' then m.business_unit_id end) as business_unit_id,

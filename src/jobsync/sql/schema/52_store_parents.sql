@@ -14,165 +14,216 @@ $$;
 comment on function jobsync.last_name(text) is 'Last name out of "First Last" or "Last, First"; null for one word.';
 
 create function jobsync.owner_misfits(p_doc jsonb) returns text[] language sql immutable parallel safe as $$
-  select nullif(array(
-    select 'mergedToId' where not jobsync.fits_bigint(p_doc -> 'mergedToId')
-    union all select 'customerId' where not jobsync.fits_bigint(p_doc -> 'customerId')
-    union all select 'locationId' where not jobsync.fits_bigint(p_doc -> 'locationId')
-    union all select 'modifiedOn' where not jobsync.fits_timestamptz(p_doc -> 'modifiedOn')
-    union all select 'address' where pg_catalog.jsonb_typeof(p_doc -> 'address') not in ('object', 'null')), '{}')
+  select jobsync.record_misfits(jobsync.field_kinds('customers'), p_doc)
 $$;
-comment on function jobsync.owner_misfits(jsonb) is 'Names of the fields of a customer or location that do not fit; null when all fit.';
+comment on function jobsync.owner_misfits(jsonb) is 'Names of the fields of a customer that do not fit; null when all fit.';
+
+create function jobsync.owner_id(p_doc jsonb) returns bigint language sql immutable parallel safe as $$
+  select jobsync.try_bigint(case when p_doc ? 'customerId' and not p_doc ? 'name' then p_doc -> 'customerId'
+                                 else coalesce(p_doc -> 'id', p_doc -> 'customerId') end)
+$$;
+comment on function jobsync.owner_id(jsonb) is 'The customer''s id: of the guide''s form (customerId, firstName, ...) or ServiceTitan''s (id, name, ...).';
+
+create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
+    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'mergedToId')
+    and jobsync.are_plain_times(p_doc ->> 'modifiedOn')
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'address') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotService') in ('boolean', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false);
+end
+$$;
+comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
+
+create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql immutable parallel safe as $$
+  select case when p_old is null then p_new
+    when pg_catalog.jsonb_typeof(p_new -> 'address') = 'object' and pg_catalog.jsonb_typeof(p_old -> 'address') = 'object'
+    then p_old || p_new || pg_catalog.jsonb_build_object('address', (p_old -> 'address') || (p_new -> 'address'))
+    else p_old || p_new end
+$$;
+comment on function jobsync.with_address(jsonb, jsonb) is 'The stored record with the new one merged over it, its address key by key.';
 
 create function jobsync.store_customers(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_pulled integer;
-  v_stored integer;
+  v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
-  with page as materialized (
-    select e.n, e.doc, try_bigint(case when e.doc ? 'customerId' and not e.doc ? 'name' then e.doc -> 'customerId' else coalesce(e.doc -> 'id', e.doc -> 'customerId') end) as id,
-           owner_misfits(e.doc) as misfits
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  -- The customers' contacts share this lock: whoever comes second sees what the other stored.
+  perform lock_stream(p_tenant, 'customers');
+  with page as (
+    select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+      from page p
+      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = p.id
+     where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), odd as materialized (
+    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
+      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
   ), newest as (
-    select distinct on (p.id) p.id, p.doc, try_timestamptz(p.doc -> 'modifiedOn') as modified_on
-      from page p where p.id > 0 and p.misfits is null
-     order by p.id, try_timestamptz(p.doc -> 'modifiedOn') desc nulls last, p.n desc
-  ), merged as materialized (
-    select n.id, n.modified_on, c.st_customer_id is null as is_new, n.doc as given,
+    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+            union all
+            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+  ), merged as (
+    select n.id, n.modified_on, n.given, c as old,
            -- A new full name makes first and last names that came in the guide's form stale.
-           (case when n.doc ? 'name' and not n.doc ? 'firstName' then coalesce(c.st_raw_data, '{}') - 'firstName' - 'lastName' - 'companyName'
-                 else coalesce(c.st_raw_data, '{}') end) || n.doc
-             || case when jsonb_typeof(n.doc -> 'address') = 'object' and jsonb_typeof(c.st_raw_data -> 'address') = 'object'
-                     then jsonb_build_object('address', (c.st_raw_data -> 'address') || (n.doc -> 'address')) else '{}' end as doc,
-           c.st_raw_data as old_doc, c.st_location_id, c.first_name, c.last_name, c.company_name, c.email, c.phone, c.street, c.city, c.state,
-           c.postal_code, c.country, c.county, c.modified_on as old_modified_on, c.active, c.merged_to_id, c.do_not_service, c.do_not_mail
+           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
+                             else c.st_raw_data end, n.raw) as doc
       from newest n
       left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = n.id
-     where c.st_customer_id is null
-        or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
-  ), differing as (
-    select * from merged m where m.is_new or m.doc is distinct from m.old_doc
+     where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
   ), typed as (
-    select d.id, d.doc,
-      case when d.given ? 'locationId' then try_bigint(d.given -> 'locationId') else d.st_location_id end as st_location_id,
-      case when d.given ? 'firstName' then as_text(d.given -> 'firstName')
-           when d.given ? 'name' and as_text(d.given -> 'type') is distinct from 'Commercial' then first_name(as_text(d.given -> 'name'))
-           when d.given ? 'name' then null else d.first_name end as first_name,
-      case when d.given ? 'lastName' then as_text(d.given -> 'lastName')
-           when d.given ? 'name' and as_text(d.given -> 'type') is distinct from 'Commercial' then last_name(as_text(d.given -> 'name'))
-           when d.given ? 'name' then null else d.last_name end as last_name,
-      case when d.given ? 'companyName' then as_text(d.given -> 'companyName')
-           when d.given ? 'name' and as_text(d.given -> 'type') = 'Commercial' then as_text(d.given -> 'name')
-           when d.given ? 'name' then null else d.company_name end as company_name,
-      case when d.given ? 'email' then as_text(d.given -> 'email') else d.email end as email,
-      case when d.given ? 'phone' then as_text(d.given -> 'phone') else d.phone end as phone,
-      case when d.given #> '{address,street}' is not null
-           then nullif(concat_ws(', ', nullif(as_text(d.given #> '{address,street}'), ''), nullif(as_text(d.given #> '{address,unit}'), '')), '') else d.street end as street,
-      case when d.given -> 'address' ? 'city' then nullif(as_text(d.given #> '{address,city}'), '') else d.city end as city,
-      case when d.given -> 'address' ? 'state' then nullif(as_text(d.given #> '{address,state}'), '') else d.state end as state,
-      case when d.given -> 'address' ? 'zip' then nullif(as_text(d.given #> '{address,zip}'), '') else d.postal_code end as postal_code,
-      case when d.given -> 'address' ? 'country' then nullif(as_text(d.given #> '{address,country}'), '') else d.country end as country,
-      case when d.given -> 'address' ? 'county' then nullif(as_text(d.given #> '{address,county}'), '') else d.county end as county,
-      coalesce(d.modified_on, d.old_modified_on) as modified_on,
-      case when d.given ? 'active' then coalesce(try_boolean(d.given -> 'active'), true) else coalesce(d.active, true) end as active,
-      case when d.given ? 'mergedToId' then nullif(try_bigint(d.given -> 'mergedToId'), d.id) else d.merged_to_id end as merged_to_id,
-      case when d.given ? 'doNotService' then try_boolean(d.given -> 'doNotService') else d.do_not_service end as do_not_service,
-      case when d.given ? 'doNotMail' then try_boolean(d.given -> 'doNotMail') else d.do_not_mail end as do_not_mail
-      from differing d
+    select m.id, m.doc,
+      coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
+      case when m.given ? 'firstName' then x."firstName" when not m.given ? 'name' then (m.old).first_name
+           when x.type is distinct from 'Commercial' then first_name(x.name) end as first_name,
+      case when m.given ? 'lastName' then x."lastName" when not m.given ? 'name' then (m.old).last_name
+           when x.type is distinct from 'Commercial' then last_name(x.name) end as last_name,
+      case when m.given ? 'companyName' then x."companyName" when not m.given ? 'name' then (m.old).company_name
+           when x.type = 'Commercial' then x.name end as company_name,
+      -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
+      case when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
+      case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
+      case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
+      case when a.given ? 'zip' then nullif(a.zip, '') when not a.none then (m.old).postal_code end as postal_code,
+      case when a.given ? 'country' then nullif(a.country, '') when not a.none then (m.old).country end as country,
+      case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end as county,
+      coalesce(m.modified_on, (m.old).modified_on) as modified_on,
+      coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true) as active,
+      nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id) as merged_to_id,
+      case when m.given ? 'doNotService' then x."doNotService" else (m.old).do_not_service end as do_not_service,
+      case when m.given ? 'doNotMail' then x."doNotMail" else (m.old).do_not_mail end as do_not_mail
+      from merged m
+      cross join lateral jsonb_to_record(m.given) as x (name text, type text, "firstName" text, "lastName" text, "companyName" text, email text,
+        phone text, "locationId" bigint, "mergedToId" bigint, active boolean, "doNotService" boolean, "doNotMail" boolean)
+      cross join lateral (
+        select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
+          from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
+            as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+     where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
       state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
       do_not_service, do_not_mail)
     select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
       y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail
-      from typed y
+      from typed y order by y.id
     on conflict (tenant_id, st_customer_id) do update set
       st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
       company_name = excluded.company_name, email = excluded.email, phone = excluded.phone, street = excluded.street, city = excluded.city,
       state = excluded.state, postal_code = excluded.postal_code, country = excluded.country, county = excluded.county,
       st_raw_data = excluded.st_raw_data, updated_at = v_now, synced_from_st_at = v_now, modified_on = excluded.modified_on,
-      active = excluded.active, merged_to_id = excluded.merged_to_id, source = excluded.source,
+      active = excluded.active, merged_to_id = excluded.merged_to_id,
+      source = case t.source when 'servicetitan' then t.source else excluded.source end,
       do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail
     returning t.st_customer_id
   )
-  select (select count(*) from page), (select count(*) from written), (select array_agg(w.st_customer_id) from written w),
-         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(p.doc -> 'id'), 100), 'reason',
-                     case when jsonb_typeof(p.doc) <> 'object' then 'the record is not an object'
-                          when coalesce(p.id, 0) <= 0 then 'id is not a positive whole number'
-                          else 'these fields do not fit: ' || array_to_string(p.misfits, ', ') end) order by p.n)
-                     from page p where coalesce(p.id, 0) <= 0 or p.misfits is not null), '[]'),
-         (select array_agg(convert_to(p.doc::text, 'UTF8') order by p.n) from page p where coalesce(p.id, 0) <= 0 or p.misfits is not null)
-    into v_pulled, v_stored, v_owners, v_refused, v_refused_raw;
-  if jsonb_array_length(v_refused) > 0 then
+  select (select array_agg(w.st_customer_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
+                     from odd o where o.doc is null), '[]'),
+         (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
+    into v_owners, v_refused, v_refused_raw;
+  if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
-  if p_source = 'servicetitan' then
-    perform refresh_owners(p_tenant, 'customer', v_owners);
+  perform want_survivors(p_tenant, 'customers', v_owners);
+  if v_owners is not null then
+    perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
+    if p_source = 'servicetitan' then
+      perform refresh_owners(p_tenant, 'customer', v_owners);
+    end if;
   end if;
-  return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
-    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused));
+  return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
 end
 $$;
 comment on function jobsync.store_customers(text, jsonb, text) is
   'Stores customers in ServiceTitan''s form (id, name, address) or the guide''s (customerId, firstName, ...). The same page again writes nothing.';
 
 create function jobsync.store_locations(p_tenant text, p_page jsonb)
-returns jsonb language plpgsql set search_path = jobsync, public as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_pulled integer;
-  v_stored integer;
+  v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
-  with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, owner_misfits(e.doc) as misfits
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  perform lock_stream(p_tenant, 'locations');
+  with page as (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+      from page p
+      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = p.id
+     where p.doc is distinct from l.st_raw_data
+  ), odd as materialized (
+    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
+      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
   ), newest as (
-    select distinct on (p.id) p.id, p.doc, try_timestamptz(p.doc -> 'modifiedOn') as modified_on
-      from page p where p.id > 0 and p.misfits is null
-     order by p.id, try_timestamptz(p.doc -> 'modifiedOn') desc nulls last, p.n desc
-  ), differing as (
-    select n.id, coalesce(l.st_raw_data, '{}') || n.doc as doc, coalesce(n.modified_on, l.modified_on) as modified_on
+    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+            union all
+            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+  ), merged as (
+    select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
       from newest n
       left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = n.id
-     where l.st_location_id is null
-        or ((n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null)
-            and coalesce(l.st_raw_data, '{}') || n.doc is distinct from l.st_raw_data)
+     where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
       merged_to_id, modified_on, st_raw_data, created_at, updated_at)
-    select p_tenant, d.id, try_bigint(d.doc -> 'customerId'), as_text(d.doc -> 'name'),
-      nullif(concat_ws(', ', nullif(as_text(d.doc #> '{address,street}'), ''), nullif(as_text(d.doc #> '{address,unit}'), '')), ''),
-      nullif(as_text(d.doc #> '{address,city}'), ''), nullif(as_text(d.doc #> '{address,state}'), ''), nullif(as_text(d.doc #> '{address,zip}'), ''),
-      nullif(as_text(d.doc #> '{address,country}'), ''), nullif(as_text(d.doc #> '{address,county}'), ''),
-      coalesce(try_boolean(d.doc -> 'active'), true), nullif(try_bigint(d.doc -> 'mergedToId'), d.id), d.modified_on, d.doc, v_now, v_now
-      from differing d
+    select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
+      case when m.given ? 'name' then x.name else (m.old).name end,
+      case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
+      case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end,
+      case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end,
+      case when a.given ? 'zip' then nullif(a.zip, '') when not a.none then (m.old).postal_code end,
+      case when a.given ? 'country' then nullif(a.country, '') when not a.none then (m.old).country end,
+      case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
+      coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
+      nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
+      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now
+      from merged m
+      cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
+      cross join lateral (
+        select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
+          from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
+            as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+     where m.doc is distinct from (m.old).st_raw_data
+     order by m.id
     on conflict (tenant_id, st_location_id) do update set
       st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
       postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
       merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
     returning t.st_location_id
   )
-  select (select count(*) from page), (select count(*) from written), (select array_agg(w.st_location_id) from written w),
-         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(p.doc -> 'id'), 100), 'reason',
-                     case when jsonb_typeof(p.doc) <> 'object' then 'the record is not an object'
-                          when coalesce(p.id, 0) <= 0 then 'id is not a positive whole number'
-                          else 'these fields do not fit: ' || array_to_string(p.misfits, ', ') end) order by p.n)
-                     from page p where coalesce(p.id, 0) <= 0 or p.misfits is not null), '[]'),
-         (select array_agg(convert_to(p.doc::text, 'UTF8') order by p.n) from page p where coalesce(p.id, 0) <= 0 or p.misfits is not null)
-    into v_pulled, v_stored, v_owners, v_refused, v_refused_raw;
-  if jsonb_array_length(v_refused) > 0 then
+  select (select array_agg(w.st_location_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
+                     from odd o where o.doc is null), '[]'),
+         (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
+    into v_owners, v_refused, v_refused_raw;
+  if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
-  perform refresh_owners(p_tenant, 'location', v_owners);
-  return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
-    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused));
+  perform want_survivors(p_tenant, 'locations', v_owners);
+  if v_owners is not null then
+    perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
+    perform refresh_owners(p_tenant, 'location', v_owners);
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
 end
 $$;
 comment on function jobsync.store_locations(text, jsonb) is 'Stores locations. The same page again writes nothing.';
@@ -180,66 +231,77 @@ comment on function jobsync.store_locations(text, jsonb) is 'Stores locations. T
 -- p_phones: for each record of the page the E.164 form of its value, or null; the library that knows numbers is Python's.
 -- p_owners: not null when the page holds the whole contact list of these owners, so that what is missing is gone.
 create function jobsync.store_contacts(p_tenant text, p_owner_kind text, p_page jsonb, p_phones jsonb, p_owners bigint[])
-returns jsonb language plpgsql set search_path = jobsync, public as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
   v_stream text := p_owner_kind || '_contacts';
-  v_pulled integer;
+  v_phones text[] := array(select p.value from jsonb_array_elements_text(p_phones) with ordinality p(value, n) order by p.n);
+  v_pulled integer := jsonb_array_length(p_page);
   v_stored integer;
+  v_written bigint[];
   v_owners bigint[];
   v_gone bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, p_phones ->> (e.n - 1)::int as phone,
-           jsonb_typeof(e.doc -> 'value') = 'string' and jsonb_typeof(e.doc -> 'type') = 'string' and fits_timestamptz(e.doc -> 'modifiedOn') as fits
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
       from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
+           coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
+             and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
+      from page p
+      left join jobsync.contacts c on c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = p.owner_id and c.st_contact_id = p.id
+     where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
-    select distinct on (p.owner_id, p.id) p.owner_id, p.id, p.doc, p.phone, try_timestamptz(p.doc -> 'modifiedOn') as modified_on
-      from page p where p.id > 0 and p.owner_id > 0 and p.fits
-     order by p.owner_id, p.id, try_timestamptz(p.doc -> 'modifiedOn') desc nulls last, p.n desc
+    select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
+      from fresh f where f.fits
+     order by f.owner_id, f.id, try_timestamptz(f.doc -> 'modifiedOn') desc nulls last, f.n desc
   ), differing as (
-    select n.* from newest n
-      left join jobsync.contacts c on c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = n.owner_id and c.st_contact_id = n.id
-     where c.st_contact_id is null
-        or ((n.modified_on >= c.modified_on or c.modified_on is null or n.modified_on is null)
-            and (coalesce(c.st_raw_data, '{}') || n.doc is distinct from c.st_raw_data or c.phone is distinct from n.phone
-                 or (not c.active and not n.doc ? 'active')))
+    select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
+      from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
+     where m.old_doc is null
+        or ((m.modified_on >= m.old_modified_on or m.old_modified_on is null or m.modified_on is null)
+            and (m.merged is distinct from m.old_doc or m.phone is distinct from m.old_phone
+                 or m.old_active <> coalesce(try_boolean(m.doc -> 'active'), true)))
   ), written as (
     insert into jobsync.contacts as t (tenant_id, owner_kind, owner_id, st_contact_id, type, value, phone, memo, do_not_text, active, modified_on,
       st_raw_data, updated_at)
-    select p_tenant, p_owner_kind, d.owner_id, d.id, as_text(d.doc -> 'type'), as_text(d.doc -> 'value'), d.phone, as_text(d.doc -> 'memo'),
-      try_boolean(d.doc #> '{phoneSettings,doNotText}'), coalesce(try_boolean(d.doc -> 'active'), true), d.modified_on, d.doc, v_now
-      from differing d
+    select p_tenant, p_owner_kind, d.owner_id, d.id, d.merged ->> 'type', d.merged ->> 'value', d.phone, d.merged ->> 'memo',
+      try_boolean(d.merged #> '{phoneSettings,doNotText}'), d.active, coalesce(d.modified_on, d.old_modified_on), d.merged, v_now
+      from differing d order by d.owner_id, d.id
     on conflict (tenant_id, owner_kind, owner_id, st_contact_id) do update set
       type = excluded.type, value = excluded.value, phone = excluded.phone, memo = excluded.memo, do_not_text = excluded.do_not_text,
-      active = excluded.active, modified_on = coalesce(excluded.modified_on, t.modified_on),
-      st_raw_data = coalesce(t.st_raw_data, '{}') || excluded.st_raw_data, updated_at = v_now
-    returning t.owner_id
+      active = excluded.active, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
+    returning t.owner_id, t.st_contact_id
   )
-  select (select count(*) from page), (select count(*) from written), (select array_agg(distinct w.owner_id) from written w),
-         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(p.doc -> 'id'), 100), 'reason',
-             case when coalesce(p.id, 0) <= 0 or coalesce(p.owner_id, 0) <= 0 then 'id or ' || v_key || ' is not a positive whole number'
-                  else 'type, value or modifiedOn does not fit' end) order by p.n)
-             from page p where not (coalesce(p.id, 0) > 0 and coalesce(p.owner_id, 0) > 0 and coalesce(p.fits, false))), '[]'),
-         (select array_agg(convert_to(p.doc::text, 'UTF8') order by p.n)
-            from page p where not (coalesce(p.id, 0) > 0 and coalesce(p.owner_id, 0) > 0 and coalesce(p.fits, false)))
-    into v_pulled, v_stored, v_owners, v_refused, v_refused_raw;
+  select (select count(*) from written), (select array_agg(w.st_contact_id) from written w), (select array_agg(distinct w.owner_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(f.doc -> 'id'), 100), 'reason',
+             case when coalesce(f.id, 0) <= 0 or coalesce(f.owner_id, 0) <= 0 then 'id or ' || v_key || ' is not a positive whole number'
+                  else 'type, value or modifiedOn does not fit' end) order by f.n)
+             from fresh f where not f.fits), '[]'),
+         (select array_agg(convert_to(f.doc::text, 'UTF8') order by f.n) from fresh f where not f.fits)
+    into v_stored, v_written, v_owners, v_refused, v_refused_raw;
 
   if p_owners is not null then
-    with removed as (
+    with present as materialized (
+      select distinct try_bigint(e.doc -> v_key) as owner_id, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) e(doc)
+    ), removed as (
       update contacts c set active = false, updated_at = v_now
        where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owners) and c.active
-         and not exists (select from jsonb_array_elements(p_page) e(doc)
-                          where try_bigint(e.doc -> 'id') = c.st_contact_id and try_bigint(e.doc -> v_key) = c.owner_id)
+         and not exists (select from present p where p.id = c.st_contact_id and p.owner_id = c.owner_id)
       returning c.owner_id)
     select array_agg(distinct r.owner_id) into v_gone from removed r;
     v_owners := v_owners || v_gone;
   end if;
-  if jsonb_array_length(v_refused) > 0 then
+  if v_refused_raw is not null then
     perform quarantine_records(p_tenant, v_stream, v_refused, v_refused_raw, v_now);
+  end if;
+  if v_written is not null then
+    perform resolve_quarantined(p_tenant, v_stream, v_written, v_now);
   end if;
   perform refresh_owners(p_tenant, p_owner_kind, v_owners);
   if p_owners is not null and p_owner_kind = 'customer' then
@@ -256,22 +318,26 @@ comment on function jobsync.store_contacts(text, text, jsonb, jsonb, bigint[]) i
   'Stores contacts of customers or locations, merged by contact id, and refreshes the best phone and email of their owners.';
 
 create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owners bigint[]) returns void
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_with_contacts bigint[];
 begin
-  if p_owners is null then
+  -- An owner without any contact keeps what he has: it came through /db.
+  select array_agg(distinct k.owner_id) into v_with_contacts from contacts k
+   where k.tenant_id = p_tenant and k.owner_kind = p_owner_kind and k.owner_id = any (p_owners);
+  if v_with_contacts is null then
     return;
   end if;
   if p_owner_kind = 'customer' then
-    update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = jobsync.now()
-      from choose_contacts(p_tenant, 'customer', p_owners) b
+    update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
+      from choose_contacts(p_tenant, 'customer', v_with_contacts) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
-       and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'customer' and k.owner_id = c.st_customer_id)
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
-    update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = jobsync.now()
-      from choose_contacts(p_tenant, 'location', p_owners) b
+    update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
+      from choose_contacts(p_tenant, 'location', v_with_contacts) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
-       and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'location' and k.owner_id = l.st_location_id)
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;
 end

@@ -61,7 +61,7 @@ create function jobsync.move_cursor(
 declare
   v_revision bigint;
 begin
-  update cursors c set mode = p_mode, token = p_token, since = p_since, revision = c.revision + 1, failures = 0, last_error = null,
+  update cursors c set mode = p_mode, token = p_token, since = p_since, revision = c.revision + 1, failures = 0, last_error = null, refused_at = null,
          caught_up_at = case when p_caught_up then jobsync.now() else c.caught_up_at end,
          complete_from_start = c.complete_from_start or (p_caught_up and c.began_at_start), updated_at = jobsync.now()
    where c.tenant_id = p_tenant and c.stream = p_stream and c.revision = p_revision

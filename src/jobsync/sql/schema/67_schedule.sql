@@ -43,7 +43,7 @@ create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb lan
     'planned', coalesce((r.metadata #>> '{streams,jobs,planned}')::int, 0),
     'skipped', (select count(*) from jobs j where j.tenant_id = p_tenant and j.synced_from_st_at >= r.started_at and j.ghl_sync_status = 'skipped'),
     'servicetitan_requests', coalesce((select sum((s.value ->> 'requests')::int) from jsonb_each(r.metadata -> 'streams') s), 0),
-    'core', r.metadata #> '{streams,jobs}')
+    'core', r.metadata #> '{streams,jobs}', 'streams', r.metadata -> 'streams')
     from sync_logs r where r.tenant_id = p_tenant and r.id = p_run
 $$;
 comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';

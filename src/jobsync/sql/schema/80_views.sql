@@ -43,9 +43,10 @@ create view jobsync.v_unsynced_reasons with (security_invoker = true) as
 comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit.';
 
 create view jobsync.v_sync_lag with (security_invoker = true) as
-  select c.tenant_id, c.stream, c.mode, c.caught_up_at, extract(epoch from jobsync.now() - c.caught_up_at) as lag_seconds, c.failures, c.last_error
+  select c.tenant_id, c.stream, c.mode, c.caught_up_at, extract(epoch from jobsync.now() - c.caught_up_at) as lag_seconds, c.failures, c.last_error,
+         c.refused_at
     from jobsync.cursors c;
-comment on view jobsync.v_sync_lag is 'How long ago each stream was read to its end, and what last went wrong.';
+comment on view jobsync.v_sync_lag is 'How long ago each stream was read to its end, and what last went wrong; refused_at: since when an optional stream is not granted to the app.';
 
 create view jobsync.v_tenant_status with (security_invoker = true) as
   select t.tenant_id, t.name, t.mode, t.mode_reason, t.deliver_from, t.arm_remaining, t.paused_at, t.pause_reason, t.cap_hour, t.cap_day, t.poll_seconds,

@@ -14,8 +14,8 @@ create view jobsync.v_appointments with (security_invoker = true) as
 comment on view jobsync.v_appointments is 'Visits with job number, unit and the technicians who go there; technicians null: nobody assigned.';
 
 create view jobsync.v_estimates with (security_invoker = true) as
-  select e.tenant_id, e.st_estimate_id, e.name, e.st_job_id, coalesce(j.st_job_number, e.st_job_number) as st_job_number, u.st_business_unit_id as business_unit_id,
-         u.name as business_unit_name, e.st_customer_id, e.st_location_id, e.st_project_id, e.status, e.review_status, e.subtotal, e.tax,
+  select e.tenant_id, e.st_estimate_id, e.name, e.st_job_id, coalesce(j.st_job_number, e.st_job_number) as st_job_number,
+         coalesce(e.business_unit_id, j.business_unit_id) as business_unit_id, u.name as business_unit_name, e.st_customer_id, e.st_location_id, e.st_project_id, e.status, e.review_status, e.subtotal, e.tax,
          e.subtotal + coalesce(e.tax, 0) as total, e.sold_on, e.sold_by, e.is_recommended, e.is_change_order, e.active, e.created_on, e.modified_on
     from jobsync.estimates e
     left join public.jobs j on j.tenant_id = e.tenant_id and j.st_job_id = e.st_job_id
@@ -24,8 +24,8 @@ comment on view jobsync.v_estimates is 'Estimates with job number and unit (the 
 
 -- Two branches, so that "the invoices of one job" is an index look-up in the first and few rows in the second.
 create view jobsync.v_invoices with (security_invoker = true) as
-  select i.tenant_id, i.st_invoice_id, i.reference_number, i.linked_job_id as st_job_id, j.st_job_number, u.st_business_unit_id as business_unit_id,
-         u.name as business_unit_name, i.st_customer_id, i.st_location_id, i.st_project_id, i.configuration, i.sync_status, i.review_status,
+  select i.tenant_id, i.st_invoice_id, i.reference_number, i.linked_job_id as st_job_id, j.st_job_number,
+         coalesce(i.business_unit_id, j.business_unit_id) as business_unit_id, u.name as business_unit_name, i.st_customer_id, i.st_location_id, i.st_project_id, i.configuration, i.sync_status, i.review_status,
          i.sent_status, i.invoice_date, i.due_date, i.subtotal, i.sales_tax, i.discount_total, i.total, i.balance, i.paid_on, i.adjustment_to_id,
          i.active, i.created_on, i.modified_on
     from (select n.*, n.st_job_id as linked_job_id from jobsync.invoices n where n.st_job_id is not null

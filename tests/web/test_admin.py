@@ -1,0 +1,120 @@
+"""/admin: the verbs of the command line over HTTP; what sends asks first."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from jobsync.db.pool import Database
+from jobsync.engine.tokens import create_token
+from tests.web.conftest import Api, StartApi, a_customer, a_job
+
+pytestmark = pytest.mark.anyio
+
+HOOK = "https://services.leadconnectorhq.com/hooks/location-1/webhook-trigger/invented-hook-0001"
+
+
+async def route_a_job(admin: Api) -> None:
+    await admin.put("/db/business-units/1314", {"ghl_webhook_url": HOOK})
+    await admin.post("/db/jobs/upsert", {"job": a_job(), "customer": a_customer()})
+
+
+async def test_arm_shows_the_count_and_does_nothing_until_it_is_confirmed(admin: Api) -> None:
+    await route_a_job(admin)
+    for body in (None, {}, {"confirm": False, "limit": 10}):
+        asked = await admin.post("/admin/arm", body)
+        assert (asked.status, asked.body["code"], asked.body["planned"]) == (409, "confirmation_needed", 1)
+    assert (await admin.get("/admin/status")).body["tenant"]["mode"] == "observe"
+    armed = await admin.post("/admin/arm", {"confirm": True, "limit": 10, "since": "2026-01-01T00:00:00Z", "capHour": 50})
+    assert (armed.status, armed.body["mode"], armed.body["limit"]) == (200, "live", 10)
+    # The job was pushed through /db a moment ago: whoever did that may still deliver it.
+    assert [route["st_business_unit_id"] for route in armed.body["refused"]] == [1314]
+    status = (await admin.get("/admin/status")).body
+    assert (status["tenant"]["mode"], status["tenant"]["cap_hour"], status["tenant"]["planned"]) == ("live", 50, 1)
+    disarmed = await admin.post("/admin/disarm", {"reason": "a try"})
+    assert (disarmed.body["mode"], disarmed.body["planned"]) == ("observe", 1)
+
+
+async def test_pause_and_resume_work_with_and_without_a_body(admin: Api) -> None:
+    assert (await admin.post("/admin/pause")).body["paused"] is True
+    ready = (await admin.get("/health/ready")).body
+    assert ready["paused"] is True and any("paused" in reason for reason in ready["reasons"])
+    assert (await admin.post("/admin/resume", {})).body["paused"] is False
+    assert (await admin.post("/admin/pause", {"reason": "maintenance"})).status == 200
+    assert (await admin.get("/admin/status")).body["tenant"]["pause_reason"] == "maintenance"
+
+
+async def test_replay_takes_its_own_scope_and_asks_before_it_sends_delivered_ones_again(
+    admin: Api, database: Database
+) -> None:
+    await route_a_job(admin)
+    token = (await create_token(database, "default", "support", ["replay"], actor="tests"))["token"]
+    headers = {"X-API-Key": token}
+    answer = await admin.post("/admin/replay", {"jobs": [700412, "999"]}, headers=headers)
+    assert (answer.status, answer.body) == (200, {"replayed": [700412], "asked": 2})
+    asked = await admin.post("/admin/replay", {"jobs": [700412], "force": True}, headers=headers)
+    assert (asked.status, asked.body["code"]) == (409, "confirmation_needed")
+    assert (await admin.post("/admin/replay", {"jobs": [700412], "force": True, "confirm": True}, headers=headers)).status == 200
+
+
+async def test_sync_answers_202_with_a_run_to_watch(start_api: StartApi, database: Database) -> None:
+    started: list[str] = []
+
+    async def start_sync(tenant: str) -> UUID:
+        started.append(tenant)
+        async with database.transaction(tenant) as session:
+            return await session.value("open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api"})
+
+    made = await create_token(database, "default", "tests", ["admin"], actor="tests")
+    admin = await start_api(headers={"X-API-Key": made["token"]}, start_sync=start_sync)
+    answer = await admin.post("/admin/sync")
+    assert answer.status == 202
+    assert started == ["default"]
+    run = await admin.get(answer.body["watch"])
+    assert (run.body["id"], run.body["sync_type"], run.body["status"]) == (answer.body["run"], "job_pull", "running")
+    missing = await admin.get("/admin/runs/00000000-0000-0000-0000-000000000000")
+    assert (missing.status, missing.body["run"]) == (404, "00000000-0000-0000-0000-000000000000")
+
+
+async def test_sync_without_a_worker_says_so(admin: Api) -> None:
+    answer = await admin.post("/admin/sync")
+    assert (answer.status, answer.body["code"]) == (503, "no_worker")
+
+
+async def test_a_token_is_made_shown_once_used_and_revoked(admin: Api, dsn: str) -> None:
+    made = await admin.post("/admin/tokens", {"name": "n8n", "scopes": ["sync:write", "read"], "expiresAt": "2999-01-01T00:00:00Z"})
+    assert made.status == 201
+    assert made.body["token"].startswith(f"js_{made.body['id']}_")
+    assert made.body["scopes"] == ["read", "sync:write"]
+    headers = {"X-API-Key": made.body["token"]}
+    assert (await admin.get("/db/sync-state", headers=headers)).status == 200
+    assert (await admin.put("/db/sync-state/x", {"value": "1"}, headers=headers)).status == 403
+    listed = await admin.get("/admin/tokens")
+    assert {token["name"] for token in listed.body} == {"tests", "n8n"}
+    assert made.body["token"].split("_", 2)[2] not in listed.text
+    revoked = await admin.call("DELETE", f"/admin/tokens/{made.body['id']}")
+    assert revoked.body["revoked_at"] is not None
+    assert (await admin.call("DELETE", "/admin/tokens/nothing")).status == 404
+    with psycopg.connect(dsn) as owner:
+        actions = [row[0] for row in owner.execute("select action from jobsync.audit where subject like 'token:%' order by id").fetchall()]
+    assert actions[-2:] == ["token_created", "token_revoked"]
+
+
+async def test_a_token_sees_its_own_tenant_only(start_api: StartApi, database: Database, dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute("insert into jobsync.tenants (tenant_id, name) values ('other', 'other')")
+        owner.execute("drop index public.jobs_single_tenant, public.customers_single_tenant, public.business_units_single_tenant")
+        owner.execute("drop index public.sync_state_single_tenant")
+    mine = (await create_token(database, "default", "mine", ["admin"], actor="tests"))["token"]
+    theirs = (await create_token(database, "other", "theirs", ["admin"], actor="tests"))["token"]
+    api = await start_api()
+    await api.post("/db/jobs/upsert", {"job": a_job(), "customer": a_customer()}, headers={"X-API-Key": mine})
+    for path in ("/db/jobs/700412", "/db/customers/88001", "/db/business-units/1314", "/db/sync-state/lastJobPull"):
+        assert (await api.get(path, headers={"X-API-Key": mine})).status == 200
+        assert (await api.get(path, headers={"X-API-Key": theirs})).status == 404, path
+    assert (await api.get("/db/sync-state", headers={"X-API-Key": theirs})).body == []
+    await api.post("/db/jobs/upsert", {"job": a_job(summary="theirs"), "customer": a_customer()}, headers={"X-API-Key": theirs})
+    assert (await api.get("/db/jobs/700412", headers={"X-API-Key": mine})).body["summary"] == "Replace pump motor"
+    assert (await api.get("/db/sync-logs/statistics", headers={"X-API-Key": theirs})).body == []
