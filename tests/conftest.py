@@ -7,6 +7,8 @@ share it. Each database is made from a migrated template, so a test gets a fresh
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -42,13 +44,16 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     given = os.environ.get("JOBSYNC_TEST_DATABASE_URL")
     if given:
         yield Server(given, None)
         return
-    base = tmp_path_factory.getbasetemp()
-    folder: Path = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "postgres"
+    # Not below pytest's own folder: that one is closed to the user PostgreSQL runs as when the tests run as root.
+    folder = (
+        Path(tempfile.gettempdir()) / f"jobsync-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', uuid.uuid4().hex)}"
+    )
+    folder.mkdir(mode=0o755, exist_ok=True)
 
     async def start() -> object:
         return await start_embedded(folder, database="jobsync_tests", settings=TEST_SETTINGS, timeout=60)
@@ -56,6 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     embedded = anyio.run(start)
     yield Server(embedded.dsn("jobsync_tests"), embedded.superuser_dsn())  # type: ignore[attr-defined]
     anyio.run(embedded.stop)  # type: ignore[attr-defined]
+    if not embedded.is_alive():  # type: ignore[attr-defined]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from jobsync.tasks.worker import sync_once
 TENANT = "default"
 UNITS = (1314, 54670601, 4622, 26143, 1308, 4623)
 FEEDS = "*/export/*"
+REFERENCE_LISTS = ("business-units", "job-types", "tag-types", "campaigns")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Stage:
         """Data requests to ServiceTitan by kind of path: without tokens and reference lists."""
         wanted: Counter[str] = Counter()
         for (_, path, _), count in self.titan.ledger.counts.items():
-            if path != "connect/token" and not path.endswith(("business-units", "job-types")):
+            if path != "connect/token" and not path.endswith(REFERENCE_LISTS):
                 wanted[path] += count
         return wanted
 

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import yaml
 from dotenv import dotenv_values
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from jobsync.errors import ConfigError
@@ -70,6 +72,17 @@ class Settings(BaseModel):
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.replace(";", ",").split(",") if part.strip())
+        return value
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _check_dsn(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                conninfo_to_dict(value)
+            except ProgrammingError:
+                # The library's own words repeat parts of the value, which holds a password.
+                raise ValueError("not a PostgreSQL connection string such as postgresql://user@host/name") from None
         return value
 
     @field_validator("trusted_networks")

@@ -118,6 +118,7 @@ async def test_bad_settings_end_in_one_sentence_and_the_documented_code(
         assert ran.code == code, ran.err
         assert sentence in ran.err
         assert_plain(ran.err)
+        assert ran.err.count("jobsync: ") == 1
         assert "topsecret" not in ran.err
         assert stage.posts() == {}
 

@@ -47,7 +47,9 @@ class Api:
     async def call(self, method: str, path: str, **options: Any) -> Answer:
         """Calls the service; `json`, `data`, `headers`, `params` as aiohttp takes them."""
         headers = {**self.headers, **options.pop("headers", {})}
-        async with self.http.request(method, self.url + path, headers=headers, allow_redirects=False, **options) as answer:
+        async with self.http.request(
+            method, self.url + path, headers=headers, allow_redirects=False, **options
+        ) as answer:
             text = await answer.text()
             body = await answer.json() if answer.content_type == "application/json" and text else None
             return Answer(answer.status, answer.headers, text, body)

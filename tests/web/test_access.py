@@ -177,7 +177,9 @@ async def test_nothing_in_the_database_verifies_as_a_token(start_api: StartApi, 
             assert status == 401
 
 
-async def test_a_token_notes_its_use_and_expires_by_the_databases_clock(start_api: StartApi, database: Database, dsn: str) -> None:
+async def test_a_token_notes_its_use_and_expires_by_the_databases_clock(
+    start_api: StartApi, database: Database, dsn: str
+) -> None:
     with psycopg.connect(dsn) as owner:
         (soon,) = owner.execute("select jobsync.now() + interval '1 hour'").fetchone()  # type: ignore[misc]
     made = await create_token(database, "default", "n8n", ["read"], actor="tests", expires_at=soon)
@@ -208,7 +210,9 @@ async def test_a_token_notes_its_use_and_expires_by_the_databases_clock(start_ap
         ({"HOST": "0.0.0.0", "JOBSYNC_TRUSTED_NETWORKS": "0.0.0.0/0", "API_KEY": "invented-key"}, True),
     ],
 )
-async def test_jobsync_refuses_to_be_open_to_other_machines(tmp_path: Path, environ: dict[str, str], starts: bool) -> None:
+async def test_jobsync_refuses_to_be_open_to_other_machines(
+    tmp_path: Path, environ: dict[str, str], starts: bool
+) -> None:
     settings = make_settings(tmp_path, **environ)
     if starts:
         check_binding(settings)

@@ -27,7 +27,9 @@ async def test_arm_shows_the_count_and_does_nothing_until_it_is_confirmed(admin:
         asked = await admin.post("/admin/arm", body)
         assert (asked.status, asked.body["code"], asked.body["planned"]) == (409, "confirmation_needed", 1)
     assert (await admin.get("/admin/status")).body["tenant"]["mode"] == "observe"
-    armed = await admin.post("/admin/arm", {"confirm": True, "limit": 10, "since": "2026-01-01T00:00:00Z", "capHour": 50})
+    armed = await admin.post(
+        "/admin/arm", {"confirm": True, "limit": 10, "since": "2026-01-01T00:00:00Z", "capHour": 50}
+    )
     assert (armed.status, armed.body["mode"], armed.body["limit"]) == (200, "live", 10)
     # The job was pushed through /db a moment ago: whoever did that may still deliver it.
     assert [route["st_business_unit_id"] for route in armed.body["refused"]] == [1314]
@@ -56,7 +58,9 @@ async def test_replay_takes_its_own_scope_and_asks_before_it_sends_delivered_one
     assert (answer.status, answer.body) == (200, {"replayed": [700412], "asked": 2})
     asked = await admin.post("/admin/replay", {"jobs": [700412], "force": True}, headers=headers)
     assert (asked.status, asked.body["code"]) == (409, "confirmation_needed")
-    assert (await admin.post("/admin/replay", {"jobs": [700412], "force": True, "confirm": True}, headers=headers)).status == 200
+    assert (
+        await admin.post("/admin/replay", {"jobs": [700412], "force": True, "confirm": True}, headers=headers)
+    ).status == 200
 
 
 async def test_sync_answers_202_with_a_run_to_watch(start_api: StartApi, database: Database) -> None:
@@ -84,7 +88,9 @@ async def test_sync_without_a_worker_says_so(admin: Api) -> None:
 
 
 async def test_a_token_is_made_shown_once_used_and_revoked(admin: Api, dsn: str) -> None:
-    made = await admin.post("/admin/tokens", {"name": "n8n", "scopes": ["sync:write", "read"], "expiresAt": "2999-01-01T00:00:00Z"})
+    made = await admin.post(
+        "/admin/tokens", {"name": "n8n", "scopes": ["sync:write", "read"], "expiresAt": "2999-01-01T00:00:00Z"}
+    )
     assert made.status == 201
     assert made.body["token"].startswith(f"js_{made.body['id']}_")
     assert made.body["scopes"] == ["read", "sync:write"]
@@ -98,14 +104,21 @@ async def test_a_token_is_made_shown_once_used_and_revoked(admin: Api, dsn: str)
     assert revoked.body["revoked_at"] is not None
     assert (await admin.call("DELETE", "/admin/tokens/nothing")).status == 404
     with psycopg.connect(dsn) as owner:
-        actions = [row[0] for row in owner.execute("select action from jobsync.audit where subject like 'token:%' order by id").fetchall()]
+        actions = [
+            row[0]
+            for row in owner.execute(
+                "select action from jobsync.audit where subject like 'token:%' order by id"
+            ).fetchall()
+        ]
     assert actions[-2:] == ["token_created", "token_revoked"]
 
 
 async def test_a_token_sees_its_own_tenant_only(start_api: StartApi, database: Database, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as owner:
         owner.execute("insert into jobsync.tenants (tenant_id, name) values ('other', 'other')")
-        owner.execute("drop index public.jobs_single_tenant, public.customers_single_tenant, public.business_units_single_tenant")
+        owner.execute(
+            "drop index public.jobs_single_tenant, public.customers_single_tenant, public.business_units_single_tenant"
+        )
         owner.execute("drop index public.sync_state_single_tenant")
     mine = (await create_token(database, "default", "mine", ["admin"], actor="tests"))["token"]
     theirs = (await create_token(database, "other", "theirs", ["admin"], actor="tests"))["token"]
@@ -115,6 +128,8 @@ async def test_a_token_sees_its_own_tenant_only(start_api: StartApi, database: D
         assert (await api.get(path, headers={"X-API-Key": mine})).status == 200
         assert (await api.get(path, headers={"X-API-Key": theirs})).status == 404, path
     assert (await api.get("/db/sync-state", headers={"X-API-Key": theirs})).body == []
-    await api.post("/db/jobs/upsert", {"job": a_job(summary="theirs"), "customer": a_customer()}, headers={"X-API-Key": theirs})
+    await api.post(
+        "/db/jobs/upsert", {"job": a_job(summary="theirs"), "customer": a_customer()}, headers={"X-API-Key": theirs}
+    )
     assert (await api.get("/db/jobs/700412", headers={"X-API-Key": mine})).body["summary"] == "Replace pump motor"
     assert (await api.get("/db/sync-logs/statistics", headers={"X-API-Key": theirs})).body == []

@@ -22,12 +22,16 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def send(api: Api, items: list[bytes]) -> Any:
-    answer = await api.call("POST", "/db/jobs/upsert-batch", data=io.BytesIO(b'{"jobs": [' + b", ".join(items) + b"]}"), headers=JSON)
+    answer = await api.call(
+        "POST", "/db/jobs/upsert-batch", data=io.BytesIO(b'{"jobs": [' + b", ".join(items) + b"]}"), headers=JSON
+    )
     assert answer.status == 200, answer.text
     return answer.body
 
 
-async def test_half_bad_twelve_hundred_items_answer_one_by_one_and_change_nothing_the_second_time(api: Api, dsn: str) -> None:
+async def test_half_bad_twelve_hundred_items_answer_one_by_one_and_change_nothing_the_second_time(
+    api: Api, dsn: str
+) -> None:
     bad = [
         b'{"customer": {"customerId": 1}}',
         b'{"job": {"id": "x"}, "customer": {"customerId": 1}}',
@@ -37,7 +41,10 @@ async def test_half_bad_twelve_hundred_items_answer_one_by_one_and_change_nothin
         b'{"job": {"id": 9002, "note": "\xff"}, "customer": {"customerId": 1}}',
         b"null",
     ]
-    good = [json.dumps({"job": a_job(number), "customer": a_customer(number % 100 + 1)}).encode() for number in range(1, 601)]
+    good = [
+        json.dumps({"job": a_job(number), "customer": a_customer(number % 100 + 1)}).encode()
+        for number in range(1, 601)
+    ]
     items = [item for number in range(600) for item in (good[number], bad[number % len(bad)])]
     report = await send(api, items)
     assert (report["total"], report["succeeded"], report["failed"]) == (1200, 600, 600)
@@ -71,7 +78,9 @@ async def test_an_item_with_a_mended_text_says_so_and_the_others_do_not(api: Api
 
 async def test_a_text_too_long_for_an_index_is_cut_and_never_fails_its_neighbours(api: Api) -> None:
     customer = a_customer(email=LONG_NUMBER, phone=LONG_NUMBER)
-    items = [json.dumps({"job": a_job(number, jobNumber=LONG_NUMBER), "customer": customer}).encode() for number in (1, 2)]
+    items = [
+        json.dumps({"job": a_job(number, jobNumber=LONG_NUMBER), "customer": customer}).encode() for number in (1, 2)
+    ]
     assert (await send(api, items))["succeeded"] == 2
     assert (await api.get("/db/jobs/1")).body["st_job_number"] == LONG_NUMBER[:500]
 

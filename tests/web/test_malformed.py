@@ -55,7 +55,9 @@ def writing_routes() -> list[tuple[str, str]]:
     found = []
     for route in create_app(Settings(), None).routes:
         if needs_of(route).body != "none":  # type: ignore[arg-type]
-            path = route.path_format.replace("{key}", "someKey").replace("{stJobId}", "7").replace("{stCustomerId}", "8")  # type: ignore[attr-defined]
+            path = (
+                route.path_format.replace("{key}", "someKey").replace("{stJobId}", "7").replace("{stCustomerId}", "8")
+            )  # type: ignore[attr-defined]
             found.extend((method, path.replace("{stBusinessUnitId}", "1314")) for method in route.methods)  # type: ignore[attr-defined]
     return found
 
@@ -78,14 +80,21 @@ async def test_no_body_makes_a_server_error(admin: Api) -> None:
 
 async def test_no_id_and_no_query_makes_a_server_error(admin: Api) -> None:
     for place in IDS:
-        for path in (f"/db/jobs/{place}", f"/db/customers/{place}", f"/db/business-units/{place}", f"/admin/runs/{place}"):
+        for path in (
+            f"/db/jobs/{place}",
+            f"/db/customers/{place}",
+            f"/db/business-units/{place}",
+            f"/admin/runs/{place}",
+        ):
             answer = await raw_get(admin, path)
             assert 400 <= answer < 500, (path, answer)
     for query in QUERIES:
         name = query.split("=")[0]
-        path = {"businessUnitId": "/db/jobs/pending-ghl-sync", "lease": "/db/jobs/pending-ghl-sync", "syncEnabled": "/db/business-units"}.get(
-            name, "/db/sync-logs"
-        )
+        path = {
+            "businessUnitId": "/db/jobs/pending-ghl-sync",
+            "lease": "/db/jobs/pending-ghl-sync",
+            "syncEnabled": "/db/business-units",
+        }.get(name, "/db/sync-logs")
         status = await raw_get(admin, f"{path}?{query}")
         assert status == 400, (path, query, status)
 
@@ -93,7 +102,9 @@ async def test_no_id_and_no_query_makes_a_server_error(admin: Api) -> None:
 async def raw_get(api: Api, path: str) -> int:
     """The status of a GET whose path goes out exactly as it is written."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(f"GET {path.replace(' ', '%20')} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {api.headers['X-API-Key']}\r\nConnection: close\r\n\r\n".encode())
+    writer.write(
+        f"GET {path.replace(' ', '%20')} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {api.headers['X-API-Key']}\r\nConnection: close\r\n\r\n".encode()
+    )
     head = await reader.readline()
     await reader.read()
     writer.close()
@@ -124,14 +135,23 @@ async def test_errors_name_the_field_and_not_what_was_sent(api: Api) -> None:
 
 
 async def test_a_body_that_is_not_json_by_content_type_is_415(api: Api) -> None:
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json", "application/jsonp", ""):
+    for kind in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/json",
+        "application/jsonp",
+        "",
+    ):
         answer = await api.call("PUT", "/db/sync-state/x", data=b'{"value": "1"}', headers={"Content-Type": kind})
         assert (answer.status, answer.body["code"]) == (415, "not_json"), kind
     assert (await api.get("/db/sync-state/x")).status == 404
 
 
 async def test_unstorable_characters_in_a_job_are_replaced_with_a_warning(api: Api) -> None:
-    body = json.dumps({"job": a_job(5, summary="pump\x00motor \ud83d and \U0001f4a7"), "customer": a_customer()}).encode()
+    body = json.dumps(
+        {"job": a_job(5, summary="pump\x00motor \ud83d and \U0001f4a7"), "customer": a_customer()}
+    ).encode()
     answer = await api.call("POST", "/db/jobs/upsert", data=body, headers={"Content-Type": "application/json"})
     assert answer.status == 200
     assert answer.body["warnings"]
@@ -144,8 +164,14 @@ async def test_a_field_that_does_not_fit_is_left_out_with_a_warning(api: Api) ->
     answer = await api.post("/db/jobs/upsert", wish)
     assert answer.status == 200
     assert set(answer.body["warnings"]) == {"job.total", "job.createdOn", "customer.address"}
-    customer = await api.post("/db/customers/upsert", {"customer": {"customerId": 9, "locationId": "x", "firstName": "Bo"}})
-    assert (customer.status, customer.body["warnings"], customer.body["first_name"]) == (200, ["customer.locationId"], "Bo")
+    customer = await api.post(
+        "/db/customers/upsert", {"customer": {"customerId": 9, "locationId": "x", "firstName": "Bo"}}
+    )
+    assert (customer.status, customer.body["warnings"], customer.body["first_name"]) == (
+        200,
+        ["customer.locationId"],
+        "Bo",
+    )
 
 
 async def test_numbers_beyond_64_bits_in_metadata_come_back_as_they_went(api: Api) -> None:
@@ -155,7 +181,9 @@ async def test_numbers_beyond_64_bits_in_metadata_come_back_as_they_went(api: Ap
 
 
 async def test_dotnets_last_instant_is_a_time_that_can_be_read(api: Api) -> None:
-    await api.post("/db/jobs/upsert", {"job": a_job(8, completedOn="9999-12-31T23:59:59.9999999Z"), "customer": a_customer()})
+    await api.post(
+        "/db/jobs/upsert", {"job": a_job(8, completedOn="9999-12-31T23:59:59.9999999Z"), "customer": a_customer()}
+    )
     assert (await api.get("/db/jobs/8")).body["completed_on"].startswith("9999-12-31T23:59:59")
 
 

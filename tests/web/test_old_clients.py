@@ -40,7 +40,11 @@ async def test_n8n_reads_the_last_pull_and_writes_the_new_one(api: Api) -> None:
 
 async def test_a_key_that_does_not_exist_is_404_with_the_key(api: Api) -> None:
     answer = await api.get("/db/sync-state/lastCustomerPull")
-    assert (answer.status, answer.body["key"], answer.body["error"]) == (404, "lastCustomerPull", "Sync state not found")
+    assert (answer.status, answer.body["key"], answer.body["error"]) == (
+        404,
+        "lastCustomerPull",
+        "Sync state not found",
+    )
 
 
 async def test_a_put_without_a_value_is_400_and_names_it(api: Api) -> None:
@@ -67,7 +71,9 @@ async def test_n8n_upserts_a_job_with_its_customer(api: Api) -> None:
     assert set(GUIDE_CUSTOMER_COLUMNS) <= job["customer"].keys()
     assert (job["total"], job["st_job_id"], job["customer"]["first_name"]) == (1234.5, 700412, "Ana")
     assert job["id"] != job["customer"]["id"]
-    assert all(UTC_TIME.fullmatch(job[name]) for name in ("created_on", "created_at", "updated_at", "synced_from_st_at"))
+    assert all(
+        UTC_TIME.fullmatch(job[name]) for name in ("created_on", "created_at", "updated_at", "synced_from_st_at")
+    )
     assert not any("hash" in name for name in [*job, *job["customer"]])
 
 
@@ -94,7 +100,11 @@ async def test_sixty_four_bit_ids_survive_as_numbers_and_are_taken_as_strings(ap
 
 
 async def test_the_batch_of_the_guide_answers_per_item(api: Api) -> None:
-    jobs = [{"job": a_job(1), "customer": a_customer()}, {"customer": a_customer()}, {"job": a_job(3), "customer": a_customer()}]
+    jobs = [
+        {"job": a_job(1), "customer": a_customer()},
+        {"customer": a_customer()},
+        {"job": a_job(3), "customer": a_customer()},
+    ]
     answer = await api.post("/db/jobs/upsert-batch", {"jobs": jobs})
     assert answer.status == 200
     assert (answer.body["total"], answer.body["succeeded"], answer.body["failed"]) == (3, 2, 1)
@@ -111,15 +121,41 @@ async def test_n8n_asks_for_pending_jobs_pushes_and_marks_them(api: Api) -> None
     assert (pending.status, pending.body["count"]) == (200, 3)
     assert [job["st_job_id"] for job in pending.body["jobs"]] == [3, 2, 1]
     first = pending.body["jobs"][0]
-    contact = ["first_name", "last_name", "email", "phone", "street", "city", "state", "postal_code", "county", "ghl_pipeline_name"]
-    values = ["Ana", "Example", "ana@example.com", "555-0100", "1 Main St", "Phoenix", "AZ", "85001", "Maricopa", "Pool Service"]
+    contact = [
+        "first_name",
+        "last_name",
+        "email",
+        "phone",
+        "street",
+        "city",
+        "state",
+        "postal_code",
+        "county",
+        "ghl_pipeline_name",
+    ]
+    values = [
+        "Ana",
+        "Example",
+        "ana@example.com",
+        "555-0100",
+        "1 Main St",
+        "Phoenix",
+        "AZ",
+        "85001",
+        "Maricopa",
+        "Pool Service",
+    ]
     assert [first[name] for name in contact] == values
     assert first["why_pending"]
     of_unit = await api.get("/db/jobs/pending-ghl-sync?businessUnitId=1314&limit=1")
     assert [job["st_job_id"] for job in of_unit.body["jobs"]] == [2]
 
     marked = await api.patch("/db/jobs/3/ghl-sync", {"status": "synced", "opportunityId": "opp-1"})
-    assert (marked.status, marked.body["ghl_sync_status"], marked.body["ghl_opportunity_id"]) == (200, "synced", "opp-1")
+    assert (marked.status, marked.body["ghl_sync_status"], marked.body["ghl_opportunity_id"]) == (
+        200,
+        "synced",
+        "opp-1",
+    )
     assert marked.body["ghl_synced_at"]
     failed = await api.patch("/db/jobs/2/ghl-sync", {"status": "failed", "error": "hook answered 500"})
     assert (failed.body["ghl_sync_status"], failed.body["ghl_sync_error"]) == ("failed", "hook answered 500")
@@ -148,9 +184,21 @@ async def test_the_migration_script_upserts_customers(api: Api) -> None:
     assert set(GUIDE_CUSTOMER_COLUMNS) <= answer.body.keys()
     assert (answer.body["st_customer_id"], answer.body["postal_code"]) == (88001, "85001")
     assert (await api.get("/db/customers/88001")).body == answer.body
-    blank = {"customerId": 88001, "firstName": "", "email": "", "phone": "555-0101", "address": {"street": "", "city": "Mesa"}}
+    blank = {
+        "customerId": 88001,
+        "firstName": "",
+        "email": "",
+        "phone": "555-0101",
+        "address": {"street": "", "city": "Mesa"},
+    }
     again = (await api.post("/db/customers/upsert", {"customer": blank})).body
-    assert [again[name] for name in ("first_name", "email", "phone", "street", "city")] == ["Ana", "ana@example.com", "555-0101", "1 Main St", "Mesa"]
+    assert [again[name] for name in ("first_name", "email", "phone", "street", "city")] == [
+        "Ana",
+        "ana@example.com",
+        "555-0101",
+        "1 Main St",
+        "Mesa",
+    ]
     marked = await api.patch("/db/customers/88001/ghl-sync", {"status": "synced", "contactId": "contact-1"})
     assert (marked.body["ghl_sync_status"], marked.body["ghl_contact_id"]) == ("synced", "contact-1")
     missing = await api.get("/db/customers/5")
@@ -171,7 +219,9 @@ async def test_n8n_writes_and_reads_sync_logs(api: Api) -> None:
     await api.post("/db/sync-logs", {"syncType": "ghl_push", "status": "failed"})
     listed = await api.get("/db/sync-logs?limit=10")
     assert (listed.body["count"], [log["sync_type"] for log in listed.body["logs"]]) == (2, ["ghl_push", "job_pull"])
-    filtered = await api.get("/db/sync-logs", params={"syncType": "job_pull", "status": "completed", "limit": "5", "offset": "0"})
+    filtered = await api.get(
+        "/db/sync-logs", params={"syncType": "job_pull", "status": "completed", "limit": "5", "offset": "0"}
+    )
     assert [log["id"] for log in filtered.body["logs"]] == [answer.body["id"]]
     statistics = (await api.get("/db/sync-logs/statistics")).body
     assert isinstance(statistics, list)
@@ -186,8 +236,12 @@ async def test_business_units_are_a_bare_array_of_the_guides_four_with_numbers_f
     assert set(GUIDE_UNIT_COLUMNS) <= answer.body[0].keys()
     assert {row["deliverer"] for row in answer.body} == {"none"}
     await api.patch("/db/business-units/1314", {"sync_enabled": False})
-    assert 1314 not in {row["st_business_unit_id"] for row in (await api.get("/db/business-units?syncEnabled=true")).body}
-    assert [row["st_business_unit_id"] for row in (await api.get("/db/business-units?syncEnabled=false")).body] == [1314]
+    assert 1314 not in {
+        row["st_business_unit_id"] for row in (await api.get("/db/business-units?syncEnabled=true")).body
+    }
+    assert [row["st_business_unit_id"] for row in (await api.get("/db/business-units?syncEnabled=false")).body] == [
+        1314
+    ]
     assert (await api.get("/db/business-units/4622")).body["name"] == "Pool Service"
     missing = await api.get("/db/business-units/9")
     assert (missing.status, missing.body["stBusinessUnitId"]) == (404, 9)
@@ -198,7 +252,9 @@ async def test_the_old_ways_to_write_a_call_still_work(api: Api) -> None:
     assert (await api.call("HEAD", "/db/sync-state")).status == 200
     raw = json.dumps({"value": "2026-01-01T00:00:00Z"})
     for kind in ("application/json; charset=utf-8", "Application/JSON"):
-        assert (await api.call("PUT", "/db/sync-state/lastJobPull", data=raw, headers={"Content-Type": kind})).status == 200
+        assert (
+            await api.call("PUT", "/db/sync-state/lastJobPull", data=raw, headers={"Content-Type": kind})
+        ).status == 200
     with_key = await api.get("/db/sync-state", headers={"X-API-Key": "left over from the old service"})
     assert with_key.status == 200
 

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def store_jobs(api: Api, count: int) -> None:
-    jobs = [{"job": a_job(number, createdOn=f"2026-01-01T00:00:{number:02}Z"), "customer": a_customer()} for number in range(1, count + 1)]
+    jobs = [
+        {"job": a_job(number, createdOn=f"2026-01-01T00:00:{number:02}Z"), "customer": a_customer()}
+        for number in range(1, count + 1)
+    ]
     assert (await api.post("/db/jobs/upsert-batch", {"jobs": jobs})).body["failed"] == 0
 
 
@@ -46,7 +49,11 @@ async def test_a_lease_ends_with_a_mark_or_its_time(api: Api, dsn: str) -> None:
 
 async def test_many_jobs_are_marked_at_once_and_an_unknown_one_fails_alone(api: Api) -> None:
     await store_jobs(api, 2)
-    marks = [{"stJobId": 1, "status": "synced"}, {"stJobId": 99, "status": "synced"}, {"stJobId": "2", "status": "failed", "error": "no"}]
+    marks = [
+        {"stJobId": 1, "status": "synced"},
+        {"stJobId": 99, "status": "synced"},
+        {"stJobId": "2", "status": "failed", "error": "no"},
+    ]
     answer = await api.patch("/db/jobs/ghl-sync", {"jobs": marks})
     assert (answer.body["succeeded"], answer.body["failed"]) == (2, 1)
     assert answer.body["errors"] == [{"stJobId": 99, "index": 1, "error": "Job not found"}]

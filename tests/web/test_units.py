@@ -22,13 +22,21 @@ async def test_a_put_with_a_url_makes_jobsync_deliver_and_shows_the_url_masked(u
     assert (await units.get("/db/business-units/1314")).body["deliverer"] == "external"
     answer = await units.put("/db/business-units/1314", {"ghl_webhook_url": HOOK, "ghl_pipeline_name": "Sales"})
     assert answer.status == 200
-    assert (answer.body["deliverer"], answer.body["ghl_pipeline_name"], answer.body["ghl_events"]) == ("jobsync", "Sales", "created")
+    assert (answer.body["deliverer"], answer.body["ghl_pipeline_name"], answer.body["ghl_events"]) == (
+        "jobsync",
+        "Sales",
+        "created",
+    )
     assert answer.body["ghl_webhook"] == "hooks.example.test/...9c21"
-    everything = answer.text + "".join([(await units.get(path)).text for path in ("/db/business-units", "/db/sync-logs", "/ui/", "/db/jobs/700412")])
+    everything = answer.text + "".join(
+        [(await units.get(path)).text for path in ("/db/business-units", "/db/sync-logs", "/ui/", "/db/jobs/700412")]
+    )
     assert "canary" not in everything
     assert (await units.get("/db/jobs/pending-ghl-sync")).body["count"] == 0
     with psycopg.connect(dsn) as owner:
-        stored = str(owner.execute("select * from jobsync.destinations").fetchall()) + str(owner.execute("select * from jobsync.audit").fetchall())
+        stored = str(owner.execute("select * from jobsync.destinations").fetchall()) + str(
+            owner.execute("select * from jobsync.audit").fetchall()
+        )
         assert owner.execute("select count(*) from jobsync.outbox").fetchone() == (1,)
     assert "canary" not in stored
 
@@ -43,7 +51,11 @@ async def test_the_same_hook_is_one_destination(units: Api, dsn: str) -> None:
 async def test_what_is_not_named_stays(units: Api) -> None:
     await units.put("/db/business-units/1314", {"ghl_webhook_url": HOOK, "ghl_events": "all"})
     answer = await units.put("/db/business-units/1314", {"sync_enabled": False, "ghl_pipeline_name": None})
-    assert (answer.body["sync_enabled"], answer.body["deliverer"], answer.body["ghl_events"]) == (False, "jobsync", "all")
+    assert (answer.body["sync_enabled"], answer.body["deliverer"], answer.body["ghl_events"]) == (
+        False,
+        "jobsync",
+        "all",
+    )
     assert answer.body["ghl_pipeline_name"] == "Sales & Service"
     external = await units.put("/db/business-units/1314", {"deliverer": "external"})
     assert (external.body["deliverer"], external.body["ghl_webhook"]) == ("external", None)

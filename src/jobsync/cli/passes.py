@@ -12,6 +12,7 @@ from jobsync.cli.shared import AsJson, run, settings_of, tenant_of
 from jobsync.config import Settings
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.opening import open_engine
+from jobsync.engine.passes import JOB_STREAMS
 from jobsync.engine.sending import read_status
 from jobsync.errors import ConfigError, SendingRefused
 from jobsync.tasks.worker import sync_once
@@ -41,9 +42,10 @@ def _pass(context: typer.Context, as_json: bool, no_wait: bool, *, pull: bool, d
     code = pass_exit_code(report)
     if as_json:
         print_json(shape_report(report))
-        say(*describe_troubles(report, status))
+        say(*describe_silence(status))
     else:
         print_lines(describe_pass(report, status, pull=pull))
+    say(*describe_broken(report))
     if code == 0 and deliver and not pull:
         _refuse_if_off(status["tenant"])
     if code:
@@ -85,28 +87,44 @@ def shape_report(report: dict[str, Any]) -> dict[str, Any]:
     return shaped
 
 
+def list_broken(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Streams of the pass that could not be read, with what came of each; jobs first, then those that jobs need."""
+    streams: dict[str, Any] = report.get("streams") or {}
+    broken = [(name, entry) for name, entry in streams.items() if entry.get("status") == "failed"]
+    order = {name: at for at, name in enumerate(JOB_STREAMS)}
+    return sorted(broken, key=lambda found: (order.get(found[0], len(order)), found[0]))
+
+
 def pass_exit_code(report: dict[str, Any]) -> int:
-    """The failed stream's own code when something could not be read (jobs first); 4 when a job's last try failed."""
-    broken = [entry for entry in report.get("streams", {}).values() if entry.get("status") == "failed"]
-    core = report.get("core") or {}
-    if core.get("status") == "failed":
-        broken.insert(0, core)
+    """The code of the stream that could not be read (jobs first); else 4 when a job's last try failed; else 0."""
+    broken = list_broken(report)
     if broken:
-        return int(broken[0].get("exit_code") or 7)
+        return int(broken[0][1].get("exit_code") or 7)
     return 4 if report["failed"] > 0 else 0
 
 
-def describe_troubles(report: dict[str, Any], status: dict[str, Any]) -> list[str]:
-    """What the counts do not say: what could not be read, and why nothing was sent."""
-    lines = []
-    if report.get("error"):
-        lines.append(f"Problem   {report['error']}")
+def describe_broken(report: dict[str, Any]) -> list[str]:
+    """One sentence about what could not be read, what to do, and which other streams it befell."""
+    broken = list_broken(report)
+    if not broken:
+        return []
+    first, others = broken[0], [name for name, _ in broken[1:]]
+    lines = [f"jobsync: {first[1]['error']}"]
+    if first[1].get("hint"):
+        lines.append(f"         {first[1]['hint']}")
+    if others:
+        lines.append(f"         Not read either: {', '.join(others)}. See: jobsync status")
+    return lines
+
+
+def describe_silence(status: dict[str, Any]) -> list[str]:
+    """Why nothing was sent although sending was asked for; empty while sending is on."""
     tenant = status["tenant"]
     if tenant["mode"] != "live":
-        lines.append(f"{tenant['planned']} planned, nothing sent: mode is {tenant['mode']}. Next: jobsync arm")
-    elif tenant["paused_at"] is not None:
-        lines.append(f"{tenant['planned']} planned, nothing sent: sending is paused. Next: jobsync resume")
-    return lines
+        return [f"{tenant['planned']} planned, nothing sent: mode is {tenant['mode']}. Next: jobsync arm"]
+    if tenant["paused_at"] is not None:
+        return [f"{tenant['planned']} planned, nothing sent: sending is paused. Next: jobsync resume"]
+    return []
 
 
 def describe_pass(report: dict[str, Any], status: dict[str, Any], *, pull: bool = True) -> list[str]:
@@ -126,9 +144,11 @@ def describe_pass(report: dict[str, Any], status: dict[str, Any], *, pull: bool 
     )
     if reasons:
         lines.append(f"Skipped   {reasons}")
-    troubles = describe_troubles(report, status)
-    if troubles:
-        lines += troubles
+    silence = describe_silence(status)
+    if silence:
+        lines += silence
+    elif list_broken(report):
+        lines.append("Next: mend what is said below, then run it again")
     elif report["failed"]:
         lines.append("Next: jobsync jobs list --status failed, or jobsync why JOB")
     else:

@@ -13,6 +13,7 @@ from jobsync.cli.shared import ACTOR, AsJson, Yes, run, settings_of, tenant_of
 from jobsync.engine import sending
 from jobsync.engine.context import Engine
 from jobsync.engine.opening import open_engine
+from jobsync.engine.verdict import tell_verdict
 from jobsync.errors import ConfirmationNeeded, InvalidInput
 from jobsync.tasks.worker import sync_once
 
@@ -35,7 +36,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 def describe_status(found: dict[str, Any]) -> list[str]:
     """The status in words, the verdict first."""
     tenant = found["tenant"]
-    lines = [_verdict(tenant)]
+    lines = [tell_verdict(found)]
     lines.append(
         f"Planned {tenant['planned']}, sent {tenant['sends_today']} in 24 h (cap {tenant['cap_day'] or 'none'}) and "
         f"{tenant['sends_this_month']} this month, quarantined {tenant['quarantined']}."
@@ -50,16 +51,6 @@ def describe_status(found: dict[str, Any]) -> list[str]:
     for row in behind:
         lines.append(f"  stream {row['stream']} failed {row['failures']} times: {row['last_error']}")
     return lines
-
-
-def _verdict(tenant: dict[str, Any]) -> str:
-    if tenant["paused_at"] is not None:
-        return "Paused: nothing is sent. Next: jobsync resume"
-    if tenant["mode"] != "live":
-        return f"{tenant['planned']} planned, nothing sent: mode is {tenant['mode']}. Next: jobsync arm"
-    if tenant["arm_remaining"] is not None:
-        return f"Live, limited: {tenant['arm_remaining']} sends left. Next: jobsync arm --yes"
-    return "Live: jobs are delivered as they change."
 
 
 def plan(context: typer.Context, as_json: AsJson = False) -> None:

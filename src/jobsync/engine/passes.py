@@ -2,7 +2,8 @@
 
 Each stream is a task of its own, so that a slow or broken one delays no other. The last stream to finish closes the row;
 after each of the streams that jobs need, parents that are still missing are looked up by ids. A stream's error is
-written into the pass, never lost; a worker that dies leaves a row that the schedule closes as abandoned.
+written into the pass, never lost; a worker that dies leaves a row that the schedule closes as abandoned. A stream that
+jobs do not need and that the app has no scope for is `not granted`: no failure, and it rests for a day.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from jobsync.engine.context import Engine
 from jobsync.engine.lookup import look_up_parents
 from jobsync.engine.pull import pull_stream
 from jobsync.engine.store import Counts
-from jobsync.errors import JobSyncError, LockHeld
+from jobsync.errors import AccessDenied, JobSyncError, LockHeld, RecordMissing
 from jobsync.log import get_log
 
 JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
-REFERENCE_STREAMS = ("business_units", "job_types")
-PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS
+REFERENCE_STREAMS = ("business_units", "job_types", "tag_types", "campaigns")
+ACTIVITY_STREAMS = ("appointments", "estimates", "invoices", "technician_assignments")
+PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS + ACTIVITY_STREAMS
+OPTIONAL_STREAMS = (*ACTIVITY_STREAMS, "tag_types", "campaigns")
+NOT_GRANTED = "not granted"
 LOOK_UP = "look_up"
 
 
@@ -57,6 +61,10 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
         failure = error
         log.info("stream_taken_over")
     except JobSyncError as error:
+        if is_not_granted(name, error):
+            log.info("stream_not_granted", code=error.code)
+            await _rest_stream(engine, tenant, run, name, counts, error)
+            return counts
         failure = error
         log.warning("stream_failed", code=error.code, error_type=type(error).__name__)
     except Exception as error:  # a bug of ours must not leave the pass open for ever
@@ -72,6 +80,20 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
         )
     await finish_stream(engine, tenant, run, name, counts.report(), failure)
     return counts
+
+
+def is_not_granted(name: str, error: JobSyncError) -> bool:
+    """True where ServiceTitan does not let this app read a stream that jobs do not need (403, or 404 for its path)."""
+    return name in OPTIONAL_STREAMS and isinstance(error, AccessDenied | RecordMissing)
+
+
+async def _rest_stream(
+    engine: Engine, tenant: str, run: UUID | None, name: str, counts: Counts, error: JobSyncError
+) -> None:
+    async with engine.database.transaction(tenant) as session:
+        await session.value("rest_refused_stream", {"tenant": tenant, "stream": name})
+    report = {**counts.report(), "status": NOT_GRANTED, "code": error.code, "refusal": error.message, "hint": error.hint}
+    await finish_stream(engine, tenant, run, name, report, None)
 
 
 async def finish_stream(

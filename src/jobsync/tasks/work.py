@@ -27,7 +27,15 @@ from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
 from jobsync.engine.hook_sender import open_sender
-from jobsync.engine.passes import JOB_STREAMS, LOOK_UP, finish_stream, list_waiting, open_pass, run_stream
+from jobsync.engine.passes import (
+    ACTIVITY_STREAMS,
+    JOB_STREAMS,
+    LOOK_UP,
+    finish_stream,
+    list_waiting,
+    open_pass,
+    run_stream,
+)
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
@@ -99,7 +107,7 @@ async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tupl
     run, names = await open_pass(duties.engine, tenant, trigger, streams=streams)
     left = False
     for name in names:
-        priority = 10 if name == "jobs" else 5
+        priority = 10 if name == "jobs" else 2 if name in ACTIVITY_STREAMS else 5
         if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
             await _leave_to_earlier(duties, tenant, run, name)
             left = True
@@ -214,6 +222,7 @@ async def rescue_stalled(duties: Duties) -> int:
 
 async def _leave_to_later(duties: Duties, ids: dict[str, Any]) -> None:
     if ids.get("run"):
-        name = ids.get("stream", LOOK_UP)
+        tenant, run = ids["tenant"], UUID(ids["run"])
         report = {"left_to": "a later pass"}
-        await finish_stream(duties.engine, ids["tenant"], UUID(ids["run"]), name, report, None)
+        await finish_stream(duties.engine, tenant, run, ids.get("stream", LOOK_UP), report, None)
+        await _look_up_after(duties, tenant, run)

@@ -169,7 +169,8 @@ async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = 
             leased = await session.value("is_draining", {"tenant": tenant})
         return not leased and not await is_busy(duties, DELIVER_QUEUE, tenant)
 
-    while await defer_due_drains(duties, tenant, due_before=cutoff):
+    # What another worker is sending is watched, too: if it dies, its rows are due again when their lease ends.
+    while await defer_due_drains(duties, tenant, due_before=cutoff) or not await sent():
         await finish_tasks(duties, sent, wait_for_others=wait)
         so_far = (await report_sends(engine, tenant, cutoff))["gohighlevel_requests"]
         async with engine.database.transaction(tenant) as session:

@@ -63,6 +63,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def _complete(operation: dict[str, Any], route: APIRoute, wanted: Needs) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
+    for parameter in operation.get("parameters", ()):
+        # A parameter is absent or has a value: there is no null in an address.
+        choices = [choice for choice in parameter["schema"].get("anyOf", ()) if choice.get("type") != "null"]
+        if len(choices) == 1:
+            parameter["schema"] = {**parameter["schema"], **choices[0]}
+            del parameter["schema"]["anyOf"]
     for status in _possible_errors(operation, route, wanted):
         if str(status) not in responses:
             responses[str(status)] = {

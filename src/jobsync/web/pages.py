@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobsync.engine.sending import read_status
+from jobsync.engine.verdict import tell_verdict
 from jobsync.web.answers import JsonAnswer
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
 from jobsync.web.openapi import describe
@@ -41,7 +42,7 @@ async def show_verdict(call: ThisCall) -> Response:
     """Is everything where it belongs, and if not, what is not."""
     ready = await read_readiness(call.web.settings, call.web.engine.database, call.tenant)
     status = await read_status(call.web.engine, call.tenant) if ready.ready else None
-    return _render("verdict.html", ready=ready, status=status)
+    return _render("verdict.html", ready=ready, status=status, verdict=tell_verdict(status) if status else None)
 
 
 @router.get("/ui/plain.css")

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _LEFT_OUT = {"st_raw_data"}
+# For the description of an endpoint that takes ?format=csv.
+OR_SHEET: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
 def answer_sheet(model: type[BaseModel], rows: Iterable[Mapping[str, Any]], name: str) -> Response:

@@ -24,6 +24,29 @@ create function jobsync.flat_record(p_stream text, p_record jsonb) returns jsonb
 $$;
 comment on function jobsync.flat_record(text, jsonb) is 'The record with the nested values that have a column of their own lifted to its top.';
 
+-- Most records pass this one look at their texts; the slow one, field by field, is for the rest. Fields that a stream does
+-- not have are null.
+create function jobsync.is_plain_activity(p_flat jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return coalesce(pg_catalog.jsonb_typeof(p_flat) = 'object'
+    and jobsync.are_plain_ids(p_flat ->> 'jobId', p_flat ->> 'customerId', p_flat ->> 'locationId', p_flat ->> 'businessUnitId',
+          p_flat ->> 'projectId', p_flat ->> 'appointmentId', p_flat ->> 'technicianId', p_flat ->> 'assignedById', p_flat ->> 'soldBy',
+          p_flat ->> 'adjustmentToId')
+    and jobsync.are_plain_times(p_flat ->> 'createdOn', p_flat ->> 'modifiedOn', p_flat ->> 'start', p_flat ->> 'end', p_flat ->> 'arrivalWindowStart',
+          p_flat ->> 'arrivalWindowEnd', p_flat ->> 'assignedOn', p_flat ->> 'soldOn', p_flat ->> 'invoiceDate', p_flat ->> 'dueDate',
+          p_flat ->> 'paidOn', p_flat ->> 'depositedOn')
+    and pg_catalog.concat_ws(' ', p_flat ->> 'subtotal', p_flat ->> 'tax', p_flat ->> 'subTotal', p_flat ->> 'salesTax', p_flat ->> 'total',
+          p_flat ->> 'balance', p_flat ->> 'discountTotal') ~ '^(-?[0-9]{1,20}(\.[0-9]{1,20})?( |$))*$'
+    and pg_catalog.concat_ws(' ', p_flat ->> 'active', p_flat ->> 'unused', p_flat ->> 'isConfirmed', p_flat ->> 'isPaused', p_flat ->> 'isRecommended',
+          p_flat ->> 'isChangeOrder') ~ '^((true|false)( |$))*$'
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'job') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'customer') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'location') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'businessUnit') in ('object', 'null'), true), false);
+end
+$$;
+comment on function jobsync.is_plain_activity(jsonb) is 'True when every field of a flat record of an activity stream casts as it stands.';
+
 create function jobsync.sift_page(p_tenant text, p_stream text, p_key text, p_page jsonb) returns jobsync.sifted[]
 language plpgsql set search_path = jobsync, public set work_mem = '64MB' as $$
 declare
@@ -37,9 +60,11 @@ begin
         from (select p.n, p.doc, try_bigint(p.doc -> 'id') as id from jsonb_array_elements($1) with ordinality p(doc, n)) e
         left join jobsync.%1$I t on t.tenant_id = $2 and t.%2$I = e.id
        where e.doc is distinct from t.st_raw_data
+    ), flat as materialized (
+      select f.*, flat_record($3, f.merged) as flat
+        from (select fresh.*, case when id > 0 and jsonb_typeof(doc) = 'object' then coalesce(old || doc, doc) end as merged from fresh) f
     ), typed as materialized (
-      select f.*, plain_record($4, flat_record($3, f.merged)) as fields
-        from (select fresh.*, case when id > 0 and jsonb_typeof(doc) = 'object' then coalesce(old, '{}') || doc end as merged from fresh) f
+      select f.*, case when is_plain_activity(f.flat) then f.flat else plain_record($4, f.flat) end as fields from flat f
     ), newest as (
       select distinct on (t.id) t.*, try_timestamptz(t.doc -> 'modifiedOn') as modified_on
         from typed t where t.fields is not null

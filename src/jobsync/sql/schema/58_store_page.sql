@@ -63,7 +63,11 @@ declare
 begin
   update cursors c set mode = p_mode, token = p_token, since = p_since, revision = c.revision + 1, failures = 0, last_error = null, refused_at = null,
          caught_up_at = case when p_caught_up then jobsync.now() else c.caught_up_at end,
-         complete_from_start = c.complete_from_start or (p_caught_up and c.began_at_start), updated_at = jobsync.now()
+         -- A feed refused before its first page: the list begins now, not at the first record.
+         began_at_start = c.began_at_start and not (p_mode = 'list' and c.mode = 'export' and c.since is null),
+         complete_from_start = c.complete_from_start
+           or (p_caught_up and c.began_at_start and not (p_mode = 'list' and c.mode = 'export' and c.since is null)),
+         updated_at = jobsync.now()
    where c.tenant_id = p_tenant and c.stream = p_stream and c.revision = p_revision
   returning c.revision into v_revision;
   if v_revision is null then

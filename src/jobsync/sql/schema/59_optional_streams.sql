@@ -4,9 +4,10 @@ create function jobsync.rest_refused_stream(p_tenant text, p_stream text) return
 language sql volatile as $$
   update jobsync.cursors c set
          refused_at = coalesce(c.refused_at, jobsync.now()), failures = 0, updated_at = jobsync.now(),
-         -- While jobs cannot be read either, it is not this stream's scope that is missing: it is tried with the next pass.
-         next_read_at = case when exists (select from jobsync.cursors j where j.tenant_id = p_tenant and j.stream = 'jobs' and j.failures > 0)
-                             then c.next_read_at else jobsync.now() + interval '1 day' end
+         -- Unless jobs are read, it may not be this stream's scope that is missing: it is tried with the next pass.
+         next_read_at = case when exists (select from jobsync.cursors j
+                                           where j.tenant_id = p_tenant and j.stream = 'jobs' and j.failures = 0 and j.caught_up_at is not null)
+                             then jobsync.now() + interval '1 day' else c.next_read_at end
    where c.tenant_id = p_tenant and c.stream = p_stream
   returning c.next_read_at
 $$;

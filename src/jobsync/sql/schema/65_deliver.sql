@@ -1,25 +1,32 @@
 -- Delivering: claim -> (the program sends) -> finish. Nothing here sends; every rule about whether something may leave is here.
--- Refusals, in this order: mode, pause, destination pause, caps, limited arm, shared budget. A claim reserves caps and limits;
--- a send that was not accepted gives them back.
+-- Refusals, in this order: mode, pause, destination pause, caps, limited arm, shared budget. A claim counts a version against
+-- caps and limit; a send that certainly was not executed gives it back.
 
 create function jobsync.claim_deliveries(
   p_tenant text, p_destination uuid, p_limit integer, p_lease_seconds double precision, p_rate double precision, p_burst double precision,
   p_due_before timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
+  v_hour timestamptz := date_trunc('hour', v_now, 'UTC');
   v_tenant jobsync.tenants;
   v_destination jobsync.destinations;
-  v_limit integer := p_limit;
-  v_hour integer;
-  v_day integer;
+  v_limit integer := greatest(p_limit, 1);
+  v_free integer;
+  v_sent_hour integer;
+  v_sent_day integer;
+  v_capped text;
+  v_window integer;
+  v_seen integer;
   v_jobs bigint[];
+  v_new integer;
 begin
-  select * into v_tenant from tenants t where t.tenant_id = p_tenant for update;
-  select * into v_destination from destinations d where d.tenant_id = p_tenant and d.id = p_destination for update;
+  -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
+  select * into v_destination from destinations d where d.tenant_id = p_tenant and d.id = p_destination for no key update;
   if v_tenant.mode is distinct from 'live' or v_tenant.paused_at is not null or v_destination.id is null then
     return;
   end if;
@@ -30,81 +37,103 @@ begin
     v_limit := 1;
     update destinations d set probe_at = v_now + interval '60 seconds' where d.tenant_id = p_tenant and d.id = p_destination;
   end if;
-  select coalesce(sum(c.sends) filter (where c.hour = date_trunc('hour', v_now)), 0), coalesce(sum(c.sends), 0) into v_hour, v_day
-    from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
-  if v_tenant.cap_hour > 0 then
-    v_limit := least(v_limit, v_tenant.cap_hour - v_hour);
-  end if;
-  if v_tenant.cap_day > 0 then
-    v_limit := least(v_limit, v_tenant.cap_day - v_day);
-  end if;
-  v_limit := least(v_limit, coalesce(v_tenant.arm_remaining, v_limit));
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
-  -- Locked first, chosen after: another drain cannot take the same rows meanwhile.
-  with due as materialized (
-    select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event, o.forced, j.job_hash is not distinct from j.delivered_hash as same
-      from outbox o
-      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-      join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
-       and (o.lease_until is null or o.lease_until <= v_now)
-     order by o.next_attempt_at, o.st_job_id
-     limit greatest(p_limit, 1) * 4
-       for update of o skip locked
-  ), settled as (
-    -- Changed there and back again while it waited: GoHighLevel already has exactly this.
-    delete from outbox o using due d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.same and not d.forced and d.event = 'updated'
-    returning o.st_job_id
-  ), over_cap as (
-    update outbox o set next_attempt_at = date_trunc('day', v_now) + interval '1 day', waiting_for = 'record_cap'
-      from due d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.version > 5 and not (d.same and not d.forced and d.event = 'updated')
-       and (select count(*) from attempts a where a.tenant_id = p_tenant and a.st_job_id = d.st_job_id
-              and a.outcome like 'accepted%' and a.started_at > date_trunc('day', v_now)) >= case v_destination.kind when 'api' then 20 else 5 end
-    returning o.st_job_id
-  ), quiet as (
-    update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
-      from settled s where j.tenant_id = p_tenant and j.st_job_id = s.st_job_id
-    returning 1
-  ), one_each as (
-    select distinct on (coalesce(d.st_customer_id, -d.st_job_id)) d.st_job_id, d.next_attempt_at from due d
-     where not exists (select from settled s where s.st_job_id = d.st_job_id)
-       and not exists (select from over_cap c where c.st_job_id = d.st_job_id)
-       and not exists (select from outbox f where f.tenant_id = p_tenant and f.st_customer_id = d.st_customer_id and f.lease_until > v_now)
-     order by coalesce(d.st_customer_id, -d.st_job_id), d.next_attempt_at, d.st_job_id
-  )
-  select array_agg(x.st_job_id) into v_jobs
-    from (select e.st_job_id from one_each e order by e.next_attempt_at, e.st_job_id limit greatest(p_limit, 1)) x;
+  -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
+  v_window := v_limit * 4;
+  loop
+    with due as materialized (
+      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash as same
+        from outbox o
+        join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+       where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
+         and (o.lease_until is null or o.lease_until <= v_now)
+         and not exists (select from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now)
+       order by o.next_attempt_at, o.st_job_id
+       limit v_window
+    ), same as (
+      select j.st_job_id from public.jobs j
+       where j.tenant_id = p_tenant and j.st_job_id in (select d.st_job_id from due d where d.same) and j.job_hash = j.delivered_hash
+         for no key update skip locked
+    ), settled as (
+      -- Changed there and back again while it waited: GoHighLevel already has exactly this.
+      delete from outbox o using same s
+       where o.tenant_id = p_tenant and o.st_job_id = s.st_job_id and (o.lease_until is null or o.lease_until <= v_now)
+      returning o.st_job_id
+    ), quiet as (
+      update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
+        from settled s where j.tenant_id = p_tenant and j.st_job_id = s.st_job_id
+      returning 1
+    ), heavy as (
+      select d.st_job_id from due d
+       where d.version > 5 and not d.same
+         and (select count(*) from attempts a where a.tenant_id = p_tenant and a.st_job_id = d.st_job_id and a.outcome like 'accepted%'
+                and a.started_at >= date_trunc('day', v_now, 'UTC')) >= case v_destination.kind when 'api' then 20 else 5 end
+    ), over_cap as (
+      update outbox o set next_attempt_at = date_trunc('day', v_now, 'UTC') + interval '1 day', waiting_for = 'record_cap'
+       where o.tenant_id = p_tenant and o.st_job_id in (
+         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id in (select h.st_job_id from heavy h) for update skip locked)
+      returning 1
+    ), one_each as (
+      select distinct on (coalesce(d.st_customer_id, -d.st_job_id)) d.st_job_id, d.next_attempt_at from due d
+       where not d.same and not exists (select from heavy h where h.st_job_id = d.st_job_id)
+       order by coalesce(d.st_customer_id, -d.st_job_id), d.next_attempt_at, d.st_job_id
+    )
+    select array_agg(e.st_job_id order by e.next_attempt_at, e.st_job_id), (select count(*) from due) into v_jobs, v_seen from one_each e;
+    exit when coalesce(cardinality(v_jobs), 0) >= v_limit or v_seen < v_window or v_window > 10000;
+    v_window := v_window * 8;
+  end loop;
+
+  select array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) into v_jobs
+    from (select o.st_job_id, o.next_attempt_at from outbox o
+           where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
+             and (o.lease_until is null or o.lease_until <= v_now)
+           order by o.next_attempt_at, o.st_job_id limit v_limit for update skip locked) l;
   if v_jobs is null then
     return;
   end if;
-  if v_limit <= 0 then
-    if coalesce(v_tenant.arm_remaining, 1) > 0 and (v_tenant.cap_hour > 0 and v_hour >= v_tenant.cap_hour or v_tenant.cap_day > 0 and v_day >= v_tenant.cap_day) then
-      perform set_mode(p_tenant, 'observe', case when v_tenant.cap_hour > 0 and v_hour >= v_tenant.cap_hour then 'cap_hour' else 'cap_day' end, 'jobsync');
-    end if;
+
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
+    from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
+  v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
+                  case when v_tenant.cap_day > 0 then v_tenant.cap_day - v_sent_day end, v_limit);
+  v_capped := case when v_free > 0 then null when v_tenant.cap_hour > 0 and v_sent_hour >= v_tenant.cap_hour then 'cap_hour' else 'cap_day' end;
+  v_free := least(v_free, v_tenant.arm_remaining);
+  select array_agg(w.st_job_id order by w.next_attempt_at, w.st_job_id) filter (where w.counted or w.place <= v_free),
+         case when bool_or(not w.counted) and coalesce(v_tenant.arm_remaining, 1) > 0 then v_capped end
+    into v_jobs, v_capped
+    from (select o.st_job_id, o.next_attempt_at, o.counted_at is not null as counted,
+                 count(*) filter (where o.counted_at is null) over (order by o.next_attempt_at, o.st_job_id) as place
+            from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)) w;
+  if v_capped is not null then
+    perform set_mode(p_tenant, 'observe', v_capped, 'jobsync');
     return;
   end if;
-  select b.granted into v_limit
-    from take_budget(p_tenant, 'destination:' || p_destination, p_rate, p_burst, least(v_limit, cardinality(v_jobs))) b;
-  if v_limit = 0 then
+  if v_jobs is null then
     return;
   end if;
-  insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, date_trunc('hour', v_now), least(v_limit, cardinality(v_jobs)))
-  on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
-  if v_tenant.arm_remaining is not null then
-    update tenants t set arm_remaining = t.arm_remaining - least(v_limit, cardinality(v_jobs)) where t.tenant_id = p_tenant;
+  select v_jobs[1:b.granted] into v_jobs from take_budget(p_tenant, 'destination:' || p_destination, p_rate, p_burst, cardinality(v_jobs)) b;
+  if cardinality(v_jobs) = 0 then
+    return;
+  end if;
+
+  select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
+  if v_new > 0 then
+    insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
+    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
+    update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   return query
     with claimed as (
       update outbox o set lease_until = v_now + make_interval(secs => p_lease_seconds), fence = o.fence + 1, attempts = o.attempts + 1,
              rescues = o.rescues + case when o.lease_until is not null then 1 else 0 end,
              flags = case when o.lease_until is not null and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
-             sent_hash = j.job_hash
+             sent_hash = j.job_hash, counted_at = coalesce(o.counted_at, v_hour)
         from public.jobs j
-       where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs[1:v_limit]) and j.tenant_id = p_tenant and j.st_job_id = o.st_job_id
-      returning o.st_job_id, o.fence, o.version, o.event, o.attempts, o.waiting_for, o.planned_at
+       where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and j.tenant_id = p_tenant and j.st_job_id = o.st_job_id
+      returning o.st_job_id, o.fence, o.version, o.event, o.attempts, o.waiting_for, o.planned_at, o.next_attempt_at
     ), opened as (
       insert into attempts (tenant_id, st_job_id, version, destination_id, delivery_id, event, started_at)
       select p_tenant, c.st_job_id, c.version, p_destination, delivery_id(p_tenant, c.st_job_id, c.version), c.event, v_now from claimed c
@@ -113,7 +142,8 @@ begin
     select a.id, c.fence, c.version, c.event, a.delivery_id, c.attempts, c.waiting_for, c.planned_at, p
       from claimed c
       join opened a on a.st_job_id = c.st_job_id
-      join projections p on p.tenant_id = p_tenant and p.st_job_id = c.st_job_id;
+      join projections p on p.tenant_id = p_tenant and p.st_job_id = c.st_job_id
+     order by c.next_attempt_at, c.st_job_id;
 end
 $$;
 comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz) is
@@ -121,14 +151,19 @@ comment on function jobsync.claim_deliveries(text, uuid, integer, double precisi
 
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
+  -- A row that is claimed again after a death counts one rescue: with four, this lease ended in the fifth death.
   with poison as (
-    delete from jobsync.outbox o
-     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= p_now and o.rescues >= 5 and o.lease_until <= p_now
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= p_now and o.rescues >= 4 and o.lease_until <= p_now
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using poison p where o.tenant_id = p_tenant and o.st_job_id = p.st_job_id
     returning o.st_job_id, o.version
   )
-  update public.jobs j set ghl_sync_status = 'failed', ghl_sync_reason = 'worker_died', ghl_version = p.version, updated_at = p_now,
+  update public.jobs j set ghl_sync_status = 'failed', ghl_sync_reason = 'worker_died', ghl_version = d.version, updated_at = p_now,
          ghl_sync_error = 'The worker died five times while sending this job; it is set aside so that others go on.'
-    from poison p where j.tenant_id = p_tenant and j.st_job_id = p.st_job_id
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
 $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
@@ -137,7 +172,9 @@ language sql stable set search_path = jobsync, public as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
-                    when t.arm_remaining <= 0 then 'limit_reached' end,
+                    when t.arm_remaining <= 0 and not exists (
+                           select from outbox o where o.destination_id = p_destination and o.tenant_id = p_tenant and o.counted_at is not null
+                              and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
     'wait_seconds', case when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
@@ -160,64 +197,84 @@ $$;
 comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
 
 create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
-  v_given_back integer;
+  v_refused boolean;
+  v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
   v_test_only boolean;
   v_wait double precision;
   v_retry_window constant integer := 8;
 begin
+  -- Locks in the order of everybody: tenants, destinations, jobs, outbox.
+  v_refused := exists (select from jsonb_array_elements(p_results) r where r ->> 'outcome' not in ('accepted', 'accepted_without_id'));
+  if v_refused then
+    perform from tenants t where t.tenant_id = p_tenant for no key update;
+  end if;
+  perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
+     and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
+  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id in (select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r)
+    order by j.st_job_id for no key update;
+
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
       execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text)
   ), closed as (
-    update attempts a set finished_at = v_now, outcome = r.outcome, status_code = r.status, execution_id = r.execution_id, duration_ms = r.duration_ms,
-           answer = left(r.answer, 2048), error = left(r.error, 500)
-      from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.outcome is null
+    update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
+           duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
+      from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
   ), judged as materialized (
-    select r.*, o.version, o.attempts, o.event, o.sent_hash, o.flags as row_flags, a.version as sent_version, u.events, u.pipeline_name, u.ghl_pipeline_name,
-           u.destination_kind, case
-        when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
-        when r.outcome = 'test_only' then 'failed'
-        when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited') then 'later'
-        when r.outcome = 'ambiguous' and o.attempts < v_retry_window then 'retry'
-        else 'failed' end as verdict
-      from results r
-      -- A result whose fence is stale changes nothing but its own attempt.
-      join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and o.fence = r.fence
-      join attempts a on a.tenant_id = p_tenant and a.id = r.attempt_id
-      join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
-      left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+    select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
+             or x.verdict = 'dropped' as done
+      from (
+        select r.*, o.version <> a.version as newer, a.version as sent_version, o.sent_hash, o.counted_at, o.flags as row_flags,
+               u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
+               j.delivered_hash is not null as delivered, case
+            when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
+            when r.outcome = 'test_only' then 'failed'
+            -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'ambiguous')
+                 and (j.ghl_sync_status <> 'pending' or u.deliverer is distinct from 'jobsync') then 'dropped'
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited') then 'later'
+            when r.outcome = 'ambiguous' and o.attempts < v_retry_window then 'retry'
+            else 'failed' end as verdict
+          from results r
+          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
+          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and o.fence = r.fence
+          join attempts a on a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+          join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
+          left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
   ), gone as (
-    delete from outbox o using judged g
-     where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id
-       and (g.verdict = 'failed' or (g.verdict = 'synced' and (g.version = g.sent_version or (g.events = 'created' and g.destination_kind = 'webhook'))))
+    delete from outbox o using judged g where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and g.done
     returning 1
   ), kept as (
-    update outbox o set lease_until = null,
-        attempts = case when g.verdict = 'synced' then 0 when g.verdict = 'later' then o.attempts - 1 else o.attempts end,
+    update outbox o set lease_until = null, waiting_for = null, rescues = 0,
+        attempts = case when g.verdict = 'later' then greatest(o.attempts - 1, 0) when g.verdict = 'retry' and not g.newer then o.attempts else 0 end,
         event = case when g.verdict = 'synced' then 'updated' else o.event end,
-        waiting_for = null, rescues = 0,
-        flags = case when g.verdict = 'retry' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
-        next_attempt_at = case g.verdict when 'synced' then v_now
+        forced = o.forced and g.verdict <> 'synced',
+        counted_at = case when g.verdict = 'retry' and not g.newer then o.counted_at end,
+        flags = case when g.verdict = 'synced' then '{}'
+                     when g.verdict = 'retry' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
+        next_attempt_at = case g.verdict
           when 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
-          else v_now + retry_delay(o.attempts) end
+          when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
+          else v_now end
       from judged g
-     where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id
-       and not (g.verdict = 'failed' or (g.verdict = 'synced' and (g.version = g.sent_version or (g.events = 'created' and g.destination_kind = 'webhook'))))
+     where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and not g.done
     returning 1
   ), marked as (
     update jobs j set
-        ghl_sync_status = case when g.verdict = 'synced' and (g.version = g.sent_version or (g.events = 'created' and g.destination_kind = 'webhook')) then 'synced'
-                               when g.verdict = 'failed' then 'failed' else 'pending' end,
-        ghl_sync_reason = case g.verdict when 'synced' then case when g.version = g.sent_version or g.events = 'created' then null else 'update' end
-                               when 'failed' then case when g.outcome = 'test_only' then 'test_only' when g.outcome = 'rejected' then 'rejected' else 'attempts_used_up' end
-                               when 'later' then 'destination_' || g.outcome else 'retrying' end,
+        ghl_sync_status = case when not g.done then 'pending' when g.verdict = 'synced' then 'synced' else 'failed' end,
+        ghl_sync_reason = case g.verdict
+          when 'later' then 'destination_' || g.outcome
+          when 'retry' then 'retrying'
+          when 'failed' then case when not g.done then case when g.delivered then 'update' end
+                                  when g.outcome in ('test_only', 'rejected') then g.outcome else 'attempts_used_up' end
+          else case when not g.done then 'update' end end,
         ghl_sync_error = case when g.verdict <> 'synced' then left(coalesce(g.error, g.outcome), 500) end,
         ghl_synced_at = case when g.verdict = 'synced' then v_now else j.ghl_synced_at end,
         ghl_accepted_at = case when g.verdict = 'synced' then v_now else j.ghl_accepted_at end,
@@ -229,22 +286,26 @@ begin
             || array(select jsonb_array_elements_text(coalesce(g.flags, '[]')))
             || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') else j.ghl_sync_flags end,
         updated_at = v_now
-      from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id
+      from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
   )
   select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict <> 'synced'),
            'stale', (select count(*) from results) - count(*)),
-         -- An ambiguous send may have been executed, so its reservation stays used.
-         count(*) filter (where g.verdict <> 'synced' and g.outcome <> 'ambiguous'),
+         -- An ambiguous send may have been executed, so it stays counted.
+         (select jsonb_object_agg(b.counted_at, b.sends) from (
+            select x.counted_at, count(*) as sends from judged x
+             where x.verdict <> 'synced' and x.outcome is distinct from 'ambiguous' and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
          max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited')
     into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait
     from judged g;
 
-  if v_given_back > 0 then
-    update send_counts c set sends = greatest(0, c.sends - v_given_back) where c.tenant_id = p_tenant and c.hour = date_trunc('hour', v_now);
-    update tenants t set arm_remaining = t.arm_remaining + v_given_back where t.tenant_id = p_tenant and t.arm_remaining is not null;
+  if v_given_back is not null then
+    update send_counts c set sends = greatest(0, c.sends - b.value::integer)
+      from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
+    update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
+     where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   if v_wait is not null then
     perform block_budget(p_tenant, 'destination:' || p_destination, v_wait);
@@ -252,14 +313,15 @@ begin
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
            pause_reason = 'GoHighLevel answered "test request received": the workflow''s trigger is not saved or not published.'
-     where d.tenant_id = p_tenant and d.id = p_destination and d.paused_at is null;
+     where d.tenant_id = p_tenant and d.id = p_destination and (d.paused_at is null or d.probe_at is not null);
   elsif v_accepted > 0 then
     update destinations d set failures_in_row = 0, paused_at = null, pause_reason = null, probe_at = null, updated_at = v_now
      where d.tenant_id = p_tenant and d.id = p_destination and (d.failures_in_row > 0 or d.probe_at is not null);
   elsif v_destination_faults > 0 then
     update destinations d set failures_in_row = d.failures_in_row + v_destination_faults, updated_at = v_now,
            paused_at = case when d.failures_in_row + v_destination_faults >= 5 then coalesce(d.paused_at, v_now) else d.paused_at end,
-           probe_at = case when d.failures_in_row + v_destination_faults >= 5 then v_now + interval '60 seconds' else d.probe_at end,
+           probe_at = case when d.failures_in_row + v_destination_faults < 5 or d.paused_at is not null and d.probe_at is null then d.probe_at
+                           else v_now + interval '60 seconds' end,
            pause_reason = case when d.failures_in_row + v_destination_faults >= 5
              then coalesce(d.pause_reason, 'five refusals in a row (' || (select string_agg(distinct r ->> 'outcome', ', ') from jsonb_array_elements(p_results) r) || '); tried again every minute') else d.pause_reason end
      where d.tenant_id = p_tenant and d.id = p_destination;

@@ -20,7 +20,10 @@ returns jobsync.tenants language plpgsql set search_path = jobsync, public as $$
 declare
   v_tenant jobsync.tenants;
 begin
-  select * into v_tenant from tenants t where t.tenant_id = p_tenant for update;
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
+  if v_tenant.tenant_id is null then
+    raise exception 'tenant % is not known', p_tenant using errcode = 'JS004';
+  end if;
   if p_mode is not null and v_tenant.mode_set_at is null then
     perform set_mode(p_tenant, p_mode, 'first value', 'environment');
   elsif mode_rank(p_mode) < mode_rank(v_tenant.mode) then
@@ -56,7 +59,7 @@ begin
   if v_jobs is null then
     return 0;
   end if;
-  perform plan_jobs(p_tenant, v_jobs, null);
+  perform plan_jobs(p_tenant, lock_jobs(p_tenant, v_jobs), null);
   return cardinality(v_jobs);
 end
 $$;
@@ -105,7 +108,12 @@ declare
 begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
    where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'before_start' and j.created_on >= p_since;
-  return case when v_jobs is null then 0 else plan_jobs(p_tenant, v_jobs, null) end;
+  if v_jobs is null then
+    return 0;
+  end if;
+  v_jobs := lock_jobs(p_tenant, v_jobs);
+  perform want_parents(p_tenant, v_jobs);
+  return plan_jobs(p_tenant, v_jobs, null);
 end
 $$;
 comment on function jobsync.plan_skipped_since(text, timestamptz) is 'Plans jobs that were skipped as older, created since the given time. Answers how many were added.';
@@ -146,15 +154,19 @@ comment on function jobsync.resume_tenant(text, uuid, text) is 'Ends a pause of 
 
 -- Sweep of all tenants: run by the schedule as the owner, answers ids only.
 create function jobsync.list_due_destinations() returns table (tenant_id text, destination_id uuid)
-language sql stable set search_path = jobsync, public as $$
-  select d.tenant_id, d.id from destinations d
-    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and coalesce(t.arm_remaining, 1) > 0
-   where (d.paused_at is null or d.probe_at <= jobsync.now())
+language sql stable set search_path = jobsync, public set enable_seqscan = off as $$
+  select d.tenant_id, d.id from (select jobsync.now() as at) n
+    cross join destinations d
+    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null
+   where (d.paused_at is null or d.probe_at <= n.at)
+     and exists (select from routes r where r.tenant_id = d.tenant_id and r.destination_id = d.id and r.armed and r.deliverer = 'jobsync')
      and exists (select from outbox o
                    join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
                    join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-                  where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= jobsync.now()
-                    and (o.lease_until is null or o.lease_until <= jobsync.now()))
+                  where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= n.at
+                    and (o.lease_until is null or o.lease_until <= n.at)
+                    -- The last of a limited arm may still be tried again.
+                    and (coalesce(t.arm_remaining, 1) > 0 or o.counted_at is not null))
 $$;
 comment on function jobsync.list_due_destinations() is 'Destinations with something due that may be sent now.';
 
@@ -164,7 +176,7 @@ declare
   v_id uuid;
 begin
   -- One run while drains have work: concurrent drains share the row. The tenant row serialises the look and the insert.
-  perform from tenants t where t.tenant_id = p_tenant for update;
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
   select l.id into v_id from sync_logs l where l.tenant_id = p_tenant and l.sync_type = 'ghl_delivery' and l.status = 'running' limit 1;
   if v_id is null then
     insert into sync_logs (tenant_id, sync_type, entity_type, status) values (p_tenant, 'ghl_delivery', 'job', 'running') returning id into v_id;
@@ -215,17 +227,27 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_replayed bigint[];
 begin
+  -- Locks in the order of everybody: destinations, jobs, outbox.
+  update destinations d set paused_at = null, pause_reason = null, failures_in_row = 0, updated_at = jobsync.now()
+   where d.tenant_id = p_tenant and d.paused_at is not null and d.probe_at is null
+     and d.id in (select r.destination_id from jobs j
+                    join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+                   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and (p_force or j.ghl_sync_status in ('failed', 'pending')));
+  perform lock_jobs(p_tenant, p_jobs);
   with chosen as (
     select j.st_job_id, j.st_customer_id, r.destination_id, j.ghl_version, j.ghl_sync_status
-      from jobs j join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
-     where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs)
+      from jobs j
+      join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+      join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+     where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and u.sync_enabled is distinct from false and u.sync_to_ghl is distinct from false
        and (p_force or j.ghl_sync_status in ('failed', 'pending'))
   ), queued as (
     insert into outbox as o (tenant_id, st_job_id, st_customer_id, destination_id, version, event, next_attempt_at, forced)
     select p_tenant, c.st_job_id, c.st_customer_id, c.destination_id,
            case when c.ghl_sync_status = 'synced' then c.ghl_version + 1 else greatest(c.ghl_version, 1) end, 'replayed', jobsync.now(), true
-      from chosen c
-    on conflict (tenant_id, st_job_id) do update set next_attempt_at = jobsync.now(), attempts = 0, rescues = 0, forced = true, waiting_for = null
+      from chosen c order by c.st_job_id
+    on conflict (tenant_id, st_job_id) do update set next_attempt_at = jobsync.now(), attempts = 0, rescues = 0, forced = true, waiting_for = null,
+        destination_id = excluded.destination_id
       where o.lease_until is null or o.lease_until <= jobsync.now()
     returning o.st_job_id
   ), marked as (
@@ -234,9 +256,6 @@ begin
     returning j.st_job_id
   )
   select array_agg(m.st_job_id order by m.st_job_id) into v_replayed from marked m;
-  update destinations d set paused_at = null, pause_reason = null, failures_in_row = 0, updated_at = jobsync.now()
-   where d.tenant_id = p_tenant and d.paused_at is not null and d.probe_at is null
-     and d.id in (select o.destination_id from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_replayed));
   perform write_audit(p_tenant, p_actor, 'replayed', 'job:' || s.id, jsonb_build_object('force', p_force)) from unnest(v_replayed) s(id);
   return jsonb_build_object('replayed', coalesce(to_jsonb(v_replayed), '[]'), 'asked', cardinality(p_jobs));
 end

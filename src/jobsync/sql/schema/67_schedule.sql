@@ -8,7 +8,7 @@ language sql volatile set search_path = jobsync, public as $$
      select d.tenant_id from tenants d
       where (d.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = d.tenant_id and c.kind = 'servicetitan' and c.state = 'ok'))
         and (d.next_pull_at is null or d.next_pull_at <= jobsync.now())
-      order by d.next_pull_at nulls first limit 1000 for update skip locked)
+      order by d.next_pull_at nulls first limit 1000 for no key update skip locked)
   returning t.tenant_id
 $$;
 comment on function jobsync.claim_due_tenants(text[]) is

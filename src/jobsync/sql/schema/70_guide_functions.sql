@@ -70,7 +70,7 @@ begin
       from jsonb_array_elements(p_items) with ordinality e(value, n)
   ), read as (
     select i.n, i.job, i.customer, try_bigint(i.job -> 'id') as job_id,
-           try_bigint(coalesce(i.customer -> 'customerId', i.customer -> 'id')) as customer_id, record_misfits(field_kinds('jobs'), i.job) as job_misfits, record_misfits(field_kinds('customers'), i.customer) as owner_misfits
+           owner_id(i.customer) as customer_id, record_misfits(field_kinds('jobs'), i.job) as job_misfits, record_misfits(field_kinds('customers'), i.customer) as owner_misfits
       from items i
   ), checked as materialized (
     select r.*, case
@@ -119,11 +119,13 @@ begin
   insert into business_units (tenant_id, st_business_unit_id, name)
   select p_tenant, u.id, 'Unit ' || u.id from unnest(p_units) u(id)
    where not exists (select from business_units b where b.tenant_id = p_tenant and b.st_business_unit_id = u.id)
+   order by u.id
   on conflict do nothing;
   with taken as (
     insert into routes as r (tenant_id, st_business_unit_id, deliverer)
     select p_tenant, u.id, 'external' from unnest(p_units) u(id)
      where not exists (select from routes x where x.tenant_id = p_tenant and x.st_business_unit_id = u.id and x.deliverer <> 'none')
+     order by u.id
     on conflict (tenant_id, st_business_unit_id) do update set deliverer = 'external', updated_at = jobsync.now() where r.deliverer = 'none'
     returning r.st_business_unit_id
   )
@@ -136,7 +138,7 @@ comment on function jobsync.take_over_units(text, bigint[]) is 'Units without a 
 
 create function jobsync.note_outside_mark(p_tenant text, p_units bigint[]) returns void language sql volatile as $$
   insert into jobsync.outside_marks as m (tenant_id, business_unit_id, last_marked_at)
-  select p_tenant, u.id, jobsync.now() from unnest(p_units) u(id) where u.id is not null
+  select p_tenant, u.id, jobsync.now() from unnest(p_units) u(id) where u.id is not null order by u.id
   on conflict (tenant_id, business_unit_id) do update set last_marked_at = excluded.last_marked_at
    where m.last_marked_at < excluded.last_marked_at - interval '1 minute'
 $$;

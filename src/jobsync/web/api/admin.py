@@ -13,13 +13,11 @@ from jobsync.engine import sending
 from jobsync.engine.tokens import create_token, list_tokens, revoke_token
 from jobsync.errors import CallRefused, ConfirmationNeeded, RecordMissing
 from jobsync.web.answers import JsonAnswer, raw
-from jobsync.web.api.fields import LARGEST_INT, Body, BodyId, ShortText
+from jobsync.web.api.fields import Body, BodyId, Cap, SendLimit, ShortText
 from jobsync.web.api.rows import LogRow, Row
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
 
 router = APIRouter(route_class=GuardedRoute, tags=["admin"])
-
-Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INT)]
 
 
 class RunStarted(BaseModel):
@@ -52,10 +50,10 @@ class Arm(Body):
 
     model_config = {"json_schema_extra": {"examples": [{"limit": 10, "confirm": True}]}}
     confirm: Annotated[bool, Field(strict=True)] = False
-    limit: Annotated[int, Field(strict=True, ge=1, le=LARGEST_INT)] | None = None
+    limit: SendLimit | None = None
     since: AwareDatetime | None = None
-    capHour: Count | None = None
-    capDay: Count | None = None
+    capHour: Cap | None = None
+    capDay: Cap | None = None
 
 
 class Replay(Body):

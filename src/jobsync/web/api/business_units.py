@@ -13,7 +13,7 @@ from jobsync.web.answers import JsonAnswer, raw, raws
 from jobsync.web.api.fields import Body, Format, ShortText, UnitIdPath
 from jobsync.web.api.rows import UnitRow
 from jobsync.web.calls import Call, GuardedRoute, ThisCall, needs
-from jobsync.web.sheets import answer_sheet
+from jobsync.web.sheets import OR_SHEET, answer_sheet
 
 router = APIRouter(route_class=GuardedRoute, tags=["business units"])
 
@@ -49,7 +49,7 @@ class UnitBody(Body):
         return self
 
 
-@router.get("/db/business-units", operation_id="listBusinessUnits", response_model=list[UnitRow])
+@router.get("/db/business-units", operation_id="listBusinessUnits", response_model=list[UnitRow], responses=OR_SHEET)
 @needs("read")
 async def list_units(
     call: ThisCall,

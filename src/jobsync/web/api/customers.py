@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from pydantic import WithJsonSchema
 
 from jobsync.errors import InvalidInput, RecordMissing
 from jobsync.web.answers import JsonAnswer, raw
 from jobsync.web.api.fields import AnyShortText, Body, CustomerIdPath, LongText, SyncStatus
+from jobsync.web.api.records import CUSTOMER, CUSTOMER_EXAMPLE
 from jobsync.web.api.rows import CustomerRow
 from jobsync.web.bodies import to_json
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
 
 router = APIRouter(route_class=GuardedRoute, tags=["customers"])
 
-_ADDRESS = {"street": "1 Main St", "city": "Phoenix", "state": "AZ", "zip": "85001", "county": "Maricopa"}
-_EXAMPLE = {
-    "customer": {
-        "customerId": 88001,
-        "locationId": 99001,
-        "firstName": "Ana",
-        "lastName": "Example",
-        "email": "ana@example.com",
-        "phone": "555-0100",
-        "address": _ADDRESS,
-    }
-}
-
 
 class CustomerBody(Body):
     """A customer in the guide's form or ServiceTitan's; an empty text counts as not given."""
 
-    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
-    customer: dict[str, Any]
+    model_config = {"json_schema_extra": {"examples": [{"customer": CUSTOMER_EXAMPLE}]}}
+    customer: Annotated[dict[str, Any], WithJsonSchema(CUSTOMER)]
 
 
 class CustomerMark(Body):

@@ -10,13 +10,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 LARGEST_ID = 2**63 - 1
 LARGEST_INT = 2**31 - 1
-_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 
-def read_whole(value: Any) -> Any:
+def _read_whole(value: Any) -> Any:
     """A whole number, also from a string of digits; anything else is left to be refused."""
-    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
+    if isinstance(value, str | bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _only_number(value: Any) -> Any:
+    """Refuses texts and booleans where a number belongs; 5.0 is as good as 5."""
     if isinstance(value, str | bool):
         raise ValueError("must be a whole number")
     return value
@@ -30,23 +37,59 @@ _ID_SCHEMA = {
     "description": "A 64-bit id; a string of digits is accepted.",
 }
 _PATH_SCHEMA = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
-_COUNT_SCHEMA = {"type": "integer", "minimum": 0, "maximum": LARGEST_INT}
+_COUNT_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": LARGEST_INT},
+        {"type": "string", "pattern": "^(0|[1-9][0-9]{0,8})$"},
+    ]
+}
 
-BodyId = Annotated[int, BeforeValidator(read_whole), Field(ge=1, le=LARGEST_ID), WithJsonSchema(_ID_SCHEMA)]
-BodyCount = Annotated[int, BeforeValidator(read_whole), Field(ge=0, le=LARGEST_INT), WithJsonSchema(_COUNT_SCHEMA)]
+BodyId = Annotated[int, BeforeValidator(_read_whole), Field(ge=1, le=LARGEST_ID), WithJsonSchema(_ID_SCHEMA)]
+BodyCount = Annotated[int, BeforeValidator(_read_whole), Field(ge=0, le=LARGEST_INT), WithJsonSchema(_COUNT_SCHEMA)]
 JobIdPath = Annotated[
-    int, BeforeValidator(read_whole), Path(alias="stJobId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
+    int, BeforeValidator(_read_whole), Path(alias="stJobId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
 ]
 CustomerIdPath = Annotated[
-    int, BeforeValidator(read_whole), Path(alias="stCustomerId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
+    int, BeforeValidator(_read_whole), Path(alias="stCustomerId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
 ]
 UnitIdPath = Annotated[
-    int, BeforeValidator(read_whole), Path(alias="stBusinessUnitId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
+    int, BeforeValidator(_read_whole), Path(alias="stBusinessUnitId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
 ]
-UnitIdQuery = Annotated[int | None, BeforeValidator(read_whole), Query(alias="businessUnitId", ge=1, le=LARGEST_ID)]
-Limit = Annotated[int, BeforeValidator(read_whole), Query(ge=1, le=500, description="At most this many, 1 to 500.")]
+UnitIdQuery = Annotated[
+    int | None,
+    BeforeValidator(_read_whole),
+    Query(alias="businessUnitId", ge=1, le=LARGEST_ID),
+    WithJsonSchema(_PATH_SCHEMA),
+]
+Limit = Annotated[
+    int,
+    BeforeValidator(_read_whole),
+    Query(ge=1, le=500, description="At most this many, 1 to 500."),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 500}),
+]
 Offset = Annotated[
-    int, BeforeValidator(read_whole), Query(ge=0, le=LARGEST_INT, description="How many to leave out; prefer `after`.")
+    int,
+    BeforeValidator(_read_whole),
+    Query(ge=0, le=LARGEST_INT, description="How many to leave out; prefer `before`."),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST_INT}),
+]
+Lease = Annotated[
+    int | None,
+    BeforeValidator(_read_whole),
+    Query(ge=1, le=3600, description="Take these jobs for so many seconds: no other call with a lease gets them."),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 3600}),
+]
+SendLimit = Annotated[
+    int,
+    BeforeValidator(_only_number),
+    Field(ge=1, le=LARGEST_INT),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": LARGEST_INT}),
+]
+Cap = Annotated[
+    int,
+    BeforeValidator(_only_number),
+    Field(ge=0, le=LARGEST_INT),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST_INT}),
 ]
 Format = Annotated[Literal["json", "csv"], Query(description="json, or csv for a spreadsheet.")]
 

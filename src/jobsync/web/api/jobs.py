@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import anyio
 import msgspec
 from fastapi import APIRouter, Query, Response
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from jobsync.errors import InvalidInput, RecordMissing
 from jobsync.web.answers import JsonAnswer, raw, raws
@@ -19,67 +19,27 @@ from jobsync.web.api.fields import (
     BodyId,
     Format,
     JobIdPath,
+    Lease,
     Limit,
     LongText,
     SyncStatus,
     UnitIdQuery,
-    read_whole,
 )
+from jobsync.web.api.records import BATCH, CUSTOMER_EXAMPLE, JOB_EXAMPLE, RECORD, describe_body
 from jobsync.web.api.rows import BatchReport, JobRow, JobStory, PendingJobRow, PendingJobs, Upserted
 from jobsync.web.batches import Item, split_batch, store_items
 from jobsync.web.bodies import LARGE, UNSTORABLE_ESCAPE, mend_escapes
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
-from jobsync.web.sheets import answer_sheet
+from jobsync.web.sheets import OR_SHEET, answer_sheet
 
 router = APIRouter(route_class=GuardedRoute, tags=["jobs"])
-
-_JOB = {
-    "id": 700412,
-    "jobNumber": "700412",
-    "businessUnitId": 1314,
-    "jobStatus": "Scheduled",
-    "summary": "Replace pump motor",
-    "createdOn": "2026-01-30T15:04:05Z",
-    "modifiedOn": "2026-01-30T15:04:05Z",
-}
-_CUSTOMER = {
-    "customerId": 88001,
-    "locationId": 99001,
-    "firstName": "Ana",
-    "lastName": "Example",
-    "email": "ana@example.com",
-    "phone": "555-0100",
-    "address": {"street": "1 Main St", "city": "Phoenix", "state": "AZ", "zip": "85001", "county": "Maricopa"},
-}
-_RECORD = {
-    "type": "object",
-    "required": ["job", "customer"],
-    "properties": {
-        "job": {
-            "type": "object",
-            "required": ["id"],
-            "properties": {"id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}},
-            "description": "The job as ServiceTitan writes it.",
-        },
-        "customer": {
-            "type": "object",
-            "required": ["customerId"],
-            "properties": {"customerId": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}},
-            "description": "In the guide's form (customerId, firstName, ...) or ServiceTitan's (id, name, address).",
-        },
-    },
-}
-
-
-def _describe_body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
 @router.post(
     "/db/jobs/upsert",
     operation_id="upsertJob",
     response_model=Upserted,
-    openapi_extra=_describe_body(_RECORD, {"job": _JOB, "customer": _CUSTOMER}),
+    openapi_extra=describe_body(RECORD, {"job": JOB_EXAMPLE, "customer": CUSTOMER_EXAMPLE}),
 )
 @needs("sync:write", body="raw")
 async def upsert_job(call: ThisCall) -> JsonAnswer:
@@ -111,14 +71,7 @@ async def upsert_job(call: ThisCall) -> JsonAnswer:
     "/db/jobs/upsert-batch",
     operation_id="upsertJobs",
     response_model=BatchReport,
-    openapi_extra=_describe_body(
-        {
-            "type": "object",
-            "required": ["jobs"],
-            "properties": {"jobs": {"type": "array", "maxItems": 100_000, "items": _RECORD}},
-        },
-        {"jobs": [{"job": _JOB, "customer": _CUSTOMER}]},
-    ),
+    openapi_extra=describe_body(BATCH, {"jobs": [{"job": JOB_EXAMPLE, "customer": CUSTOMER_EXAMPLE}]}),
 )
 @needs("sync:write", body="raw", limit=LARGE)
 async def upsert_jobs(call: ThisCall) -> JsonAnswer:
@@ -128,21 +81,13 @@ async def upsert_jobs(call: ThisCall) -> JsonAnswer:
     return JsonAnswer(report.show())
 
 
-@router.get("/db/jobs/pending-ghl-sync", operation_id="listPendingJobs", response_model=PendingJobs)
+@router.get("/db/jobs/pending-ghl-sync", operation_id="listPendingJobs", response_model=PendingJobs, responses=OR_SHEET)
 @needs("read")
 async def list_pending(
     call: ThisCall,
     unit: UnitIdQuery = None,
     limit: Limit = 100,
-    lease: Annotated[
-        int | None,
-        BeforeValidator(read_whole),
-        Query(
-            ge=1,
-            le=3600,
-            description="Take these jobs for so many seconds: no other call with a lease gets them meanwhile.",
-        ),
-    ] = None,
+    lease: Lease = None,
     form: Annotated[Format, Query(alias="format")] = "json",
 ) -> Response:
     """Jobs of external units that somebody has to push to GoHighLevel, oldest first, each with why it is pending."""

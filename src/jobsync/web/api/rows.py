@@ -147,12 +147,19 @@ class LogRow(Row):
     metadata: Any
 
 
+class LogPlace(BaseModel):
+    """Where a page of runs ended."""
+
+    before: datetime
+    beforeId: UUID
+
+
 class Logs(BaseModel):
-    """Runs, newest first. `next`: give it as `after` for the following page; null at the end."""
+    """Runs, newest first. `next` are the parameters of the following page; null at the end."""
 
     count: int
     logs: list[LogRow]
-    next: str | None
+    next: LogPlace | None
 
 
 class LogStatistics(BaseModel):

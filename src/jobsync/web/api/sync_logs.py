@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
 
-from jobsync.errors import InvalidInput
 from jobsync.web.answers import JsonAnswer, raw, raws
 from jobsync.web.api.fields import Body, BodyCount, BodyId, Format, Limit, LongText, Offset, ShortText
 from jobsync.web.api.rows import LogRow, Logs, LogStatistics
 from jobsync.web.bodies import to_json
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
-from jobsync.web.sheets import answer_sheet
+from jobsync.web.sheets import OR_SHEET, answer_sheet
 
 router = APIRouter(route_class=GuardedRoute, tags=["sync logs"])
 
+LOWEST = UUID(int=0)
 _EXAMPLE = {
     "syncType": "n8n_push",
     "status": "completed",
@@ -72,7 +70,7 @@ async def write_log(call: ThisCall, body: LogBody) -> JsonAnswer:
     return JsonAnswer(raw(row["row"]), status_code=201)
 
 
-@router.get("/db/sync-logs", operation_id="listSyncLogs", response_model=Logs)
+@router.get("/db/sync-logs", operation_id="listSyncLogs", response_model=Logs, responses=OR_SHEET)
 @needs("read")
 async def list_logs(
     call: ThisCall,
@@ -80,20 +78,20 @@ async def list_logs(
     status: Annotated[str | None, Query(max_length=255)] = None,
     limit: Limit = 100,
     offset: Offset = 0,
-    after: Annotated[
-        str | None,
-        Query(max_length=200, description="`next` of the page before: cheaper than an offset, and nothing shifts."),
+    before: Annotated[
+        AwareDatetime | None,
+        Query(description="With beforeId, from `next` of the page before: cheaper than an offset, and nothing shifts."),
     ] = None,
+    before_id: Annotated[UUID | None, Query(alias="beforeId")] = None,
     form: Annotated[Format, Query(alias="format")] = "json",
 ) -> Response:
     """Runs, newest first."""
-    before, before_id = _read_place(after) if after else (None, None)
     parameters = {
         "tenant": call.tenant,
         "sync_type": sync_type or None,
         "status": status or None,
         "before": before,
-        "before_id": before_id,
+        "before_id": before_id or LOWEST,
         "limit": limit,
         "offset": offset,
     }
@@ -101,7 +99,8 @@ async def list_logs(
         rows = await session.rows("api_list_logs", parameters)
     if form == "csv":
         return answer_sheet(LogRow, rows, "sync-logs")
-    following = _write_place(rows[-1]["started_at"], rows[-1]["id"]) if len(rows) == limit else None
+    last = rows[-1] if len(rows) == limit else None
+    following = {"before": last["started_at"], "beforeId": last["id"]} if last else None
     return JsonAnswer({"count": len(rows), "logs": raws(rows), "next": following})
 
 
@@ -111,20 +110,3 @@ async def read_statistics(call: ThisCall) -> JsonAnswer:
     """Runs by type and status over all time."""
     async with call.transaction() as session:
         return JsonAnswer(raws(await session.rows("api_log_statistics")))
-
-
-def _write_place(started_at: datetime, row_id: UUID) -> str:
-    return base64.urlsafe_b64encode(f"{started_at.isoformat()} {row_id}".encode()).decode().rstrip("=")
-
-
-def _read_place(text: str) -> tuple[datetime, UUID]:
-    try:
-        time, row_id = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode().split(" ")
-        place = datetime.fromisoformat(time), UUID(row_id)
-    except (ValueError, binascii.Error):
-        raise InvalidInput(
-            "after is not a place in this list.", hint="Take `next` of the page before.", field="after"
-        ) from None
-    if place[0].tzinfo is None:
-        raise InvalidInput("after is not a place in this list.", hint="Take `next` of the page before.", field="after")
-    return place

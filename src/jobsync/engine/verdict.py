@@ -1,0 +1,33 @@
+"""The verdict: the state of a tenant in one sentence, the same on the command line and on the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NEEDS_A_PERSON = frozenset(
+    {"unmapped", "test_only", "rejected", "attempts_used_up", "worker_died", "deleted_in_ghl", "no_contact"}
+)
+
+
+def tell_verdict(status: dict[str, Any]) -> str:
+    """The state in one sentence with what to do next. `status`: as `engine.sending.read_status` answers it."""
+    tenant = status["tenant"]
+    waiting = sum(row["jobs"] for row in status["reasons"] if row["reason"] in NEEDS_A_PERSON)
+    retrying = sum(row["jobs"] for row in status["reasons"] if row["reason"] == "retrying")
+    paused = sum(1 for unit in status["units"] if unit["destination_paused_at"] is not None)
+    trouble = ", ".join(
+        text
+        for number, text in (
+            (waiting, f"{waiting} jobs need you"),
+            (retrying, f"{retrying} are tried again by themselves"),
+            (paused, f"{paused} hooks are paused"),
+        )
+        if number
+    )
+    if tenant["paused_at"] is not None:
+        return f"Paused: nothing is sent{'; ' + trouble if trouble else ''}. Next: jobsync resume"
+    if tenant["mode"] != "live":
+        return f"{tenant['planned']} planned, nothing sent: mode is {tenant['mode']}. Next: jobsync arm"
+    if tenant["arm_remaining"] is not None:
+        return f"Live, limited: {tenant['arm_remaining']} sends left{'; ' + trouble if trouble else ''}. Next: jobsync arm --yes"
+    return f"Live; {trouble}. Next: jobsync why JOB" if trouble else "Live: every job is where it belongs."

@@ -1,0 +1,85 @@
+"""The surface called with what its own description allows and forbids: no server error, no answer it does not describe."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import anyio
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.core.failures import FailureGroup
+
+from jobsync.db.pool import Database
+from jobsync.engine.tokens import create_token
+from tests.web.conftest import ALL_SCOPES, Api, StartApi, a_customer, a_job
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def admin(start_api: StartApi, database: Database) -> Api:
+    """Every scope, and a worker that can be asked for a pass."""
+
+    async def start_sync(tenant: str) -> UUID:
+        async with database.transaction(tenant) as session:
+            return await session.value("open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api"})
+
+    made = await create_token(database, "default", "tests", ALL_SCOPES, actor="tests")
+    return await start_api(headers={"X-API-Key": made["token"]}, start_sync=start_sync)
+
+
+async def test_every_operation_holds_to_its_description(admin: Api) -> None:
+    await hold_to_description(admin, cases_each=4, at_least=150)
+
+
+@pytest.mark.long
+async def test_every_operation_holds_to_its_description_ten_thousand_times(admin: Api) -> None:
+    await hold_to_description(admin, cases_each=200, at_least=10_000)
+
+
+async def hold_to_description(admin: Api, *, cases_each: int, at_least: int) -> None:
+    """Calls every operation so often, with valid and with invalid cases each."""
+    await admin.post("/db/jobs/upsert", {"job": a_job(1), "customer": a_customer(1)})
+    document = (await admin.get("/openapi.json")).body
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=admin.url)
+    # NUL characters have a test of their own: no schema can forbid them in every text.
+    schema.config.generation.update(allow_x00=False)
+    calls, faults = await anyio.to_thread.run_sync(call_all, schema, admin.headers, cases_each)
+    assert not faults, "\n\n".join(faults)
+    assert calls >= at_least
+    assert (await admin.get("/health/ready")).status == 200
+
+
+def call_all(schema: Any, headers: dict[str, str], cases_each: int) -> tuple[int, list[str]]:
+    """Calls every operation with generated cases, valid and invalid; the number of calls, and what was wrong."""
+    calls, faults = 0, []
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        for mode in GenerationMode.POSITIVE, GenerationMode.NEGATIVE:
+
+            @settings(
+                max_examples=cases_each,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=(Phase.generate,),
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Any) -> None:
+                nonlocal calls
+                calls += 1
+                case.call_and_validate(headers=headers, timeout=20)
+
+            try:
+                check()
+            except Unsatisfiable:
+                continue  # nothing about this operation can be wrong
+            except FailureGroup as group:
+                faults.append(f"{operation.label} {mode.value}: {group}")
+    return calls, faults
