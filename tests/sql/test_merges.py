@@ -20,7 +20,10 @@ class Rows:
 
     def put(self, stream: str, *records: dict[str, Any], extra: list[Any] | None = None) -> None:
         self.query(
-            "select jobsync.store_page('default', %s, %s, '[]', '{}', %s)", stream, Jsonb(list(records)), Jsonb(extra or [])
+            "select jobsync.store_page('default', %s, %s, '[]', '{}', %s)",
+            stream,
+            Jsonb(list(records)),
+            Jsonb(extra or []),
         )
 
     def query(self, statement: str, *values: Any) -> list[dict[str, Any]]:
@@ -74,7 +77,12 @@ def rows(dsn: str) -> Rows:
 def test_a_chain_of_merged_locations_leads_to_the_last_ones_address_and_phone(rows: Rows) -> None:
     assert rows.projection()["street"] == "1 Old Street"
     rows.put("locations", location(72, "2 Middle Street", merged_to=73, changed=2), location(73, "3 New Street"))
-    rows.put("location_contacts", contact(1, 71, "602-555-0101"), contact(2, 73, "602-555-0103"), extra=["+16025550101", "+16025550103"])
+    rows.put(
+        "location_contacts",
+        contact(1, 71, "602-555-0101"),
+        contact(2, 73, "602-555-0103"),
+        extra=["+16025550101", "+16025550103"],
+    )
     rows.put("locations", location(71, "1 Old Street", merged_to=72, changed=3))
     told = rows.projection()
     assert (told["street"], told["phone"], told["do_not_text"]) == ("3 New Street", "+16025550103", True)
@@ -102,8 +110,12 @@ def test_until_the_survivor_is_here_the_merged_record_speaks_and_the_survivor_is
 
 
 def test_a_merge_that_leads_in_a_circle_ends(rows: Rows) -> None:
-    rows.put("locations", location(71, "1 Old Street", merged_to=72, changed=2), location(72, "2 New Street", merged_to=71))
-    rows.put("customers", customer(61, "Ada Example", merged_to=62, changed=2), customer(62, "Bea Example", merged_to=61))
+    rows.put(
+        "locations", location(71, "1 Old Street", merged_to=72, changed=2), location(72, "2 New Street", merged_to=71)
+    )
+    rows.put(
+        "customers", customer(61, "Ada Example", merged_to=62, changed=2), customer(62, "Bea Example", merged_to=61)
+    )
     assert rows.projection()["street"] in ("1 Old Street", "2 New Street")
 
 

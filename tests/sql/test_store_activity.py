@@ -188,6 +188,42 @@ def test_a_page_that_mostly_does_not_fit_is_schema_drift_and_nothing_of_it_is_st
         assert store.one(f"select count(*) as rows from jobsync.{stream}")["rows"] == 0, stream
 
 
+ODD = [
+    "", " ", "x", "12", " 12 ", "-5", "1.5", "1e5", "NaN", "Infinity", "{}", "1,2", "null", "true", "False", "yes", "0001-01-01T00:00:00Z",
+    "2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-03-01", "2026-03-01T24:00:00Z", "2026-03-01T10:00:00.12345678Z",
+    "2026-03-01T10:00:00+02:00", "99999-01-01T00:00:00Z", 0, 7, -1, 1.5, 1e300, 10**18, 10**19, 10**30, True, False, None, [], [1], {}, {"id": 3},
+    {"id": "x"}, {"name": 3}, {"id": None},
+]  # fmt: skip
+
+
+def test_no_value_of_any_field_can_fail_a_page(store: Store) -> None:
+    for stream, record in RECORDS.items():
+        odd = [{**record, field: value} for field in record for value in ODD]
+        odd = [
+            {"id": 1000 + n, **{k: v for k, v in each.items() if k != "id" or v != record["id"]}}
+            for n, each in enumerate(odd)
+        ]
+        counts = store.one(f"select jobsync.store_{stream}('default', %s::jsonb) as counts", json.dumps(odd))["counts"]
+        assert counts["pulled"] == len(odd) == counts["stored"] + counts["quarantined"] + counts["unchanged"], stream
+        assert counts["stored"] > len(odd) / 3 and counts["quarantined"] > 10, (stream, counts)
+
+
+def test_what_is_odd_but_can_be_read_is_read(store: Store) -> None:
+    store.put(
+        "appointments",
+        {
+            **VISIT,
+            "jobId": "5001",
+            "start": "0001-01-01T00:00:00Z",
+            "end": "2026-03-02T17:00:00+02:00",
+            "unused": "True",
+        },
+    )
+    row = store.one("select st_job_id, starts_on, ends_on, unused from jobsync.appointments")
+    assert (row["st_job_id"], row["starts_on"], row["unused"]) == (5001, None, True)
+    assert row["ends_on"].isoformat() == "2026-03-02T15:00:00+00:00"
+
+
 def test_a_visit_names_its_job_its_unit_and_who_goes_there(store: Store) -> None:
     store.put("appointments", VISIT)
     assert store.one("select st_job_number from jobsync.v_appointments")["st_job_number"] is None
@@ -218,7 +254,10 @@ def test_an_estimate_that_is_sold_without_a_new_time_is_taken(store: Store) -> N
     row = store.one("select status, subtotal, tax, total, st_job_number, business_unit_name from jobsync.v_estimates")
     assert [str(row[name]) for name in ("subtotal", "tax", "total")] == ["1200.5", "99.5", "1300.0"]
     assert (row["status"], row["st_job_number"], row["business_unit_name"]) == ("Open", "40211", "Sales & Service")
-    store.put("estimates", {**ESTIMATE, "status": {"value": 1, "name": "Sold"}, "soldOn": "2026-03-05T00:00:00Z", "soldBy": 81})
+    store.put(
+        "estimates",
+        {**ESTIMATE, "status": {"value": 1, "name": "Sold"}, "soldOn": "2026-03-05T00:00:00Z", "soldBy": 81},
+    )
     row = store.one("select status, sold_on is not null as sold, sold_by from jobsync.estimates")
     assert row == {"status": "Sold", "sold": True, "sold_by": 81}
 
@@ -228,7 +267,12 @@ def test_amounts_that_come_as_texts_are_numbers_and_dates_are_calendar_days(stor
     with psycopg.connect(dsn, row_factory=dict_row, options="-ctimezone=Pacific/Honolulu") as connection:
         Store(connection).put("invoices", INVOICE)
     row = store.one("select * from jobsync.v_invoices")
-    assert (str(row["subtotal"]), str(row["sales_tax"]), str(row["total"]), row["balance"]) == ("100.10", "8.26", "108.36", 0)
+    assert (str(row["subtotal"]), str(row["sales_tax"]), str(row["total"]), row["balance"]) == (
+        "100.10",
+        "8.26",
+        "108.36",
+        0,
+    )
     assert (row["invoice_date"].isoformat(), row["due_date"]) == ("2026-03-02", None)
     assert (row["st_job_id"], row["st_job_number"], row["st_customer_id"]) == (JOB, "40211", 61)
     assert (row["business_unit_id"], row["business_unit_name"]) == (UNIT, "Sales & Service")
@@ -272,7 +316,11 @@ def test_an_invoice_without_modification_time_is_stored_and_its_next_version_too
 def test_the_lists_keep_names_and_codes(store: Store) -> None:
     store.put("tag_types", {**TAG, "importance": "High"})
     store.put("campaigns", CAMPAIGN)
-    assert store.one("select name, code, importance from jobsync.tag_types") == {"name": "VIP", "code": "VIP", "importance": "High"}
+    assert store.one("select name, code, importance from jobsync.tag_types") == {
+        "name": "VIP",
+        "code": "VIP",
+        "importance": "High",
+    }
     assert store.one("select name, category, is_default from jobsync.campaigns") == {
         "name": "Spring", "category": "Print", "is_default": False,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import Row, as_jsonb
 from jobsync.engine.context import Engine
 from jobsync.errors import JobSyncError, TerminalError
@@ -188,10 +189,14 @@ async def _send(sender: Sender, row: Row) -> dict[str, Any]:
 
 
 async def _book(engine: Engine, tenant: str, destination: UUID, results: list[dict[str, Any]]) -> dict[str, int]:
-    async with engine.database.transaction(tenant) as session:
-        return await session.value(
-            "finish_deliveries", {"tenant": tenant, "destination": destination, "results": as_jsonb(results)}
-        )
+    # What GoHighLevel answered exists only here until it is booked: an outage is waited out within the lease.
+    async def book() -> dict[str, int]:
+        async with engine.database.transaction(tenant) as session:
+            return await session.value(
+                "finish_deliveries", {"tenant": tenant, "destination": destination, "results": as_jsonb(results)}
+            )
+
+    return await repeat_until_stored(book)
 
 
 async def _close_run(engine: Engine, tenant: str, run: UUID, report: DrainReport) -> None:

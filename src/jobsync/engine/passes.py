@@ -92,7 +92,13 @@ async def _rest_stream(
 ) -> None:
     async with engine.database.transaction(tenant) as session:
         await session.value("rest_refused_stream", {"tenant": tenant, "stream": name})
-    report = {**counts.report(), "status": NOT_GRANTED, "code": error.code, "refusal": error.message, "hint": error.hint}
+    report = {
+        **counts.report(),
+        "status": NOT_GRANTED,
+        "code": error.code,
+        "refusal": error.message,
+        "hint": error.hint,
+    }
     await finish_stream(engine, tenant, run, name, report, None)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import as_jsonb
 from jobsync.engine.context import Engine
 from jobsync.servicetitan.pages import Page, join_records, split_refused
@@ -106,25 +107,31 @@ async def store(
         "extra": as_jsonb(_phones(good) if stream.name in CONTACT_STREAMS else []),
         "owners": owners,
     }
-    async with engine.database.transaction(tenant) as session:
-        report = await session.value("store_page", parameters)
-        if position is not None:
-            revision = await session.value(
-                "move_cursor",
-                {
-                    "tenant": tenant,
-                    "stream": stream.name,
-                    "revision": revision,
-                    "mode": position.mode,
-                    "token": position.token,
-                    "since": position.since,
-                    "caught_up": position.caught_up,
-                },
-            )
-        if resolve or (position is not None and position.caught_up):
-            await session.value("resolve_wanted", {"tenant": tenant})
-            if stream.name == "jobs":
-                await session.value("publish_watermark", {"tenant": tenant})
+
+    async def keep() -> tuple[dict[str, Any], int | None]:
+        moved = revision
+        async with engine.database.transaction(tenant) as session:
+            report = await session.value("store_page", parameters)
+            if position is not None:
+                moved = await session.value(
+                    "move_cursor",
+                    {
+                        "tenant": tenant,
+                        "stream": stream.name,
+                        "revision": revision,
+                        "mode": position.mode,
+                        "token": position.token,
+                        "since": position.since,
+                        "caught_up": position.caught_up,
+                    },
+                )
+            if resolve or (position is not None and position.caught_up):
+                await session.value("resolve_wanted", {"tenant": tenant})
+                if stream.name == "jobs":
+                    await session.value("publish_watermark", {"tenant": tenant})
+        return report, moved
+
+    report, revision = await repeat_until_stored(keep)
     counts.add(report)
     return revision
 

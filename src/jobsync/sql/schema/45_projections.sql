@@ -38,7 +38,8 @@ create function jobsync.skip_reason(
     when p_sync_enabled = false or p_sync_to_ghl = false then 'unit_off'
     when p_deliverer is null or p_deliverer = 'none' then 'unmapped'
     when p_source = 'import' then 'imported'
-    when p_created_on < p_deliver_from then 'before_start'
+    -- What an outside deliverer brought through /db is its own affair, however old.
+    when p_created_on < p_deliver_from and not (p_deliverer = 'external' and p_source = 'api') then 'before_start'
   end
 $$;
 comment on function jobsync.skip_reason(text, boolean, boolean, text, timestamptz, timestamptz) is

@@ -5,7 +5,7 @@
 -- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
--- are locked in one order. Streams do not wait for each other. Order of locks everywhere: tenants, destinations, this,
+-- are locked in one order. Order of locks everywhere: routes, tenants, destinations, this (customers, jobs, wanted), rows of
 -- jobs (by st_job_id), outbox, budgets.
 create function jobsync.lock_stream(p_tenant text, p_stream text) returns void language sql volatile as $$
   select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('jobsync.' || p_stream), pg_catalog.hashtext(p_tenant))
@@ -181,6 +181,8 @@ language plpgsql set search_path = jobsync, public set enable_seqscan = off as $
 declare
   v_now timestamptz := jobsync.now();
 begin
+  -- Whoever stores the parents meanwhile resolves after this, or was done before it: nothing stays wanted unseen.
+  perform lock_stream(p_tenant, 'wanted');
   with of_jobs as materialized (
     select distinct j.st_customer_id, j.st_location_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs)
   ), asked as (
@@ -211,10 +213,12 @@ $$;
 comment on function jobsync.want_parents(text, bigint[]) is 'Notes which customers, locations and contact lists of these jobs are not known yet.';
 
 create function jobsync.resolve_wanted(p_tenant text) returns integer
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 declare
+  v_now timestamptz := jobsync.now();
   v_released integer;
 begin
+  perform lock_stream(p_tenant, 'wanted');
   delete from wanted w
    where w.tenant_id = p_tenant
      and (case w.stream
@@ -224,13 +228,15 @@ begin
        else exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id and l.contacts_read_at is not null) end
        or (w.stream in ('customer_contacts', 'location_contacts') and exists (
              select from cursors f where f.tenant_id = p_tenant and f.stream = w.stream and f.complete_from_start and f.caught_up_at >= w.wanted_at)));
-  update outbox o set waiting_for = null, next_attempt_at = jobsync.now()
-   where o.tenant_id = p_tenant and o.waiting_for = 'parents'
-     and not exists (
-       select from jobs j join wanted w on w.tenant_id = p_tenant
-          and ((w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
-            or (w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id))
-        where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id);
+  -- A row that somebody else holds is left for the next time.
+  update outbox o set waiting_for = null, next_attempt_at = v_now
+   where o.tenant_id = p_tenant and o.st_job_id in (
+     select x.st_job_id from outbox x
+       join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id
+      where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
+        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
+        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id)
+        for no key update of x skip locked);
   get diagnostics v_released = row_count;
   return v_released;
 end

@@ -35,10 +35,10 @@ begin
     and jobsync.are_plain_times(p_flat ->> 'createdOn', p_flat ->> 'modifiedOn', p_flat ->> 'start', p_flat ->> 'end', p_flat ->> 'arrivalWindowStart',
           p_flat ->> 'arrivalWindowEnd', p_flat ->> 'assignedOn', p_flat ->> 'soldOn', p_flat ->> 'invoiceDate', p_flat ->> 'dueDate',
           p_flat ->> 'paidOn', p_flat ->> 'depositedOn')
-    and pg_catalog.concat_ws(' ', p_flat ->> 'subtotal', p_flat ->> 'tax', p_flat ->> 'subTotal', p_flat ->> 'salesTax', p_flat ->> 'total',
-          p_flat ->> 'balance', p_flat ->> 'discountTotal') ~ '^(-?[0-9]{1,20}(\.[0-9]{1,20})?( |$))*$'
-    and pg_catalog.concat_ws(' ', p_flat ->> 'active', p_flat ->> 'unused', p_flat ->> 'isConfirmed', p_flat ->> 'isPaused', p_flat ->> 'isRecommended',
-          p_flat ->> 'isChangeOrder') ~ '^((true|false)( |$))*$'
+    and pg_catalog.array_remove(array[p_flat ->> 'subtotal', p_flat ->> 'tax', p_flat ->> 'subTotal', p_flat ->> 'salesTax', p_flat ->> 'total',
+          p_flat ->> 'balance', p_flat ->> 'discountTotal'], null)::text ~ '^\{(-?[0-9]{1,20}(\.[0-9]{1,20})?[,}])*\}?$'
+    and pg_catalog.array_remove(array[p_flat ->> 'active', p_flat ->> 'unused', p_flat ->> 'isConfirmed', p_flat ->> 'isPaused',
+          p_flat ->> 'isRecommended', p_flat ->> 'isChangeOrder', p_flat ->> 'isDefaultCampaign'], null)::text ~ '^\{((true|false)[,}])*\}?$'
     and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'job') in ('object', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'customer') in ('object', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'location') in ('object', 'null'), true)

@@ -97,7 +97,7 @@ begin
   if v_newest is null then
     return null;
   end if;
-  v_value := to_char(v_newest at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  v_value := to_char(least(v_newest, jobsync.now()) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
   insert into sync_state as s (tenant_id, key, value, metadata) values (p_tenant, 'lastJobPull', v_value, '{"published_by": "jobsync"}')
   on conflict (tenant_id, key) do update set value = excluded.value, metadata = s.metadata || excluded.metadata, updated_at = jobsync.now()
    where s.owner = 'jobsync' and s.value is distinct from excluded.value;

@@ -9,13 +9,20 @@ comment on view public.sync_statistics is 'Runs by type and status over all time
 
 create view public.jobs_pending_ghl_sync with (security_invoker = true) as
   select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
-         coalesce(l.street, c.street) as street, coalesce(l.city, c.city) as city, coalesce(l.state, c.state) as state,
-         coalesce(l.postal_code, c.postal_code) as postal_code, coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         case when l.street is not null or l.city is not null then l.street else c.street end as street,
+         case when l.street is not null or l.city is not null then l.city else c.city end as city,
+         case when l.street is not null or l.city is not null then l.state else c.state end as state,
+         case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
-    left join public.customers c on c.tenant_id = j.tenant_id and c.st_customer_id = j.st_customer_id
-    left join jobsync.locations l on l.tenant_id = j.tenant_id and l.st_location_id = j.st_location_id
+    left join public.customers o on o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id
+    left join public.customers c on c.tenant_id = j.tenant_id
+      and c.st_customer_id = case when o.merged_to_id is null then j.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
+    left join jobsync.locations p on p.tenant_id = j.tenant_id and p.st_location_id = j.st_location_id
+    left join jobsync.locations l on l.tenant_id = j.tenant_id
+      and l.st_location_id = case when p.merged_to_id is null then j.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
    where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled
    order by j.created_on, j.st_job_id;
 comment on view public.jobs_pending_ghl_sync is
@@ -58,4 +65,4 @@ create view jobsync.v_tenant_status with (security_invoker = true) as
          (select count(*) from jobsync.quarantine q where q.tenant_id = t.tenant_id and q.resolved_at is null) as quarantined,
          (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
     from jobsync.tenants t;
-comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined.';
+comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined. `planned` is counted anew each time: some 0.1 s for a million deliveries that wait.';

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 LARGEST_ID = 2**63 - 1
 LARGEST_INT = 2**31 - 1
+# Described a little smaller than accepted: readers that know only floats would round the true limit up, beyond it.
+DESCRIBED_ID = 9_000_000_000_000_000_000
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 
@@ -31,12 +33,12 @@ def _only_number(value: Any) -> Any:
 
 _ID_SCHEMA = {
     "anyOf": [
-        {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+        {"type": "integer", "minimum": 1, "maximum": DESCRIBED_ID},
         {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     ],
     "description": "A 64-bit id; a string of digits is accepted.",
 }
-_PATH_SCHEMA = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
+_PATH_SCHEMA = {"type": "integer", "minimum": 1, "maximum": DESCRIBED_ID}
 _COUNT_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": LARGEST_INT},

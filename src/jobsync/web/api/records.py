@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobsync.web.api.fields import LARGEST_ID
+from jobsync.web.api.fields import DESCRIBED_ID
 
-_ID = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
+_ID = {"type": "integer", "minimum": 1, "maximum": DESCRIBED_ID}
 
 JOB_EXAMPLE: dict[str, Any] = {
     "id": 700412,

@@ -1,0 +1,50 @@
+"""db migrate, status, url, psql as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.upstreams import finish, start_jobsync
+
+pytestmark = pytest.mark.anyio
+GUIDE = {"business_units", "customers", "jobs", "sync_logs", "sync_state"}
+
+
+async def jobsync(directory: Path, dsn: str, *words: str):
+    return await finish(await start_jobsync(directory, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": directory}, *words))
+
+
+async def test_migrate_twice_status_and_url_on_an_empty_database(empty_dsn: str, tmp_path: Path) -> None:
+    pending = await jobsync(tmp_path, empty_dsn, "db", "status", "--check")
+    assert pending.code == 3
+    first = await jobsync(tmp_path, empty_dsn, "db", "migrate", "--json")
+    assert first.code == 0, first.err
+    assert first.json["applied"]
+    assert set(first.json["tables"]) == GUIDE
+    second, status, url = await asyncio.gather(
+        jobsync(tmp_path, empty_dsn, "db", "migrate"),
+        jobsync(tmp_path, empty_dsn, "db", "status", "--check", "--json"),
+        jobsync(tmp_path, empty_dsn, "db", "url"),
+    )
+    assert second.out.startswith("Up to date")
+    assert status.code == 0
+    assert status.json["pending"] == []
+    psql = shutil.which("psql")
+    if psql is not None:
+        shown = subprocess.run([psql, url.out.strip(), "-Atc", "\\dt"], capture_output=True, text=True, check=True)
+        assert {line.split("|")[1] for line in shown.stdout.splitlines()} == GUIDE
+
+
+async def test_psql_passes_its_words_and_exit_code_on(dsn: str, tmp_path: Path) -> None:
+    if shutil.which("psql") is None:
+        pytest.skip("psql is not installed; with DATABASE_URL there is no bundled one to fall back to")
+    counted = await jobsync(tmp_path, dsn, "db", "psql", "-Atc", "select count(*) from jobs")
+    assert (counted.code, counted.out) == (0, "0\n")
+    refused = await jobsync(tmp_path, dsn, "db", "psql", "-Atc", "select nonsense")
+    assert refused.code == 1
+    assert "nonsense" in refused.err

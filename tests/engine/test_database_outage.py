@@ -1,0 +1,85 @@
+"""The database breaks off between GoHighLevel's answer and its booking: the answer is kept until it can be booked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from jobsync.db.again import repeat_until_stored
+from jobsync.db.pool import Row
+from jobsync.engine.deliver import drain_destination
+from jobsync.engine.hook_sender import HookSender, open_sender
+from jobsync.errors import DatabaseUnavailable, SchemaDrift
+from tests.upstreams import open_stage
+
+pytestmark = pytest.mark.anyio
+
+UNIT = 1314
+CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+
+class CuttingSender:
+    """Sends for real, then cuts every connection to the database, as an outage in that very moment would."""
+
+    def __init__(self, inner: HookSender, dsn: str) -> None:
+        self._inner = inner
+        self._dsn = dsn
+        self.cuts = 0
+
+    async def send(self, row: Row) -> dict[str, Any]:
+        result = await self._inner.send(row)
+        if self.cuts < 2:
+            self.cuts += 1
+            with psycopg.connect(self._dsn, autocommit=True) as connection:
+                connection.execute(CUT)
+        return result
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def test_answers_that_came_before_an_outage_are_booked_after_it_and_nothing_is_sent_twice(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=30) as stage:
+        await stage.sync(deliver=False)
+        await stage.route(UNIT)
+        destination = stage.value("select id from jobsync.destinations")
+        senders: list[CuttingSender] = []
+
+        async def sender(row: Row) -> CuttingSender:
+            senders.append(CuttingSender(await open_sender(stage.engine, row), dsn))
+            return senders[-1]
+
+        def opened(row: Row) -> Awaitable[CuttingSender]:
+            return sender(row)
+
+        report = await drain_destination(stage.engine, opened, "default", destination)
+
+        wanted = {job: 1 for job in stage.jobs_of(UNIT)}
+        assert senders[0].cuts == 2 and report.delivered == len(wanted)
+        assert stage.posts() == wanted
+        assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == len(wanted)
+
+
+async def test_only_a_database_that_is_away_is_worth_repeating() -> None:
+    tries: list[str] = []
+
+    async def drifting() -> None:
+        tries.append("drift")
+        raise SchemaDrift("a page does not fit")
+
+    async def away_twice() -> str:
+        tries.append("away")
+        if tries.count("away") < 3:
+            raise DatabaseUnavailable("gone")
+        return "stored"
+
+    with pytest.raises(SchemaDrift):
+        await repeat_until_stored(drifting)
+    assert await repeat_until_stored(away_twice) == "stored"
+    assert tries == ["drift", "away", "away", "away"]
