@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 
-from tests.upstreams import finish, start_jobsync
+from tests.upstreams import Ran, call_jobsync, finish, start_jobsync
 
 pytestmark = pytest.mark.anyio
 GUIDE = {"business_units", "customers", "jobs", "sync_logs", "sync_state"}
 
 
-async def jobsync(directory: Path, dsn: str, *words: str):
-    return await finish(await start_jobsync(directory, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": directory}, *words))
+async def jobsync(directory: Path, dsn: str, *words: str) -> Ran:
+    return await call_jobsync(directory, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": directory}, *words)
+
+
+async def psql_by_jobsync(directory: Path, dsn: str, *words: str) -> Ran:
+    # psql writes to the process's own output, so that this one has to be a process.
+    given = {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": directory}
+    return await finish(await start_jobsync(directory, given, "db", "psql", *words))
 
 
 async def test_migrate_twice_status_and_url_on_an_empty_database(empty_dsn: str, tmp_path: Path) -> None:
@@ -36,15 +42,15 @@ async def test_migrate_twice_status_and_url_on_an_empty_database(empty_dsn: str,
     assert status.json["pending"] == []
     psql = shutil.which("psql")
     if psql is not None:
-        shown = subprocess.run([psql, url.out.strip(), "-Atc", "\\dt"], capture_output=True, text=True, check=True)
-        assert {line.split("|")[1] for line in shown.stdout.splitlines()} == GUIDE
+        shown = await anyio.run_process([psql, url.out.strip(), "-Atc", "\\dt"])
+        assert {line.split("|")[1] for line in shown.stdout.decode().splitlines()} == GUIDE
 
 
 async def test_psql_passes_its_words_and_exit_code_on(dsn: str, tmp_path: Path) -> None:
     if shutil.which("psql") is None:
         pytest.skip("psql is not installed; with DATABASE_URL there is no bundled one to fall back to")
-    counted = await jobsync(tmp_path, dsn, "db", "psql", "-Atc", "select count(*) from jobs")
+    counted = await psql_by_jobsync(tmp_path, dsn, "-Atc", "select count(*) from jobs")
     assert (counted.code, counted.out) == (0, "0\n")
-    refused = await jobsync(tmp_path, dsn, "db", "psql", "-Atc", "select nonsense")
+    refused = await psql_by_jobsync(tmp_path, dsn, "-Atc", "select nonsense")
     assert refused.code == 1
     assert "nonsense" in refused.err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstreams import FEEDS, open_stage, start_jobsync
+from tests.upstreams import FEEDS, call_jobsync, open_stage
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def test_sync_on_an_empty_database_prints_one_object_with_exactly_the_prom
     empty_dsn: str, tmp_path: Path
 ) -> None:
     async with open_stage(empty_dsn, tmp_path, jobs=40, engine=False) as stage:
-        ran = await stage.jobsync("sync", "--json")
+        ran = await stage.process("sync", "--json")
         assert (ran.code, ran.err) == (0, "")
         assert set(ran.json) == KEYS
         assert set(ran.json["requests"]) == {"servicetitan", "gohighlevel"}
@@ -39,7 +39,7 @@ async def test_sync_on_an_empty_database_prints_one_object_with_exactly_the_prom
         ran = await stage.jobsync("units", "set", "1314", "--webhook", hook)
         assert (ran.code, ran.err) == (0, "")
         assert hook not in ran.out
-        again = await stage.jobsync("sync", "--json")
+        again = await stage.process("sync", "--json")
         assert again.code == 0
         assert again.json["delivered"] == len(stage.jobs_of(1314))
         assert stage.posts() == dict.fromkeys(stage.jobs_of(1314), 1)
@@ -48,7 +48,7 @@ async def test_sync_on_an_empty_database_prints_one_object_with_exactly_the_prom
 async def test_sync_in_observe_mode_sends_nothing_and_says_so(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=30, more={"JOBSYNC_MODE": None}) as stage:
         await stage.route_all()
-        ran = await stage.jobsync("sync", "--json")
+        ran = await stage.process("sync", "--json")
         assert ran.code == 0
         assert (ran.json["pulled"], ran.json["planned"], ran.json["delivered"]) == (30, 30, 0)
         assert "30 planned, nothing sent: mode is observe. Next: jobsync arm" in ran.err
@@ -67,19 +67,19 @@ async def test_failed_jobs_make_exit_code_4_and_the_last_try_counts(dsn: str, tm
         stage.break_hook(failing, "status", status=500)
         await stage.route(1314, failing)
         await stage.route(4622)
-        ran = await stage.jobsync("sync", "--json")
+        ran = await stage.process("sync", "--json")
         assert ran.code == 4
         assert ran.json["failed"] == len(stage.jobs_of(1314))
         assert ran.json["delivered"] == len(stage.jobs_of(4622))
         assert stage.posts() == dict.fromkeys(stage.jobs_of(1314, 4622), 1)
-        again = await stage.jobsync("sync", "--json")
+        again = await stage.process("sync", "--json")
         assert again.code == 0, "what is not due yet has not failed in this pass"
 
 
 @pytest.mark.parametrize("words", [("sync", "--json"), ("pull",)], ids=["sync", "pull"])
 async def test_missing_servicetitan_variables_are_named(dsn: str, tmp_path: Path, words: tuple[str, ...]) -> None:
     given = {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": tmp_path, "SERVICE_TITAN_TENANT_ID": "1"}
-    ran = await finish_in(tmp_path, given, *words)
+    ran = await call_jobsync(tmp_path, given, *words)
     assert ran.code == 6
     assert ran.out == ""
     for name in ("SERVICE_TITAN_CLIENT_ID", "SERVICE_TITAN_CLIENT_SECRET", "SERVICE_TITAN_APP_KEY"):
@@ -89,7 +89,7 @@ async def test_missing_servicetitan_variables_are_named(dsn: str, tmp_path: Path
 
 
 async def test_sync_without_any_credentials_says_what_to_set(dsn: str, tmp_path: Path) -> None:
-    ran = await finish_in(tmp_path, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": tmp_path}, "sync", "--json")
+    ran = await call_jobsync(tmp_path, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": tmp_path}, "sync", "--json")
     assert ran.code == 6
     assert ran.out == ""
     assert "SERVICE_TITAN_APP_KEY" in ran.err
@@ -127,7 +127,7 @@ async def test_a_wrong_database_password_is_named_and_not_shown(dsn: str, tmp_pa
     from psycopg.conninfo import make_conninfo
 
     wrong = make_conninfo(dsn, password="not-the-right-one")
-    ran = await finish_in(tmp_path, {"DATABASE_URL": wrong, "JOBSYNC_DATA_DIR": tmp_path}, "status")
+    ran = await call_jobsync(tmp_path, {"DATABASE_URL": wrong, "JOBSYNC_DATA_DIR": tmp_path}, "status")
     assert ran.code == 6
     assert "refused the user or the password" in ran.err
     assert "not-the-right-one" not in ran.err
@@ -136,7 +136,7 @@ async def test_a_wrong_database_password_is_named_and_not_shown(dsn: str, tmp_pa
 
 async def test_an_unreadable_env_file_is_named(dsn: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00broken")
-    ran = await finish_in(tmp_path, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": tmp_path}, "status")
+    ran = await call_jobsync(tmp_path, {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": tmp_path}, "status")
     assert ran.code == 6
     assert ".env" in ran.err
     assert_plain(ran.err)
@@ -144,7 +144,7 @@ async def test_an_unreadable_env_file_is_named(dsn: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("words", [("sync", "--loud"), ("syncc",), ("arm", "--limit", "none"), ("units", "set", "x")])
 async def test_wrong_words_end_with_usage_and_exit_code_2(tmp_path: Path, words: tuple[str, ...]) -> None:
-    ran = await finish_in(tmp_path, {"JOBSYNC_DATA_DIR": tmp_path}, *words)
+    ran = await call_jobsync(tmp_path, {"JOBSYNC_DATA_DIR": tmp_path}, *words)
     assert ran.code == 2
     assert ran.out == ""
     assert_plain(ran.err)
@@ -168,9 +168,3 @@ def assert_plain(text: str) -> None:
     assert "Traceback" not in text
     assert "unexpected error" not in text
     assert text.strip()
-
-
-async def finish_in(directory: Path, environment: dict[str, object], *words: str):
-    from tests.upstreams import finish
-
-    return await finish(await start_jobsync(directory, dict(environment), *words))

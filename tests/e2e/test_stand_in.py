@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.upstreams import finish, start_jobsync
+from tests.upstreams import call_jobsync, finish, start_jobsync
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +154,7 @@ async def test_an_independent_stand_in_of_both_upstreams_is_enough(empty_dsn: st
             "LOG_LEVEL": "ERROR",
         }
         hook = f"{stand_in.url}/hooks/place/webhook-trigger/abc"
-        routed = await finish(await start_jobsync(tmp_path, environment, "units", "set", "11", "--webhook", hook))
+        routed = await call_jobsync(tmp_path, environment, "units", "set", "11", "--webhook", hook)
         assert (routed.code, routed.err) == (0, ""), routed.err
         ran = await finish(await start_jobsync(tmp_path, environment, "sync", "--json"))
         assert ran.code == 0, ran.err
@@ -164,7 +164,7 @@ async def test_an_independent_stand_in_of_both_upstreams_is_enough(empty_dsn: st
         assert first["job_id"] == "J1"
         assert (first["street"], first["opportunity_name"]) == ("1 Test St", "Job Type: Repair")
         assert first["phone"].startswith("+1619555010")
-        again = await finish(await start_jobsync(tmp_path, environment, "sync", "--json"))
+        again = await call_jobsync(tmp_path, environment, "sync", "--json")
         assert again.code == 0, again.err
         assert (again.json["stored"], again.json["delivered"]) == (0, 0)
         assert len(stand_in.posts) == 130

@@ -31,7 +31,7 @@ def signal_at(stage: Stage, posts: int) -> asyncio.Event:
 async def test_two_syncs_at_the_same_time_deliver_every_job_once(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=150) as stage:
         await stage.route_all()
-        ran = await asyncio.gather(*(stage.jobsync("sync", "--json") for _ in range(2)))
+        ran = await asyncio.gather(*(stage.process("sync", "--json") for _ in range(2)))
         assert [one.code for one in ran] == [0, 0], [one.err for one in ran]
         assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
         assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == 150

@@ -228,5 +228,20 @@ async def test_by_list_the_activity_starts_now_and_the_first_pass_stays_within_i
     assert max(yard.asked().values()) == 1
 
 
+async def test_a_feed_that_alone_is_refused_costs_its_refusal_once_a_day_and_not_with_every_pass(open_yard: OpenYard) -> None:
+    yard = await open_yard()
+    yard.simulator.faults.refuse("accounting/export/*")
+    await yard.pull()
+    calls = yard.asked()
+    assert (calls["accounting/export/invoices"], calls["accounting/invoices"]) == (1, 1)
+    await yard.pull()
+    calls = yard.asked()
+    assert (calls["accounting/export/invoices"], calls["accounting/invoices"]) == (0, 1)
+    assert calls["sales/export/estimates"] == 1
+    move_clock(yard.dsn, "25 hours")
+    await yard.pull()
+    assert yard.asked()["accounting/export/invoices"] == 1
+
+
 def test_every_stream_that_jobs_do_not_need_is_optional_and_no_other() -> None:
     assert set(OPTIONAL_STREAMS) == set(TABLES.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,42 @@ from tests.upstreams import open_stage
 pytestmark = pytest.mark.anyio
 
 UNIT = 1314
-CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+# The backend that books and waits for our lock: it is ended there, in the middle of its transaction.
+CUT = (
+    "select pg_terminate_backend(pid) from pg_stat_activity "
+    "where datname = current_database() and wait_event_type = 'Lock' and pid <> pg_backend_pid()"
+)
 
 
 class CuttingSender:
-    """Sends for real, then cuts every connection to the database, as an outage in that very moment would."""
+    """Sends for real; then holds the jobs' rows until the booking runs into them, and cuts its connection there."""
 
     def __init__(self, inner: HookSender, dsn: str) -> None:
         self._inner = inner
         self._dsn = dsn
+        self._cutting: asyncio.Task[None] | None = None
         self.cuts = 0
 
     async def send(self, row: Row) -> dict[str, Any]:
         result = await self._inner.send(row)
-        if self.cuts < 2:
-            self.cuts += 1
-            with psycopg.connect(self._dsn, autocommit=True) as connection:
-                connection.execute(CUT)
+        if self._cutting is None:
+            holding = asyncio.Event()
+            self._cutting = asyncio.ensure_future(self._cut(holding))
+            await holding.wait()
         return result
 
+    async def _cut(self, holding: asyncio.Event) -> None:
+        async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
+            await connection.execute("select 1 from jobs for update")
+            holding.set()
+            while not self.cuts:
+                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as other:
+                    self.cuts = (await other.execute(CUT)).rowcount
+            await connection.rollback()
+
     async def close(self) -> None:
+        if self._cutting is not None:
+            await self._cutting
         await self._inner.close()
 
 
@@ -61,7 +78,7 @@ async def test_answers_that_came_before_an_outage_are_booked_after_it_and_nothin
         report = await drain_destination(stage.engine, opened, "default", destination)
 
         wanted = {job: 1 for job in stage.jobs_of(UNIT)}
-        assert senders[0].cuts == 2 and report.delivered == len(wanted)
+        assert senders[0].cuts == 1 and report.delivered == len(wanted)
         assert stage.posts() == wanted
         assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == len(wanted)
 

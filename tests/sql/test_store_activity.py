@@ -161,6 +161,7 @@ def test_a_missing_key_keeps_the_old_value_and_null_is_null(store: Store) -> Non
         field, column = names[stream]
         store.put(stream, record)
         rest = {key: value for key, value in record.items() if key != field}
+        assert store.put(stream, rest)["stored"] == 0, stream
         store.put(stream, {**rest, "modifiedOn": "2026-04-01T00:00:00Z", "active": False})
         row = store.one(f"select {column} as value, active from jobsync.{stream}")
         assert (row["value"], row["active"]) == (record[field], False), stream

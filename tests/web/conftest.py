@@ -18,6 +18,7 @@ from jobsync.config import Settings, read_settings
 from jobsync.db.pool import Database
 from jobsync.engine.tokens import create_token
 from jobsync.web.app import create_app
+from jobsync.web.calls import GuardedRoute
 from jobsync.web.server import open_socket, serve
 
 ALL_SCOPES = ("read", "sync:write", "state:write", "replay", "admin")
@@ -73,6 +74,13 @@ StartApi = Callable[..., Awaitable[Api]]
 def make_settings(folder: Path, **values: str) -> Settings:
     """Settings as they come from an environment that holds exactly these."""
     return read_settings(environ={"JOBSYNC_DATA_DIR": str(folder), **values}, directory=folder)
+
+
+def list_routes() -> list[GuardedRoute]:
+    """Every route of the app, from its router."""
+    found = create_app(read_settings(environ={}, directory=Path("nowhere")), None).routes
+    assert all(isinstance(route, GuardedRoute) for route in found)
+    return [route for route in found if isinstance(route, GuardedRoute)]
 
 
 @pytest.fixture

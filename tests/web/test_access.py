@@ -8,16 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from jobsync.config import Settings
 from jobsync.db.pool import Database
 from jobsync.engine.tokens import SCOPES, create_token, revoke_token
 from jobsync.errors import ConfigError
-from jobsync.web.app import create_app
 from jobsync.web.calls import GuardedRoute, needs_of
 from jobsync.web.server import check_binding
 from jobsync.web.shell import SECURITY_HEADERS
 from tests.clock import move_clock
-from tests.web.conftest import StartApi, make_settings
+from tests.web.conftest import StartApi, list_routes, make_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +26,7 @@ PLACES = {"key": "lastJobPull", "run": "00000000-0000-0000-0000-000000000000", "
 def every_route() -> list[tuple[str, str, str]]:
     """(method, path with its places filled, scope) of every route of the app."""
     found = []
-    for route in create_app(Settings(), None).routes:
-        assert isinstance(route, GuardedRoute)
+    for route in list_routes():
         path = route.path_format
         for name in route.param_convertors:
             path = path.replace("{" + name + "}", PLACES.get(name, "1"))

@@ -264,3 +264,19 @@ async def test_old_clients_with_a_key_send_it_either_way(start_api, database) ->
     assert (await api.get("/db/sync-state")).status == 401
     for headers in ({"X-API-Key": "invented-key"}, {"Authorization": "Bearer invented-key"}):
         assert (await api.get("/db/sync-state", headers=headers)).status == 200
+
+
+async def test_runs_are_paged_by_offset_as_before_and_by_place_without_shifting(api: Api) -> None:
+    for number in range(7):
+        await api.post("/db/sync-logs", {"syncType": f"run-{number}", "status": "completed"})
+    by_offset = (await api.get("/db/sync-logs", params={"limit": "3", "offset": "3"})).body["logs"]
+    first = (await api.get("/db/sync-logs", params={"limit": "3"})).body
+    await api.post("/db/sync-logs", {"syncType": "in between", "status": "completed"})
+    second = (await api.get("/db/sync-logs", params={"limit": "3", **first["next"]})).body
+    third = (await api.get("/db/sync-logs", params={"limit": "3", **second["next"]})).body
+    assert (
+        [log["sync_type"] for log in second["logs"]]
+        == [log["sync_type"] for log in by_offset]
+        == ["run-3", "run-2", "run-1"]
+    )
+    assert ([log["sync_type"] for log in third["logs"]], third["next"]) == (["run-0"], None)

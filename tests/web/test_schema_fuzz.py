@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from jobsync.db.pool import Database
 from jobsync.engine.tokens import create_token
@@ -49,6 +50,8 @@ async def hold_to_description(admin: Api, *, cases_each: int, at_least: int) -> 
     schema.config.update(base_url=admin.url)
     # NUL characters have a test of their own: no schema can forbid them in every text.
     schema.config.generation.update(allow_x00=False)
+    # A generated text may also be too much for the 5 MB of a body.
+    schema.config.checks.negative_data_rejection.expected_statuses += ["413"]
     calls, faults = await anyio.to_thread.run_sync(call_all, schema, admin.headers, cases_each)
     assert not faults, "\n\n".join(faults)
     assert calls >= at_least
@@ -60,6 +63,8 @@ def call_all(schema: Any, headers: dict[str, str], cases_each: int) -> tuple[int
     calls, faults = 0, []
     for found in schema.get_all_operations():
         operation = found.ok()
+        # Which hosts a hook may have is a setting of the service, which no schema can tell.
+        excluded = [positive_data_acceptance] if "/business-units/" in operation.path else []
         for mode in GenerationMode.POSITIVE, GenerationMode.NEGATIVE:
 
             @settings(
@@ -68,13 +73,13 @@ def call_all(schema: Any, headers: dict[str, str], cases_each: int) -> tuple[int
                 database=None,
                 derandomize=True,
                 phases=(Phase.generate,),
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def check(case: Any) -> None:
                 nonlocal calls
                 calls += 1
-                case.call_and_validate(headers=headers, timeout=20)
+                case.call_and_validate(headers=headers, timeout=20, excluded_checks=excluded)
 
             try:
                 check()

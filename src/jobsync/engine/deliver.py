@@ -110,13 +110,15 @@ async def drain_destination(
                 _add(report, await booking)
             booking = asyncio.ensure_future(_book(engine, tenant, destination, results))
     finally:
-        if booking is not None:
-            _add(report, await asyncio.shield(booking))
-        if sender is not None:
-            await sender.close()
-        if run is not None:
-            await _close_run(engine, tenant, run, report)
-            log.info("drained", delivered=report.delivered, failed=report.failed, reason=report.refusal)
+        try:
+            if booking is not None:
+                _add(report, await asyncio.shield(booking))
+        finally:
+            if sender is not None:
+                await sender.close()
+            if run is not None:
+                await _close_run(engine, tenant, run, report)
+                log.info("drained", delivered=report.delivered, failed=report.failed, reason=report.refusal)
     return report
 
 

@@ -67,6 +67,9 @@ async def _pull_changes(
         except (AccessDenied, RecordMissing) as error:
             if error.code != "feed_refused":
                 raise
+            # Remembered for a day, so that an idle reading costs one request and not the refused one too.
+            async with engine.database.transaction(tenant) as session:
+                await session.run("note_feed_refused", {"tenant": tenant, "stream": stream.name})
         except RequestRejected as error:
             if error.code != "cursor_rejected":
                 raise
@@ -84,7 +87,7 @@ async def _pull_changes(
 
 async def _open_cursor(engine: Engine, tenant: str, stream: Stream) -> Row:
     async with engine.database.transaction(tenant) as session:
-        refused = await session.value("are_feeds_refused", {"tenant": tenant})
+        refused = await session.value("is_feed_refused", {"tenant": tenant, "stream": stream.name})
         cursor = await session.row("find_cursor", {"tenant": tenant, "stream": stream.name})
     if cursor is None:
         mode = "list" if refused or stream.export_path is None else "export"

@@ -80,12 +80,9 @@ async def serve(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = _QuietServer(config)
-    watcher = asyncio.ensure_future(_stop_with(server, stop))
     try:
-        await server.serve(sockets=[sock])
+        await _StoppableServer(config, stop).serve(sockets=[sock])
     finally:
-        watcher.cancel()
         sock.close()
 
 
@@ -158,16 +155,23 @@ class HurriedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-class _QuietServer(uvicorn.Server):
+class _StoppableServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def main_loop(self) -> None:
+        """Waits for `stop`; looks once a second after what the library does on its ticks (the Date header)."""
+        ticks = 0
+        while not (self._stop.is_set() or await self.on_tick(ticks)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 1.0)
+            ticks += 10
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to the command that runs everything."""
         yield
-
-
-async def _stop_with(server: uvicorn.Server, stop: asyncio.Event) -> None:
-    await stop.wait()
-    server.should_exit = True
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,6 +15,7 @@ create table jobsync.cursors (
   last_error text,
   next_read_at timestamptz,
   refused_at timestamptz,
+  feed_refused_at timestamptz,
   updated_at timestamptz not null default jobsync.now(),
   primary key (tenant_id, stream)
 );
@@ -25,6 +26,7 @@ comment on column jobsync.cursors.caught_up_at is 'When the stream was last read
 comment on column jobsync.cursors.began_at_start is 'True when the first reading began at the first record.';
 comment on column jobsync.cursors.complete_from_start is 'True when the stream was read from its first record on, so that an absent record does not exist.';
 comment on column jobsync.cursors.refused_at is 'Since when ServiceTitan does not let this app read the stream, although everything else works; null: granted, or not tried.';
+comment on column jobsync.cursors.feed_refused_at is 'When the stream''s export feed was last refused; for a day after that it is read by list.';
 comment on column jobsync.cursors.revision is 'Counts the moves; a page is stored only if the cursor still is the one that was read.';
 
 create table jobsync.locations (

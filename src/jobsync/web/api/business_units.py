@@ -25,6 +25,10 @@ class UnitBody(Body):
         extra="forbid",
         json_schema_extra={
             "minProperties": 1,
+            "not": {
+                "required": ["ghl_webhook_url", "deliverer"],
+                "properties": {"ghl_webhook_url": {"type": "string"}, "deliverer": {"type": "string"}},
+            },
             "examples": [{"ghl_pipeline_name": "Sales & Service", "sync_enabled": True}],
         },
     )

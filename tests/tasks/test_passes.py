@@ -1,0 +1,92 @@
+"""Passes end whatever becomes of their tasks: a crash, a lost task, a dead worker, a pass that came before."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from jobsync.tasks.work import Duties, defer_pass
+from jobsync.tasks.worker import finish_tasks, is_pulled, run_in_foreground
+from tests.upstreams import TENANT, Stage, open_stage
+
+pytestmark = pytest.mark.anyio
+
+QUEUE = "jobsync_queue.procrastinate_jobs"
+
+
+async def defer_only(stage: Stage) -> UUID:
+    """Opens a pass whose tasks nobody works off."""
+    assert stage.engine is not None
+    return await run_in_foreground(stage.engine, lambda duties: defer_pass(duties, TENANT, "test"))
+
+
+def statuses(stage: Stage) -> list[str]:
+    return [
+        row["status"]
+        for row in stage.rows("select status from sync_logs where sync_type = 'job_pull' order by started_at")
+    ]
+
+
+async def test_an_unexpected_error_in_one_stream_closes_the_pass_as_failed_and_the_others_are_read(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        stage.run("alter table jobs add constraint nothing_fits check (st_job_id < 0) not valid")
+        report = await stage.sync()
+        assert report["status"] == "failed"
+        assert "unexpected error (CheckViolation)" in report["error"]
+        assert stage.value("select count(*) from customers") > 0
+        stage.run("alter table jobs drop constraint nothing_fits")
+        assert (await stage.sync())["stored"] == 12
+
+
+async def test_a_pass_whose_task_vanished_ends_as_failed(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        assert stage.engine is not None
+
+        async def act(duties: Duties) -> None:
+            run = await defer_pass(duties, TENANT, "test")
+            stage.run(f"delete from {QUEUE} where args ->> 'stream' = 'jobs'")
+            await finish_tasks(duties, partial(is_pulled, duties, TENANT, run))
+
+        await run_in_foreground(stage.engine, act)
+        assert statuses(stage) == ["failed"]
+        error = stage.value("select error_message from sync_logs where sync_type = 'job_pull'")
+        assert "The task that reads jobs ended without a result." in error
+        assert (await stage.sync())["stored"] == 12
+
+
+async def test_a_pass_that_leaves_all_its_streams_to_an_earlier_one_waits_for_it_and_both_close(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        await stage.route_all()
+        await defer_only(stage)
+        assert (await stage.sync())["delivered"] == 12
+        assert set(statuses(stage)) == {"completed"}
+        assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
+
+
+async def test_tasks_of_a_dead_worker_are_taken_over_even_where_equal_ones_wait(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        await stage.route_all()
+        await defer_only(stage)
+        # Their worker is gone: the queue knows them as under way, by nobody.
+        stage.run(f"update {QUEUE} set status = 'doing' where status = 'todo'")
+        assert (await stage.sync())["delivered"] == 12
+        assert set(statuses(stage)) == {"completed"}
+        assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
+        assert stage.value(f"select count(*) from {QUEUE} where status in ('todo', 'doing')") == 0
+
+
+async def test_a_one_shot_worker_leaves_the_schedule_of_a_service_alone(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        await defer_only(stage)
+        stage.run(
+            f"insert into {QUEUE} (queue_name, task_name, args, queueing_lock) values ('schedule', 'tick', '{{\"timestamp\": 1}}', 'tick')"
+        )
+        await stage.sync()
+        assert stage.value(f"select status::text from {QUEUE} where task_name = 'tick'") == "todo"
