@@ -66,17 +66,23 @@ async def test_a_sync_killed_while_it_sends_loses_nothing_and_only_flagged_jobs_
 
 
 async def test_a_sync_killed_while_it_pulls_is_finished_by_the_next_one(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=100, more=QUICK) as stage:
+    async with open_stage(dsn, tmp_path, jobs=100, more={"JOBSYNC_STALLED_SECONDS": 1}) as stage:
         await stage.route_all()
         asked = asyncio.Event()
-        stage.titan.before_answer = lambda path: asked.set() if path == "jpm/export/jobs" else None
-        stage.titan.faults.plan("hang", "*/export/*", skip=2, count=2)
+        take = stage.titan.faults.take
+
+        def take_and_tell(method: str, path: str, query: str) -> object:
+            if path == "jpm/export/jobs":
+                asked.set()
+            return take(method, path, query)
+
+        stage.titan.faults.take = take_and_tell  # type: ignore[method-assign]
+        stage.titan.faults.plan("hang", "*/export/*", count=None)
         process = await stage.start("sync", "--json")
         await asyncio.wait_for(asked.wait(), 30)
         process.kill()
         await finish(process)
         stage.titan.faults.clear()
-        stage.titan.before_answer = None
         ran = await stage.jobsync("sync", "--json")
         assert ran.code == 0, ran.err
         assert stage.value("select count(*) from jobs") == 100

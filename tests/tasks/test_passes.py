@@ -17,6 +17,11 @@ pytestmark = pytest.mark.anyio
 QUEUE = "jobsync_queue.procrastinate_jobs"
 
 
+def change_queue(stage: Stage, statement: str) -> None:
+    """Changes the queue's tables as the library would, in their own schema: their triggers count on it."""
+    stage.run(f"set search_path = jobsync_queue; {statement}")
+
+
 async def defer_only(stage: Stage) -> UUID:
     """Opens a pass whose tasks nobody works off."""
     assert stage.engine is not None
@@ -49,7 +54,7 @@ async def test_a_pass_whose_task_vanished_ends_as_failed(dsn: str, tmp_path: Pat
 
         async def act(duties: Duties) -> None:
             run = await defer_pass(duties, TENANT, "test")
-            stage.run(f"delete from {QUEUE} where args ->> 'stream' = 'jobs'")
+            change_queue(stage, f"delete from {QUEUE} where args ->> 'stream' = 'jobs'")
             await finish_tasks(duties, partial(is_pulled, duties, TENANT, run))
 
         await run_in_foreground(stage.engine, act)
@@ -75,7 +80,7 @@ async def test_tasks_of_a_dead_worker_are_taken_over_even_where_equal_ones_wait(
         await stage.route_all()
         await defer_only(stage)
         # Their worker is gone: the queue knows them as under way, by nobody.
-        stage.run(f"update {QUEUE} set status = 'doing' where status = 'todo'")
+        change_queue(stage, f"update {QUEUE} set status = 'doing' where status = 'todo'")
         assert (await stage.sync())["delivered"] == 12
         assert set(statuses(stage)) == {"completed"}
         assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
@@ -85,8 +90,8 @@ async def test_tasks_of_a_dead_worker_are_taken_over_even_where_equal_ones_wait(
 async def test_a_one_shot_worker_leaves_the_schedule_of_a_service_alone(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=12) as stage:
         await defer_only(stage)
-        stage.run(
-            f"insert into {QUEUE} (queue_name, task_name, args, queueing_lock) values ('schedule', 'tick', '{{\"timestamp\": 1}}', 'tick')"
-        )
+        columns = "queue_name, task_name, args, queueing_lock, priority"
+        values = "'schedule', 'tick', '{\"timestamp\": 1}', 'tick', 0"
+        change_queue(stage, f"insert into {QUEUE} ({columns}) values ({values})")
         await stage.sync()
         assert stage.value(f"select status::text from {QUEUE} where task_name = 'tick'") == "todo"

@@ -19,6 +19,8 @@ from jobsync.servicetitan.phones import normalise_phone
 from jobsync.servicetitan.streams import Stream
 
 CONTACT_STREAMS = {"customer_contacts", "location_contacts"}
+# No delivery waits for any other stream: the end of one of these is when something may have become due.
+AWAITED_STREAMS = {"jobs", "customers", "locations", *CONTACT_STREAMS}
 
 
 @dataclass
@@ -125,7 +127,7 @@ async def store(
                         "caught_up": position.caught_up,
                     },
                 )
-            if resolve or (position is not None and position.caught_up):
+            if resolve or (position is not None and position.caught_up and stream.name in AWAITED_STREAMS):
                 await session.value("resolve_wanted", {"tenant": tenant})
                 if stream.name == "jobs":
                     await session.value("publish_watermark", {"tenant": tenant})

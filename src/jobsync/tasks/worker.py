@@ -48,7 +48,8 @@ async def _run(app: App, engine: Engine, *, wait: bool) -> None:
         install_signal_handlers=False,
         listen_notify=wait,
         fetch_job_polling_interval=2.0,
-        shutdown_graceful_timeout=GRACE_SECONDS,
+        # A one-shot worker stops for want of further tasks: what it still works on is not to be cut off by that.
+        shutdown_graceful_timeout=GRACE_SECONDS if wait else None,
         update_heartbeat_interval=stalled / HEARTBEATS,
         stalled_worker_timeout=stalled,
         delete_jobs="successful",

@@ -177,7 +177,7 @@ comment on function jobsync.are_plain_ids(text[]) is 'True when each text is nul
 create function jobsync.is_plain_list(p_value jsonb) returns boolean language plpgsql immutable parallel safe as $$
 begin
   return p_value is null or pg_catalog.jsonb_typeof(p_value) = 'null'
-      or (pg_catalog.jsonb_typeof(p_value) = 'array' and p_value::text ~ '^\[([0-9]{1,18}(, )?)*\]$');
+      or (pg_catalog.jsonb_typeof(p_value) = 'array' and p_value::text ~ '^\[([0-9]{1,18}(, [0-9]{1,18})*)?\]$');
 end
 $$;
 comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';

@@ -120,7 +120,7 @@ language sql stable rows 1000 as $$
       from jobsync.contacts c
      where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owner_ids) and c.active
        and ((c.type in ('MobilePhone', 'Phone') and c.phone is not null)
-            or (c.type = 'Email' and pg_catalog.length(c.value) <= 320 and c.value ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
+            or (c.type = 'Email' and pg_catalog.length(c.value) <= 320 and pg_catalog.btrim(c.value) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
   )
   select o.owner_id, p.phone, pg_catalog.lower(pg_catalog.btrim(e.value)), p.do_not_text
     from pg_catalog.unnest(p_owner_ids) o(owner_id)
@@ -133,12 +133,12 @@ comment on function jobsync.choose_contacts(text, text, bigint[]) is
 create function jobsync.quarantine_records(p_tenant text, p_stream text, p_records jsonb, p_raw bytea[], p_now timestamptz)
 returns integer language sql volatile as $$
   with refused as (
-    select distinct on (pg_catalog.sha256(raw.raw)) r.value ->> 'id' as record_id, r.value ->> 'reason' as reason, raw.raw
+    select distinct on (pg_catalog.sha256(raw.raw)) r.value ->> 'id' as record_id, r.value ->> 'reason' as reason, raw.raw, r.n
       from pg_catalog.jsonb_array_elements(p_records) with ordinality r(value, n)
       join pg_catalog.unnest(p_raw) with ordinality raw(raw, n) using (n)
   ), kept as (
     insert into jobsync.quarantine (tenant_id, stream, record_id, reason, raw, raw_hash, first_seen_at, last_seen_at)
-    select p_tenant, p_stream, f.record_id, f.reason, f.raw, pg_catalog.sha256(f.raw), p_now, p_now from refused f
+    select p_tenant, p_stream, f.record_id, f.reason, f.raw, pg_catalog.sha256(f.raw), p_now, p_now from refused f order by f.n
     on conflict (tenant_id, stream, raw_hash) do update
       set last_seen_at = excluded.last_seen_at, times_seen = jobsync.quarantine.times_seen + 1, reason = excluded.reason
     returning 1

@@ -228,15 +228,17 @@ begin
        else exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id and l.contacts_read_at is not null) end
        or (w.stream in ('customer_contacts', 'location_contacts') and exists (
              select from cursors f where f.tenant_id = p_tenant and f.stream = w.stream and f.complete_from_start and f.caught_up_at >= w.wanted_at)));
-  -- A row that somebody else holds is left for the next time.
-  update outbox o set waiting_for = null, next_attempt_at = v_now
-   where o.tenant_id = p_tenant and o.st_job_id in (
+  -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
+  -- else be run anew for each row of the outbox.
+  with released as materialized (
      select x.st_job_id from outbox x
        join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id
       where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
         and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
         and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id)
-        for no key update of x skip locked);
+        for no key update of x skip locked)
+  update outbox o set waiting_for = null, next_attempt_at = v_now
+    from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
   get diagnostics v_released = row_count;
   return v_released;
 end

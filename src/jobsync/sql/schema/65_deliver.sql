@@ -142,7 +142,9 @@ begin
     select a.id, c.fence, c.version, c.event, a.delivery_id, c.attempts, c.waiting_for, c.planned_at, p
       from claimed c
       join opened a on a.st_job_id = c.st_job_id
-      join projections p on p.tenant_id = p_tenant and p.st_job_id = c.st_job_id
+      -- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all
+      -- jobs with all their parents are put together anew for each row.
+      cross join lateral (select x from projections x where x.tenant_id = p_tenant and x.st_job_id = c.st_job_id offset 0) y(p)
      order by c.next_attempt_at, c.st_job_id;
 end
 $$;

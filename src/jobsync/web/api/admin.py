@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from jobsync.engine import sending
 from jobsync.engine.tokens import create_token, list_tokens, revoke_token
 from jobsync.errors import CallRefused, ConfirmationNeeded, RecordMissing
 from jobsync.web.answers import JsonAnswer, raw
-from jobsync.web.api.fields import Body, BodyId, Cap, SendLimit, ShortText
+from jobsync.web.api.fields import Body, BodyId, Cap, Instant, SendLimit, ShortText
 from jobsync.web.api.rows import LogRow, Row
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
 
@@ -51,7 +51,7 @@ class Arm(Body):
     model_config = {"json_schema_extra": {"examples": [{"limit": 10, "confirm": True}]}}
     confirm: Annotated[bool, Field(strict=True)] = False
     limit: SendLimit | None = None
-    since: AwareDatetime | None = None
+    since: Instant | None = None
     capHour: Cap | None = None
     capDay: Cap | None = None
 
@@ -85,7 +85,7 @@ class NewToken(Body):
             json_schema_extra={"items": {"enum": ["read", "sync:write", "state:write", "replay", "admin"]}},
         ),
     ]
-    expiresAt: AwareDatetime | None = None
+    expiresAt: Instant | None = None
 
 
 class TokenRow(BaseModel):

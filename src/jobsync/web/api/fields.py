@@ -6,13 +6,15 @@ import re
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 LARGEST_ID = 2**63 - 1
 LARGEST_INT = 2**31 - 1
-# Described a little smaller than accepted: readers that know only floats would round the true limit up, beyond it.
+# In bodies a little less: whoever knows only floats would round the true limit up, beyond it.
 DESCRIBED_ID = 9_000_000_000_000_000_000
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", re.ASCII)
 
 
 def _read_whole(value: Any) -> Any:
@@ -31,6 +33,13 @@ def _only_number(value: Any) -> Any:
     return value
 
 
+def _only_instant(value: Any) -> Any:
+    """Refuses what pydantic would read as seconds since 1970."""
+    if not isinstance(value, str) or _INSTANT.match(value) is None:
+        raise ValueError("must be a time such as 2026-01-31T08:00:00Z")
+    return value
+
+
 _ID_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 1, "maximum": DESCRIBED_ID},
@@ -38,7 +47,7 @@ _ID_SCHEMA = {
     ],
     "description": "A 64-bit id; a string of digits is accepted.",
 }
-_PATH_SCHEMA = {"type": "integer", "minimum": 1, "maximum": DESCRIBED_ID}
+_PATH_SCHEMA = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
 _COUNT_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": LARGEST_INT},
@@ -46,7 +55,7 @@ _COUNT_SCHEMA = {
     ]
 }
 
-BodyId = Annotated[int, BeforeValidator(_read_whole), Field(ge=1, le=LARGEST_ID), WithJsonSchema(_ID_SCHEMA)]
+BodyId = Annotated[int, BeforeValidator(_read_whole), Field(ge=1, le=DESCRIBED_ID), WithJsonSchema(_ID_SCHEMA)]
 BodyCount = Annotated[int, BeforeValidator(_read_whole), Field(ge=0, le=LARGEST_INT), WithJsonSchema(_COUNT_SCHEMA)]
 JobIdPath = Annotated[
     int, BeforeValidator(_read_whole), Path(alias="stJobId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
@@ -95,6 +104,9 @@ Cap = Annotated[
 ]
 Format = Annotated[Literal["json", "csv"], Query(description="json, or csv for a spreadsheet.")]
 
+Instant = Annotated[
+    AwareDatetime, BeforeValidator(_only_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 Key = Annotated[str, Path(min_length=1, max_length=255)]
 ShortText = Annotated[str, Field(min_length=1, max_length=255)]
 AnyShortText = Annotated[str, Field(max_length=255)]

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime
 
 from jobsync.web.answers import JsonAnswer, raw, raws
-from jobsync.web.api.fields import Body, BodyCount, BodyId, Format, Limit, LongText, Offset, ShortText
+from jobsync.web.api.fields import Body, BodyCount, BodyId, Format, Instant, Limit, LongText, Offset, ShortText
 from jobsync.web.api.rows import LogRow, Logs, LogStatistics
 from jobsync.web.bodies import to_json
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
@@ -79,7 +78,7 @@ async def list_logs(
     limit: Limit = 100,
     offset: Offset = 0,
     before: Annotated[
-        AwareDatetime | None,
+        Instant | None,
         Query(description="With beforeId, from `next` of the page before: cheaper than an offset, and nothing shifts."),
     ] = None,
     before_id: Annotated[UUID | None, Query(alias="beforeId")] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from jobsync.errors import InvalidInput, RecordMissing
 from jobsync.web.answers import JsonAnswer, raw, raws
@@ -28,7 +28,14 @@ class StateBody(Body):
     model_config = {
         "json_schema_extra": {"examples": [{"value": "2026-01-31T08:00:00Z", "metadata": {"updatedBy": "n8n"}}]}
     }
-    value: Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=1_000_000)]
+    value: Annotated[
+        str,
+        BeforeValidator(_as_text),
+        Field(min_length=1, max_length=1_000_000),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 1_000_000}, {"type": ["number", "boolean"]}]}
+        ),
+    ]
     metadata: dict[str, Any] | None = None
 
 
