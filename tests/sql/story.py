@@ -74,7 +74,7 @@ class Story:
 
     def rows(self, statement: str, *values: object) -> list[Row]:
         """Runs a statement as jobsync_app of this tenant; `%s` are the values. What fails undoes only itself."""
-        with self._as_app():
+        with self.as_app():
             return self.connection.execute(statement.encode(), values or None).fetchall()
 
     def row(self, statement: str, *values: object) -> Row:
@@ -214,7 +214,8 @@ class Story:
         return found
 
     @contextmanager
-    def _as_app(self) -> Iterator[None]:
+    def as_app(self) -> Iterator[None]:
+        """Inside, statements on `connection` run as the program's role for this tenant."""
         with self.connection.transaction():
             self.connection.execute("select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %s, true)", (self.tenant,))
             yield

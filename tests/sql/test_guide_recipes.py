@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from jobsync.db.embedded_runtime import find_runtime
+from tests.sql.conftest import Program
 from tests.sql.story import Story, job
 
 RECIPES = [
@@ -36,17 +36,7 @@ RECIPES = [
 ]
 
 
-def psql(dsn: str, *arguments: str) -> str:
-    """What psql prints; fails when it does."""
-    import subprocess
-
-    program = find_runtime().program("psql")
-    done = subprocess.run([program, "-X", "-v", "ON_ERROR_STOP=1", dsn, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_every_recipe_runs_in_psql(dsn: str) -> None:
+def test_every_recipe_runs_in_psql(dsn: str, psql: Program) -> None:
     psql(dsn, *(part for recipe in RECIPES for part in ("-c", recipe)))
 
 
@@ -56,7 +46,7 @@ def test_each_recipe_runs_alone_or_after_the_others(story: Story, recipe: str) -
     story.owner(recipe)
 
 
-def test_a_fresh_database_answers_as_the_guide_shows_it(dsn: str) -> None:
+def test_a_fresh_database_answers_as_the_guide_shows_it(dsn: str, psql: Program) -> None:
     assert [line.split("|")[1] for line in psql(dsn, "-At", "-c", "\\dt").splitlines()] == [
         "business_units", "customers", "jobs", "sync_logs", "sync_state",
     ]  # fmt: skip

@@ -134,6 +134,21 @@ async def test_errors_name_the_field_and_not_what_was_sent(api: Api) -> None:
         assert (answer.status, answer.body["field"]) == (400, field)
 
 
+async def test_bodies_are_at_most_32_levels_deep(api: Api) -> None:
+    def nest(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = {"a": value}
+        return value
+
+    for levels, status in ((31, 200), (32, 400), (900, 400)):
+        # The body itself is the first level.
+        answer = await api.put("/db/sync-state/deep", {"value": "x", "metadata": nest(levels)})
+        assert answer.status == status, (levels, answer.text)
+        job = {"job": a_job(1, note=nest(levels - 1)), "customer": a_customer()}
+        assert (await api.post("/db/jobs/upsert", job)).status == status, levels
+
+
 async def test_a_body_that_is_not_json_by_content_type_is_415(api: Api) -> None:
     for kind in (
         "text/plain",

@@ -23,8 +23,7 @@ LIMIT = 50
 
 async def look_up_parents(engine: Engine, client: ServiceTitanClient, tenant: str, counts: Counts) -> None:
     """Looks up everything that is wanted now. Raises the error that stopped it; what was stored until then stays."""
-    async with engine.database.transaction(tenant) as session:
-        await session.value("resolve_wanted", {"tenant": tenant})
+    await _resolve(engine, tenant)
     for name in PARENTS:
         stream = STREAMS[name]
         while True:
@@ -33,9 +32,14 @@ async def look_up_parents(engine: Engine, client: ServiceTitanClient, tenant: st
             if not ids:
                 break
             whole = await _fetch_whole(client, stream, ids)
-            await store(
-                engine, tenant, stream, whole, counts, owners=ids if name in CONTACT_STREAMS else None, resolve=True
-            )
+            await store(engine, tenant, stream, whole, counts, owners=ids if name in CONTACT_STREAMS else None)
+        # Once a stream, not once a page: it looks through everything that waits.
+        await _resolve(engine, tenant)
+
+
+async def _resolve(engine: Engine, tenant: str) -> None:
+    async with engine.database.transaction(tenant) as session:
+        await session.value("resolve_wanted", {"tenant": tenant})
 
 
 async def _fetch_whole(client: ServiceTitanClient, stream: Stream, ids: list[int]) -> Page:

@@ -1,7 +1,8 @@
 -- Storing jobs: one page of ServiceTitan's own JSON, or the bodies of /db, in one statement.
 -- page -> equal to what is stored: done -> misfits (quarantined; for /db the caller has left them out) -> newest per id ->
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
--- enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
+-- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
+-- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
 -- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
@@ -50,7 +51,7 @@ declare
 begin
   perform lock_stream(p_tenant, 'jobs');
   select t.deliver_from into v_deliver_from from tenants t where t.tenant_id = p_tenant;
-  with page as (
+  with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
@@ -247,10 +248,10 @@ comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have a
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
 language sql volatile as $$
-  with chosen as (
+  with chosen as materialized (
     select w.id from jobsync.wanted w
      where w.tenant_id = p_tenant and w.stream = p_stream
-       and (w.asked_at is null or w.asked_at < jobsync.now() - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
+       and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
      order by w.id limit p_limit
   ), asked as (
     update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1

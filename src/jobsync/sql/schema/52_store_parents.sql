@@ -56,7 +56,7 @@ declare
 begin
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
-  with page as (
+  with page as materialized (
     select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
@@ -160,7 +160,7 @@ declare
   v_refused_raw bytea[];
 begin
   perform lock_stream(p_tenant, 'locations');
-  with page as (
+  with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain

@@ -10,7 +10,7 @@ comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons tha
 
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_queued integer;

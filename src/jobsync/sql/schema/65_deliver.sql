@@ -204,6 +204,7 @@ declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
   v_refused boolean;
+  v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -218,7 +219,7 @@ begin
   end if;
   perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
-  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id in (select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r)
+  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
     order by j.st_job_id for no key update;
 
   with results as materialized (

@@ -155,18 +155,21 @@ comment on function jobsync.resume_tenant(text, uuid, text) is 'Ends a pause of 
 -- Sweep of all tenants: run by the schedule as the owner, answers ids only.
 create function jobsync.list_due_destinations() returns table (tenant_id text, destination_id uuid)
 language sql stable set search_path = jobsync, public set enable_seqscan = off as $$
-  select d.tenant_id, d.id from (select jobsync.now() as at) n
+  -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
+  select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
     cross join destinations d
     join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null
+    cross join lateral (
+      select 1 from outbox o
+        join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+       where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= n.at
+         and (o.lease_until is null or o.lease_until <= n.at)
+         -- The last of a limited arm may still be tried again.
+         and (coalesce(t.arm_remaining, 1) > 0 or o.counted_at is not null)
+       order by o.next_attempt_at, o.st_job_id limit 1) due
    where (d.paused_at is null or d.probe_at <= n.at)
      and exists (select from routes r where r.tenant_id = d.tenant_id and r.destination_id = d.id and r.armed and r.deliverer = 'jobsync')
-     and exists (select from outbox o
-                   join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-                   join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-                  where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= n.at
-                    and (o.lease_until is null or o.lease_until <= n.at)
-                    -- The last of a limited arm may still be tried again.
-                    and (coalesce(t.arm_remaining, 1) > 0 or o.counted_at is not null))
 $$;
 comment on function jobsync.list_due_destinations() is 'Destinations with something due that may be sent now.';
 

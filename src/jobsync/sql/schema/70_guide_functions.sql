@@ -56,7 +56,7 @@ comment on function public.upsert_job_from_st(jsonb, jsonb) is
 
 -- [{job, customer}, ...] -> {total, succeeded, failed, results:[{stJobId, dbJobId, success, warnings?}], errors:[{stJobId, index, error}]}
 create function jobsync.upsert_items(p_tenant text, p_items jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_jobs jsonb;
@@ -102,9 +102,9 @@ begin
   return jsonb_build_object(
     'total', jsonb_array_length(p_items), 'succeeded', jsonb_array_length(v_good), 'failed', jsonb_array_length(v_errors),
     'results', (select coalesce(jsonb_agg(jsonb_build_object('stJobId', j.st_job_id, 'dbJobId', j.id, 'success', true)
-                  || case when jsonb_array_length(g -> 'warnings') > 0 then jsonb_build_object('warnings', g -> 'warnings') else '{}' end order by (g ->> 'n')::int), '[]')
-                  from jsonb_array_elements(v_good) g
-                  join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = (g ->> 'id')::bigint),
+                  || case when jsonb_array_length(a.g -> 'warnings') > 0 then jsonb_build_object('warnings', a.g -> 'warnings') else '{}' end order by (a.g ->> 'n')::int), '[]')
+                  from (select e.g, (e.g ->> 'id')::bigint as id from jsonb_array_elements(v_good) e(g) offset 0) a
+                  join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = a.id),
     'errors', v_errors);
 end
 $$;

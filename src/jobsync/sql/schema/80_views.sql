@@ -17,12 +17,19 @@ create view public.jobs_pending_ghl_sync with (security_invoker = true) as
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
-    left join public.customers o on o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id
-    left join public.customers c on c.tenant_id = j.tenant_id
-      and c.st_customer_id = case when o.merged_to_id is null then j.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
-    left join jobsync.locations p on p.tenant_id = j.tenant_id and p.st_location_id = j.st_location_id
-    left join jobsync.locations l on l.tenant_id = j.tenant_id
-      and l.st_location_id = case when p.merged_to_id is null then j.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
+    -- offset 0: see jobsync.projections.
+    left join lateral (
+      select x.* from public.customers x
+       where x.tenant_id = j.tenant_id
+         and x.st_customer_id = (select case when o.merged_to_id is null then o.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
+                                   from public.customers o where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id)
+      offset 0) c on true
+    left join lateral (
+      select x.* from jobsync.locations x
+       where x.tenant_id = j.tenant_id
+         and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
+                                   from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
+      offset 0) l on true
    where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled
    order by j.created_on, j.st_job_id;
 comment on view public.jobs_pending_ghl_sync is
@@ -38,15 +45,16 @@ create view jobsync.v_job_status with (security_invoker = true) as
               else 'pending' end as state
     from public.jobs j
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
-    left join jobsync.outbox o on o.tenant_id = j.tenant_id and o.st_job_id = j.st_job_id;
+    left join lateral (select x.* from jobsync.outbox x where x.tenant_id = j.tenant_id and x.st_job_id = j.st_job_id offset 0) o on true;
 comment on view jobsync.v_job_status is 'Where every job stands and why: verified, accepted, pending, failed, blocked (needs a person) or skipped.';
 
 create view jobsync.v_unsynced_reasons with (security_invoker = true) as
-  select s.tenant_id, s.ghl_sync_status, coalesce(s.ghl_sync_reason, 'waiting') as reason, s.business_unit_id, s.business_unit_name, count(*) as jobs,
-         min(s.created_on) as oldest, max(s.created_on) as newest, min(s.st_job_id) as sample_st_job_id
-    from jobsync.v_job_status s
-   where s.ghl_sync_status <> 'synced'
-   group by s.tenant_id, s.ghl_sync_status, coalesce(s.ghl_sync_reason, 'waiting'), s.business_unit_id, s.business_unit_name;
+  select j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting') as reason, j.business_unit_id, u.name as business_unit_name, count(*) as jobs,
+         min(j.created_on) as oldest, max(j.created_on) as newest, min(j.st_job_id) as sample_st_job_id
+    from public.jobs j
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+   where j.ghl_sync_status <> 'synced'
+   group by j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, u.name;
 comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit.';
 
 create view jobsync.v_sync_lag with (security_invoker = true) as

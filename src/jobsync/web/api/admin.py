@@ -76,7 +76,7 @@ class NewToken(Body):
     """A token to make."""
 
     model_config = {"json_schema_extra": {"examples": [{"name": "n8n", "scopes": ["read", "sync:write"]}]}}
-    name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
+    name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"[^\s\x00-\x1f\x7f-\xa0]")]
     scopes: Annotated[
         list[str],
         Field(
