@@ -117,7 +117,9 @@ def count_dead(connection: psycopg.Connection[Any], table: str) -> int:
     """Dead tuples that the server has counted for a table."""
     connection.execute("select pg_stat_force_next_flush()")
     connection.execute("select pg_stat_clear_snapshot()")
-    found = connection.execute("select n_tup_upd + n_tup_del from pg_stat_user_tables where relname = %s", (table,)).fetchone()
+    found = connection.execute(
+        "select n_tup_upd + n_tup_del from pg_stat_user_tables where relname = %s", (table,)
+    ).fetchone()
     assert found is not None
     return found[0]
 
@@ -134,7 +136,9 @@ def measure(dsn: str, pages: int, size: int, *, routed: bool, orphans: bool) -> 
             connection.execute(ROUTE)
         versions = [[make_job(number, version) for number in range(pages * size)] for version in (0, 1)]
         for kind, jobs in (("new", versions[0]), ("changed", versions[1]), ("unchanged", versions[1])):
-            connection.execute("vacuum analyze public.jobs, public.plain_jobs, public.customers, jobsync.locations, jobsync.outbox, jobsync.wanted")
+            connection.execute(
+                "vacuum analyze public.jobs, public.plain_jobs, public.customers, jobsync.locations, jobsync.outbox, jobsync.wanted"
+            )
             before = count_dead(connection, "jobs")
             for start in range(0, pages * size, size):
                 part = jobs[start : start + size]
@@ -142,7 +146,9 @@ def measure(dsn: str, pages: int, size: int, *, routed: bool, orphans: bool) -> 
                 seconds.setdefault(f"plain {kind}", []).append(store_plainly(connection, rows))
                 seconds.setdefault(f"jobsync {kind}", []).append(store_by_jobsync(connection, text))
                 if kind == "unchanged":
-                    seconds.setdefault("jobsync unchanged as app", []).append(store_by_jobsync(connection, text, as_app=True))
+                    seconds.setdefault("jobsync unchanged as app", []).append(
+                        store_by_jobsync(connection, text, as_app=True)
+                    )
             if kind == "unchanged":
                 dead = count_dead(connection, "jobs") - before
     rate = {name: size / statistics.median(values) for name, values in seconds.items()}
@@ -184,13 +190,23 @@ async def _start(folder: Path) -> Any:
 
 def main(arguments: Sequence[str] | None = None, write: Callable[[str], None] = print) -> None:
     """Runs the benchmark and writes its figures."""
-    parser = argparse.ArgumentParser(prog="python -m bench.store_page", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.store_page", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("--pages", type=int, default=6, help="pages of each kind")
     parser.add_argument("--size", type=int, default=5000, help="jobs a page")
     parser.add_argument("--dsn", help="a server whose user may create databases; default: the bundled one")
-    parser.add_argument("--orphans", action="store_true", help="without the customers and locations, as in a first load that reads jobs first")
+    parser.add_argument(
+        "--orphans",
+        action="store_true",
+        help="without the customers and locations, as in a first load that reads jobs first",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--routed", action="store_true", help="route all units, so that each new or changed job is planned as a delivery")
+    parser.add_argument(
+        "--routed",
+        action="store_true",
+        help="route all units, so that each new or changed job is planned as a delivery",
+    )
     given = parser.parse_args(arguments)
     if given.dsn:
         with fresh_database(given.dsn) as dsn:
@@ -199,7 +215,11 @@ def main(arguments: Sequence[str] | None = None, write: Callable[[str], None] = 
         with bundled_server() as server, fresh_database(server) as dsn:
             figures = measure(dsn, given.pages, given.size, routed=given.routed, orphans=given.orphans)
     if given.json:
-        write(json.dumps({"pages": given.pages, "size": given.size, **{name: round(value, 3) for name, value in figures.items()}}))
+        write(
+            json.dumps(
+                {"pages": given.pages, "size": given.size, **{name: round(value, 3) for name, value in figures.items()}}
+            )
+        )
         return
     for name, value in figures.items():
         is_rate = name.startswith(("plain", "jobsync"))

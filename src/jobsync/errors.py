@@ -64,7 +64,13 @@ class UpstreamUnavailable(TransientError):
     code = "upstream_unavailable"
 
     def __init__(
-        self, message: str, *, status: int | None = None, ambiguous: bool = False, hint: str | None = None, **details: object
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        ambiguous: bool = False,
+        hint: str | None = None,
+        **details: object,
     ) -> None:
         super().__init__(message, hint=hint, **details)
         self.status = status
@@ -84,7 +90,9 @@ class RateLimited(TransientError):
     http_status = 429
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after: float | None = None, hint: str | None = None, **details: object) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, hint: str | None = None, **details: object
+    ) -> None:
         super().__init__(message, hint=hint, **details)
         self.retry_after = retry_after
 

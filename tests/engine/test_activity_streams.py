@@ -228,7 +228,9 @@ async def test_by_list_the_activity_starts_now_and_the_first_pass_stays_within_i
     assert max(yard.asked().values()) == 1
 
 
-async def test_a_feed_that_alone_is_refused_costs_its_refusal_once_a_day_and_not_with_every_pass(open_yard: OpenYard) -> None:
+async def test_a_feed_that_alone_is_refused_costs_its_refusal_once_a_day_and_not_with_every_pass(
+    open_yard: OpenYard,
+) -> None:
     yard = await open_yard()
     yard.simulator.faults.refuse("accounting/export/*")
     await yard.pull()

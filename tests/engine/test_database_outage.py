@@ -77,7 +77,7 @@ async def test_answers_that_came_before_an_outage_are_booked_after_it_and_nothin
 
         report = await drain_destination(stage.engine, opened, "default", destination)
 
-        wanted = {job: 1 for job in stage.jobs_of(UNIT)}
+        wanted = dict.fromkeys(stage.jobs_of(UNIT), 1)
         assert senders[0].cuts == 1 and report.delivered == len(wanted)
         assert stage.posts() == wanted
         assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == len(wanted)

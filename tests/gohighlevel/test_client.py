@@ -82,7 +82,11 @@ async def test_every_call_carries_token_and_version_and_takes_from_the_pace():
 
 
 async def test_the_location_says_whether_it_allows_duplicates():
-    settings = {"allowDuplicateContact": False, "allowDuplicateOpportunity": True, "contactUniqueIdentifiers": ["email"]}
+    settings = {
+        "allowDuplicateContact": False,
+        "allowDuplicateOpportunity": True,
+        "contactUniqueIdentifiers": ["email"],
+    }
     given = {"location": {"id": "Loc1", "name": "Example", "timezone": "US/Central", "settings": settings}}
     async with serve(answer(given)) as site, client_of(site) as client:
         found = await client.get_location()
@@ -147,7 +151,9 @@ async def test_no_contact_is_an_explicit_null_and_nothing_else():
 
 
 async def test_contacts_are_found_by_custom_field_over_all_pages():
-    rows = [{"id": f"C{n}", "customFields": [{"id": "f1", "value": "800" if n % 100 == 0 else "other"}]} for n in range(130)]
+    rows = [
+        {"id": f"C{n}", "customFields": [{"id": "f1", "value": "800" if n % 100 == 0 else "other"}]} for n in range(130)
+    ]
     async with serve(answer({"contacts": rows[:100]}), answer({"contacts": rows[100:]})) as site:
         async with client_of(site) as client:
             found = await client.find_contacts_by_field("f1", "800")
@@ -198,15 +204,23 @@ async def test_notes_are_listed_and_written_with_their_marker():
 
 
 async def test_a_card_is_created_read_and_changed():
-    async with serve(answer({"opportunity": CARD}, 201), answer({"opportunity": CARD}), answer({"opportunity": CARD})) as site:
+    async with serve(
+        answer({"opportunity": CARD}, 201), answer({"opportunity": CARD}), answer({"opportunity": CARD})
+    ) as site:
         async with client_of(site) as client:
             body = opportunity_body(
                 make_row(total=Decimal("12.5")), pipeline_id="P1", stage_id="S1", location_id="Loc1", contact_id="Con1"
             )
             created = await client.create_opportunity(body)
             assert await client.get_opportunity("Opp1") == created
-            assert await client.update_opportunity("Opp1", opportunity_body(make_row(), pipeline_id="P1", stage_id="S2"))
-    assert [str(asked) for asked in site.asked] == ["POST /opportunities/", "GET /opportunities/Opp1", "PUT /opportunities/Opp1"]
+            assert await client.update_opportunity(
+                "Opp1", opportunity_body(make_row(), pipeline_id="P1", stage_id="S2")
+            )
+    assert [str(asked) for asked in site.asked] == [
+        "POST /opportunities/",
+        "GET /opportunities/Opp1",
+        "PUT /opportunities/Opp1",
+    ]
     assert (created.id, created.stage_id, created.monetary_value) == ("Opp1", "S1", 12.5)
     assert created.custom_fields == {"f9": "900"} and site.asked[0].json["contactId"] == "Con1"
 
@@ -248,7 +262,9 @@ async def test_all_cards_of_a_contact_are_found_however_many_pages_they_fill(by,
 
 
 async def test_a_search_without_a_count_ends_at_a_short_page():
-    async with serve(answer({"opportunities": cards(100)}), answer({"opportunities": [{**CARD, "id": "last"}]})) as site:
+    async with serve(
+        answer({"opportunities": cards(100)}), answer({"opportunities": [{**CARD, "id": "last"}]})
+    ) as site:
         async with client_of(site) as client:
             assert len(await client.search_opportunities("Con1")) == 101
 
@@ -276,7 +292,11 @@ async def test_a_search_that_does_not_show_all_it_counts_never_means_none(given)
 
 
 async def test_a_search_that_ignores_the_contact_lends_it_no_foreign_cards():
-    rows = [*cards(2, contactId="Other"), {**CARD, "id": "mine"}, {**CARD, "id": "inner", "contactId": None, "contact": {"id": "Con1"}}]
+    rows = [
+        *cards(2, contactId="Other"),
+        {**CARD, "id": "mine"},
+        {**CARD, "id": "inner", "contactId": None, "contact": {"id": "Con1"}},
+    ]
     async with serve(answer({"opportunities": rows, "meta": {"total": 4}})) as site, client_of(site) as client:
         assert [card.id for card in await client.search_opportunities("Con1")] == ["mine", "inner"]
 
@@ -323,7 +343,9 @@ async def test_what_is_no_id_never_becomes_a_path(bad):
     assert site.asked == []
 
 
-@pytest.mark.parametrize("bad", ["", "ftp://x", "https://user:secret@x", "https://x?y=secret", "nonsense", "https://[::1"])
+@pytest.mark.parametrize(
+    "bad", ["", "ftp://x", "https://user:secret@x", "https://x?y=secret", "nonsense", "https://[::1"]
+)
 async def test_an_api_address_that_cannot_be_used_is_refused_without_repeating_it(bad):
     async with make_session(Guard()) as session:
         with pytest.raises(ConfigError, match="GHL_API_URL") as caught:

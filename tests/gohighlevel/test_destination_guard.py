@@ -79,14 +79,26 @@ def test_a_bad_url_is_refused_and_not_repeated(url):
 
 @pytest.mark.parametrize(
     "url",
-    [f"https://{OURS}{PATH}", f"https://{OURS}:443{PATH}", f"HTTPS://{OURS.upper()}{PATH}", f"https://{OURS}{PATH}?a=%20b"],
+    [
+        f"https://{OURS}{PATH}",
+        f"https://{OURS}:443{PATH}",
+        f"HTTPS://{OURS.upper()}{PATH}",
+        f"https://{OURS}{PATH}?a=%20b",
+    ],
 )
 def test_a_hook_as_gohighlevel_shows_it_is_let_through(url):
     Guard().check_url(url)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8080/x", "http://hooks.test/x", "https://hooks.test:9/x", "http://[::1]:1/x", "http://n8n:5678/x"]
+    "url",
+    [
+        "http://127.0.0.1:8080/x",
+        "http://hooks.test/x",
+        "https://hooks.test:9/x",
+        "http://[::1]:1/x",
+        "http://n8n:5678/x",
+    ],
 )
 def test_an_exempt_host_may_be_private_plain_and_at_any_port_but_not_malformed(url):
     guard = Guard(["127.0.0.1", " Hooks.TEST. ", "[::1]:80", "n8n:1", ""])
@@ -97,7 +109,9 @@ def test_an_exempt_host_may_be_private_plain_and_at_any_port_but_not_malformed(u
         Guard().check_url(url)
 
 
-@pytest.mark.parametrize("url", ["https://example.com/x", "https://1.1.1.1/x", "https://[2606:4700::1111]/x", "https://a-b.c1.org./"])
+@pytest.mark.parametrize(
+    "url", ["https://example.com/x", "https://1.1.1.1/x", "https://[2606:4700::1111]/x", "https://a-b.c1.org./"]
+)
 def test_any_public_host_may_be_let_through_for_other_uses(url):
     Guard(hosts=None).check_url(url)
 

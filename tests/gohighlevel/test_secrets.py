@@ -112,7 +112,13 @@ async def test_an_api_that_repeats_everything_gives_nothing_away(status):
 
 
 async def test_records_do_not_show_their_person():
-    contact = {"id": "C1", "phone": "+15125550199", "email": "zeb.q@canary.example.com", "firstName": "Zebulon", "name": "Quackenbush"}
+    contact = {
+        "id": "C1",
+        "phone": "+15125550199",
+        "email": "zeb.q@canary.example.com",
+        "firstName": "Zebulon",
+        "name": "Quackenbush",
+    }
     async with serve(answer({"contact": contact})) as site, client_of(site) as client:
         assert_silent(repr(await client.get_contact("C1")))
 
@@ -125,7 +131,10 @@ async def test_records_do_not_show_their_person():
         ("Authorization: Bearer abc.def-ghi", "Authorization: [secret]"),
         ("token pit-12345678-aaaa", "token [secret]"),
         ("POST /hooks/abc/webhook-trigger/def failed", "POST /hooks/[secret] failed"),
-        ('{"status":"Success: request sent","id":"Ab3dEf6hIj9lMn2pQr5t"}', '{"status":"Success: request sent","id":"Ab3dEf6hIj9lMn2pQr5t"}'),
+        (
+            '{"status":"Success: request sent","id":"Ab3dEf6hIj9lMn2pQr5t"}',
+            '{"status":"Success: request sent","id":"Ab3dEf6hIj9lMn2pQr5t"}',
+        ),
         ("property gender should not exist, 2026-03-02", "property gender should not exist, 2026-03-02"),
     ],
 )

@@ -156,7 +156,13 @@ async def test_no_answer_in_time_is_ambiguous():
 
 @pytest.mark.parametrize(
     ("raw", "reset"),
-    [(b"", False), (b"", True), (b"HTTP/1.1 20", False), (b"\x00\x01\x02\r\n\r\n", False), (b"HTTP/1.1 200 OK\r\nX:", True)],
+    [
+        (b"", False),
+        (b"", True),
+        (b"HTTP/1.1 20", False),
+        (b"\x00\x01\x02\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nX:", True),
+    ],
 )
 async def test_a_connection_that_breaks_after_the_request_is_ambiguous(raw, reset):
     async with serve_bytes(raw, reset=reset) as site:

@@ -14,7 +14,6 @@ from jobsync.db.embedded_runtime import find_runtime
 from tests.conftest import Server, drop_database
 from tests.sql.story import Story, committed, told
 
-
 Program = Callable[..., str]
 
 

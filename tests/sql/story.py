@@ -56,7 +56,9 @@ def location(number: int, **changed: Any) -> Row:
     return {key: value for key, value in {**record, **changed}.items() if value is not ...}
 
 
-def contact(number: int, owner: int, value: str, type: str = "MobilePhone", *, of: str = "customer", **changed: Any) -> Row:
+def contact(
+    number: int, owner: int, value: str, type: str = "MobilePhone", *, of: str = "customer", **changed: Any
+) -> Row:
     """A contact of a customer or a location."""
     return {"id": number, f"{of}Id": owner, "type": type, "value": value, "memo": None, "modifiedOn": DAY, **changed}
 
@@ -119,7 +121,9 @@ class Story:
 
     def upsert(self, *items: tuple[Any, Any]) -> Row:
         """What POST /db/jobs/upsert-batch calls."""
-        return self.value("select jobsync.upsert_items(%s, %s)", self.tenant, Jsonb([{"job": a, "customer": b} for a, b in items]))
+        return self.value(
+            "select jobsync.upsert_items(%s, %s)", self.tenant, Jsonb([{"job": a, "customer": b} for a, b in items])
+        )
 
     # --- deciding
 
@@ -144,11 +148,21 @@ class Story:
 
     def live(self, deliver_from: datetime | str = "2000-01-01T00:00:00Z") -> None:
         """As JOBSYNC_MODE=live with JOBSYNC_DELIVER_FROM does it."""
-        self.rows("select jobsync.initialise_tenant(%s, 'live', %s::timestamptz, null, null, null)", self.tenant, deliver_from)
+        self.rows(
+            "select jobsync.initialise_tenant(%s, 'live', %s::timestamptz, null, null, null)", self.tenant, deliver_from
+        )
 
-    def arm(self, limit: int | None = None, since: str | None = None, cap_hour: int | None = None, cap_day: int | None = None) -> Row:
+    def arm(
+        self,
+        limit: int | None = None,
+        since: str | None = None,
+        cap_hour: int | None = None,
+        cap_day: int | None = None,
+    ) -> Row:
         """`jobsync arm`."""
-        return self.value("select jobsync.arm_tenant(%s, %s, %s, %s, %s, 'a test')", self.tenant, limit, since, cap_hour, cap_day)
+        return self.value(
+            "select jobsync.arm_tenant(%s, %s, %s, %s, %s, 'a test')", self.tenant, limit, since, cap_hour, cap_day
+        )
 
     def pass_time(self, interval: str) -> None:
         """Moves jobsync.now()."""
@@ -161,17 +175,30 @@ class Story:
 
     def claim(self, destination: Any = None, *, limit: int = 64, rate: float = 0, lease: float = 60) -> list[int]:
         """Claims what is due (at the only destination if none is named); the job ids, in their order."""
-        destination = destination or self.value("select id from jobsync.destinations order by created_at, label limit 1")
+        destination = destination or self.value(
+            "select id from jobsync.destinations order by created_at, label limit 1"
+        )
         rows = self.rows(
             "select c.*, (c.projection).* from jobsync.claim_deliveries(%s, %s, %s, %s, %s, %s) c", self.tenant, destination, limit, lease, rate, max(rate, 1)
         )  # fmt: skip
         self.claimed = [{**row, "to": destination} for row in rows]
         return [row["st_job_id"] for row in rows]
 
-    def finish(self, outcome: str = "accepted", *, only: Sequence[int] | None = None, claimed: Sequence[Row] | None = None, **more: Any) -> Row:
+    def finish(
+        self,
+        outcome: str = "accepted",
+        *,
+        only: Sequence[int] | None = None,
+        claimed: Sequence[Row] | None = None,
+        **more: Any,
+    ) -> Row:
         """Books the last claim (or `claimed`) with one outcome; `only` these jobs."""
         rows = [row for row in claimed or self.claimed if only is None or row["st_job_id"] in only]
-        results = [{key: row[key] for key in ("attempt_id", "st_job_id", "fence")} | {"outcome": outcome, "status": 200, **more} for row in rows]
+        results = [
+            {key: row[key] for key in ("attempt_id", "st_job_id", "fence")}
+            | {"outcome": outcome, "status": 200, **more}
+            for row in rows
+        ]
         return self.value("select jobsync.finish_deliveries(%s, %s, %s)", self.tenant, rows[0]["to"], Jsonb(results))
 
     def send(self, outcome: str = "accepted", **more: Any) -> list[int]:
@@ -210,14 +237,18 @@ class Story:
         """Where each row stands physically: equal before and after means that nothing was written."""
         found: list[Row] = []
         for table in tables or ("public.jobs", "public.customers", "public.business_units", "jobsync.outbox"):
-            found += self.owner(f"select '{table}' as name, t.ctid::text, t.xmin::text, t.cmin::text from {table} t order by 2")
+            found += self.owner(
+                f"select '{table}' as name, t.ctid::text, t.xmin::text, t.cmin::text from {table} t order by 2"
+            )
         return found
 
     @contextmanager
     def as_app(self) -> Iterator[None]:
         """Inside, statements on `connection` run as the program's role for this tenant."""
         with self.connection.transaction():
-            self.connection.execute("select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %s, true)", (self.tenant,))
+            self.connection.execute(
+                "select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %s, true)", (self.tenant,)
+            )
             yield
             self.connection.execute("select set_config('role', 'none', true), set_config('jobsync.tenant', '', true)")
 

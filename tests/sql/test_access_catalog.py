@@ -79,7 +79,9 @@ def test_every_view_shows_a_role_no_more_than_its_own_rows(story: Story) -> None
 
 
 def test_the_program_role_owns_nothing_and_cannot_go_around_row_security(story: Story) -> None:
-    role = story.owner("select rolsuper, rolbypassrls, rolcanlogin, rolcreaterole, rolcreatedb from pg_roles where rolname = 'jobsync_app'")
+    role = story.owner(
+        "select rolsuper, rolbypassrls, rolcanlogin, rolcreaterole, rolcreatedb from pg_roles where rolname = 'jobsync_app'"
+    )
     assert set(role[0].values()) == {False}
     owned = story.owner(
         "select 1 from pg_class where relowner = 'jobsync_app'::regrole union all select 1 from pg_proc where proowner = 'jobsync_app'::regrole "
@@ -107,7 +109,11 @@ def test_the_audit_can_only_grow(story: Story) -> None:
 
 def test_nobody_moves_the_clock_neither_program_nor_owner(story: Story) -> None:
     assert story.refusal("update jobsync.clock set shift = '1 day'").sqlstate == "42501"
-    for statement in ("update jobsync.clock set shift = '1 day'", "insert into jobsync.clock default values", "delete from jobsync.clock"):
+    for statement in (
+        "update jobsync.clock set shift = '1 day'",
+        "insert into jobsync.clock default values",
+        "delete from jobsync.clock",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             story.owner(statement)
 

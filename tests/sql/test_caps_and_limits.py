@@ -29,7 +29,10 @@ def test_the_cap_of_the_hour_is_exact_and_disarms(story: Story) -> None:
     story.finish()
     assert (story.claim(), story.mode()) == ([], "observe")
     assert story.value("select mode_reason from jobsync.tenants") == "cap_hour"
-    assert story.value("select details ->> 'reason' from jobsync.audit where action = 'mode_set' order by id desc limit 1") == "cap_hour"
+    assert (
+        story.value("select details ->> 'reason' from jobsync.audit where action = 'mode_set' order by id desc limit 1")
+        == "cap_hour"
+    )
     story.pass_time("1 hour")
     assert story.claim() == []
     story.arm()
@@ -152,7 +155,12 @@ def test_one_record_that_changes_all_day_is_held_until_tomorrow_and_others_go(st
     row = story.outbox(1)
     assert row is not None
     assert row["waiting_for"] == "record_cap"
-    assert story.value("select next_attempt_at = date_trunc('day', jobsync.now(), 'UTC') + interval '1 day' from jobsync.outbox") is True
+    assert (
+        story.value(
+            "select next_attempt_at = date_trunc('day', jobsync.now(), 'UTC') + interval '1 day' from jobsync.outbox"
+        )
+        is True
+    )
     story.pass_time("1 day")
     assert story.send() == [1]
     assert story.claimed[0]["summary"] == "Change 5"

@@ -22,9 +22,13 @@ ODD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("function", ["try_bigint", "try_numeric", "try_boolean", "try_timestamptz", "try_bigint_array", "as_text"])
+@pytest.mark.parametrize(
+    "function", ["try_bigint", "try_numeric", "try_boolean", "try_timestamptz", "try_bigint_array", "as_text"]
+)
 def test_no_value_makes_a_cast_fail(story: Story, function: str) -> None:
-    rows = story.rows(f"select e.value, jobsync.{function}(e.value) as cast from jsonb_array_elements(%s) e", Jsonb(ODD))
+    rows = story.rows(
+        f"select e.value, jobsync.{function}(e.value) as cast from jsonb_array_elements(%s) e", Jsonb(ODD)
+    )
     assert len(rows) == len(ODD)
 
 
@@ -55,9 +59,19 @@ def test_whatever_the_quick_look_lets_pass_casts_as_it_stands(story: Story, stre
     """The quick look is what keeps an odd value from failing a whole page: it must never be wrong in that direction."""
     kinds: dict[str, str] = story.value("select jobsync.field_kinds(%s)", stream)
     check = "is_plain_job" if stream == "jobs" else "is_plain_owner"
-    types = {"id": "bigint", "time": "timestamptz", "number": "numeric", "flag": "boolean", "ids": "bigint[]", "object": "jsonb"}
+    types = {
+        "id": "bigint",
+        "time": "timestamptz",
+        "number": "numeric",
+        "flag": "boolean",
+        "ids": "bigint[]",
+        "object": "jsonb",
+    }
     columns = ", ".join(f'"{name}" {types[kind]}' for name, kind in kinds.items())
-    records = [{"id": 1, name: value} for name in kinds for value in ODD] + [{"id": 1, "customerId": "12,13"}, {"id": 1}]
+    records = [{"id": 1, name: value} for name in kinds for value in ODD] + [
+        {"id": 1, "customerId": "12,13"},
+        {"id": 1},
+    ]
     rows = story.rows(
         f"select p.doc, x.* from (select e.value as doc from jsonb_array_elements(%s) e where jobsync.{check}(e.value)) p, "
         f"jsonb_to_record(p.doc) as x({columns})",
@@ -86,7 +100,15 @@ def test_a_record_made_plain_casts_or_is_refused_with_the_fields_named(story: St
 
 
 def test_an_empty_text_means_not_given_also_inside_the_address(story: Story) -> None:
-    given: dict[str, Any] = {"email": "", "phone": "  ", "name": "Ada", "address": {"city": "", "zip": "85001"}, "tags": [""], "n": 0, "none": None}
+    given: dict[str, Any] = {
+        "email": "",
+        "phone": "  ",
+        "name": "Ada",
+        "address": {"city": "", "zip": "85001"},
+        "tags": [""],
+        "n": 0,
+        "none": None,
+    }
     assert story.value("select jobsync.without_blanks(%s)", Jsonb(given)) == {
         "name": "Ada", "address": {"zip": "85001"}, "tags": [""], "n": 0, "none": None,
     }  # fmt: skip

@@ -56,7 +56,16 @@ def test_jobs_of_one_customer_go_one_after_another_also_over_two_hooks(story: St
     story.finish(claimed=[{**first[0], "fence": 1, "to": sales}])
     assert story.claim(install) == [4]
     assert story.claim(sales) == []
-    story.finish(claimed=[{"attempt_id": story.value("select max(id) from jobsync.attempts"), "st_job_id": 4, "fence": 1, "to": install}])
+    story.finish(
+        claimed=[
+            {
+                "attempt_id": story.value("select max(id) from jobsync.attempts"),
+                "st_job_id": 4,
+                "fence": 1,
+                "to": install,
+            }
+        ]
+    )
     assert story.claim(sales) == [3]
 
 
@@ -110,7 +119,10 @@ def test_a_lease_that_runs_out_is_claimed_again_flagged_ambiguous(story: Story) 
     story.claimed = [{**dead[0], "fence": 2, "attempt_id": story.value("select max(id) from jobsync.attempts")}]
     story.finish()
     assert (story.status(1), story.job(1)["ghl_sync_flags"]) == (("synced", None), ["ambiguous"])
-    assert [row["outcome"] for row in story.rows("select outcome from jobsync.attempts order by id")] == ["accepted", "accepted"]
+    assert [row["outcome"] for row in story.rows("select outcome from jobsync.attempts order by id")] == [
+        "accepted",
+        "accepted",
+    ]
 
 
 def test_five_deaths_and_the_job_is_set_aside(story: Story) -> None:
@@ -130,7 +142,13 @@ def test_the_stable_id_of_a_delivery_is_the_same_at_every_try_and_another_for_an
     ready(story, 1, events="all")
     ids = []
     for summary in ("Pump is loud", "Changed"):
-        story.page(job(1, summary=summary, modifiedOn="2026-03-02T10:00:00Z" if summary == "Changed" else "2026-03-01T10:00:00Z"))
+        story.page(
+            job(
+                1,
+                summary=summary,
+                modifiedOn="2026-03-02T10:00:00Z" if summary == "Changed" else "2026-03-01T10:00:00Z",
+            )
+        )
         story.claim()
         ids.append(story.claimed[0]["delivery_id"])
         story.finish("ambiguous")
@@ -157,7 +175,10 @@ async def test_eight_claimers_at_the_same_time_never_get_the_same_job(dsn: str) 
         hooks = [story.hook(SALES), story.hook(INSTALL)]
         story.live()
         story.page(
-            *(job(n, customerId=601 + n % 200, locationId=701, businessUnitId=(SALES, INSTALL)[n % 2]) for n in range(600)[1:])
+            *(
+                job(n, customerId=601 + n % 200, locationId=701, businessUnitId=(SALES, INSTALL)[n % 2])
+                for n in range(600)[1:]
+            )
         )
         story.owner("delete from jobsync.wanted")
         story.value("select jobsync.resolve_wanted('default')")
@@ -170,7 +191,9 @@ async def test_eight_claimers_at_the_same_time_never_get_the_same_job(dsn: str) 
             for turn in range(20):
                 hook = hooks[(number + turn) % 2]
                 async with connection.transaction():
-                    await connection.execute("select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', 'default', true)")
+                    await connection.execute(
+                        "select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', 'default', true)"
+                    )
                     cursor = await connection.execute(
                         "select c.attempt_id, c.fence, (c.projection).st_job_id, (c.projection).st_customer_id "
                         "from jobsync.claim_deliveries('default', %s, 16, 60, 0, 1) c",
@@ -183,11 +206,18 @@ async def test_eight_claimers_at_the_same_time_never_get_the_same_job(dsn: str) 
                     assert in_flight[row["st_customer_id"]] == 1
                 if not rows:
                     continue
-                results = [{key: row[key] for key in ("attempt_id", "st_job_id", "fence")} | {"outcome": "accepted"} for row in rows]
+                results = [
+                    {key: row[key] for key in ("attempt_id", "st_job_id", "fence")} | {"outcome": "accepted"}
+                    for row in rows
+                ]
                 # Free for others only once the answer is booked; what they claim meanwhile is checked above.
                 async with connection.transaction():
-                    await connection.execute("select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', 'default', true)")
-                    await connection.execute("select jobsync.finish_deliveries('default', %s, %s)", (hook, psycopg.types.json.Jsonb(results)))
+                    await connection.execute(
+                        "select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', 'default', true)"
+                    )
+                    await connection.execute(
+                        "select jobsync.finish_deliveries('default', %s, %s)", (hook, psycopg.types.json.Jsonb(results))
+                    )
                     for row in rows:
                         in_flight[row["st_customer_id"]] -= 1
 

@@ -10,12 +10,17 @@ A, B, C = "+16025550101", "+16025550102", "+16025550103"
 
 
 def store(story: Story, *contacts: Row, of: str = "customer", owners: list[int] | None = None) -> Row:
-    phones = [row["value"] if row["type"] in ("Phone", "MobilePhone") and row["value"].startswith("+") else None for row in contacts]
+    phones = [
+        row["value"] if row["type"] in ("Phone", "MobilePhone") and row["value"].startswith("+") else None
+        for row in contacts
+    ]
     return story.page(*contacts, stream=f"{of}_contacts", phones=phones, owners=owners)
 
 
 def best(story: Story, number: int = 601) -> tuple[Any, ...]:
-    return tuple(story.row("select phone, email, do_not_text from public.customers where st_customer_id = %s", number).values())
+    return tuple(
+        story.row("select phone, email, do_not_text from public.customers where st_customer_id = %s", number).values()
+    )
 
 
 def test_a_mobile_comes_before_a_phone_and_a_valid_email_before_a_broken_one(story: Story) -> None:
@@ -96,7 +101,11 @@ def test_an_older_contact_never_wins_and_a_missing_key_keeps(story: Story) -> No
     changed = contact(1, 601, C, modifiedOn="2026-03-06T10:00:00Z")
     del changed["memo"]
     store(story, changed)
-    assert story.row("select phone, memo, do_not_text from jobsync.contacts") == {"phone": C, "memo": "gate", "do_not_text": True}
+    assert story.row("select phone, memo, do_not_text from jobsync.contacts") == {
+        "phone": C,
+        "memo": "gate",
+        "do_not_text": True,
+    }
 
 
 def test_bad_contacts_are_quarantined_and_closed_by_a_good_version(story: Story) -> None:
@@ -104,7 +113,9 @@ def test_bad_contacts_are_quarantined_and_closed_by_a_good_version(story: Story)
     report = store(story, contact(1, 601, A), contact(2, 601, B, modifiedOn="soon"), {**contact(3, 0, C), "id": 3})
     assert (report["stored"], report["quarantined"]) == (1, 2)
     store(story, contact(2, 601, B))
-    assert [row["record_id"] for row in story.rows("select record_id from jobsync.quarantine where resolved_at is null")] == ["3"]
+    assert [
+        row["record_id"] for row in story.rows("select record_id from jobsync.quarantine where resolved_at is null")
+    ] == ["3"]
 
 
 def test_a_customer_without_any_contact_keeps_what_came_through_db(story: Story) -> None:

@@ -22,15 +22,32 @@ def due(story: Story, *numbers: int, **more: Any) -> Any:
 def test_accepted_is_synced_with_its_time_pipeline_and_attempt(story: Story) -> None:
     due(story, 1)
     story.claim()
-    assert story.finish("accepted", execution_id="exe-1", duration_ms=12, answer="x" * 5000) == {"delivered": 1, "failed": 0, "stale": 0}
+    assert story.finish("accepted", execution_id="exe-1", duration_ms=12, answer="x" * 5000) == {
+        "delivered": 1,
+        "failed": 0,
+        "stale": 0,
+    }
     found = story.job(1)
-    assert (found["ghl_sync_status"], found["ghl_sync_reason"], found["ghl_sync_error"], found["ghl_version"]) == ("synced", None, None, 1)
+    assert (found["ghl_sync_status"], found["ghl_sync_reason"], found["ghl_sync_error"], found["ghl_version"]) == (
+        "synced",
+        None,
+        None,
+        1,
+    )
     assert found["ghl_accepted_at"] is not None
     assert found["ghl_verified_at"] is None
     assert found["ghl_opportunity_id"] is None
     assert found["ghl_pipeline"] == "Sales & Service"
-    attempt = story.row("select outcome, execution_id, duration_ms, length(answer) as size, status_code from jobsync.attempts")
-    assert attempt == {"outcome": "accepted", "execution_id": "exe-1", "duration_ms": 12, "size": 2048, "status_code": 200}
+    attempt = story.row(
+        "select outcome, execution_id, duration_ms, length(answer) as size, status_code from jobsync.attempts"
+    )
+    assert attempt == {
+        "outcome": "accepted",
+        "execution_id": "exe-1",
+        "duration_ms": 12,
+        "size": 2048,
+        "status_code": 200,
+    }
     assert story.waiting() == []
 
 
@@ -48,7 +65,11 @@ def test_a_sample_answer_fails_the_job_pauses_the_hook_and_waits_for_a_replay(st
     story.finish("test_only")
     assert story.status(1) == ("failed", "test_only")
     paused = story.row("select paused_at is not null as paused, probe_at, pause_reason from jobsync.destinations")
-    assert (paused["paused"], paused["probe_at"], "not saved or not published" in paused["pause_reason"]) == (True, None, True)
+    assert (paused["paused"], paused["probe_at"], "not saved or not published" in paused["pause_reason"]) == (
+        True,
+        None,
+        True,
+    )
     story.pass_time("2 days")
     assert (story.claim(), story.waiting()) == ([], [2])
     assert story.value("select jobsync.replay_jobs('default', '{1}', false, 'a test') -> 'replayed'") == [1]
@@ -97,7 +118,9 @@ def test_too_many_requests_burns_no_attempt_and_blocks_the_budget_of_the_hook(st
     assert story.claim(rate=5) == []
     wait = story.value("select (jobsync.destination_state('default', %s) ->> 'wait_seconds')::float", destination)
     assert 29 <= wait <= 30
-    story.owner("update jobsync.budgets set blocked_until = now() - interval '1 second', refilled_at = refilled_at - interval '10 seconds'")
+    story.owner(
+        "update jobsync.budgets set blocked_until = now() - interval '1 second', refilled_at = refilled_at - interval '10 seconds'"
+    )
     assert story.claim(rate=5) == [2]
     assert story.value("select sends from jobsync.send_counts") == 1
 
@@ -134,7 +157,9 @@ def test_an_accepted_send_between_refusals_starts_the_count_again(story: Story) 
 
 
 @pytest.mark.parametrize(("events", "left"), [("created", []), ("all", [1])])
-def test_a_change_during_the_send_leaves_one_update_for_all_and_none_for_created(story: Story, events: str, left: list[int]) -> None:
+def test_a_change_during_the_send_leaves_one_update_for_all_and_none_for_created(
+    story: Story, events: str, left: list[int]
+) -> None:
     due(story, 1, events=events)
     story.claim()
     in_flight = story.claimed
@@ -169,7 +194,11 @@ def test_a_refused_body_with_newer_content_waiting_is_tried_with_that_content(st
     story.finish("rejected", claimed=in_flight, status=413)
     assert story.status(1) == ("pending", None)
     assert story.send() == [1]
-    assert (story.claimed[0]["version"], story.claimed[0]["summary"], story.status(1)) == (2, "Shorter", ("synced", None))
+    assert (story.claimed[0]["version"], story.claimed[0]["summary"], story.status(1)) == (
+        2,
+        "Shorter",
+        ("synced", None),
+    )
 
 
 def test_an_ambiguous_send_with_newer_content_goes_on_with_the_newer(story: Story) -> None:

@@ -36,7 +36,9 @@ def test_what_is_missing_is_named(story: Story, body: Any, who: Any, message: st
 
 
 def test_one_bad_item_never_fails_the_others(story: Story) -> None:
-    report = story.upsert((job(1), GUIDE_CUSTOMER), (None, None), ({"id": "x"}, GUIDE_CUSTOMER), (job(2), {"customerId": 602}), ([], {}))
+    report = story.upsert(
+        (job(1), GUIDE_CUSTOMER), (None, None), ({"id": "x"}, GUIDE_CUSTOMER), (job(2), {"customerId": 602}), ([], {})
+    )
     assert (report["total"], report["succeeded"], report["failed"]) == (5, 2, 3)
     assert [(row["stJobId"], row["success"]) for row in report["results"]] == [(1, True), (2, True)]
     assert [row["index"] for row in report["errors"]] == [1, 2, 4]
@@ -57,7 +59,9 @@ def test_a_batch_twice_changes_nothing(story: Story) -> None:
 
 
 def test_a_field_of_the_wrong_kind_is_left_out_with_a_warning(story: Story) -> None:
-    report = story.upsert((job(1, total="free", createdOn="soon"), {"customerId": 601, "address": "1 Pool Lane", "firstName": "Ada"}))
+    report = story.upsert(
+        (job(1, total="free", createdOn="soon"), {"customerId": 601, "address": "1 Pool Lane", "firstName": "Ada"})
+    )
     assert report["results"][0]["warnings"] == ["job.createdOn", "job.total", "customer.address"]
     assert (story.job(1)["total"], story.job(1)["summary"]) == (None, "Pump is loud")
 
@@ -81,7 +85,11 @@ def test_the_same_job_twice_in_one_batch_is_stored_once_and_answered_twice(story
 def test_update_sync_state_writes_and_owns_the_key(story: Story) -> None:
     story.owner("select update_sync_state('mine', 'a')")
     story.owner("select update_sync_state('mine', 'b', '{\"by\": \"n8n\"}')")
-    assert story.row("select value, metadata, owner from sync_state where key = 'mine'") == {"value": "b", "metadata": {"by": "n8n"}, "owner": "external"}
+    assert story.row("select value, metadata, owner from sync_state where key = 'mine'") == {
+        "value": "b",
+        "metadata": {"by": "n8n"},
+        "owner": "external",
+    }
 
 
 @pytest.mark.parametrize("value", ["banana", "", "2999-01-01T00:00:00Z", "now", None])
@@ -112,7 +120,10 @@ def test_the_published_watermark_never_lies_in_the_future(story: Story) -> None:
 def test_the_first_pull_starts_at_last_job_pull_and_ninety_days_back_only_without_it(story: Story) -> None:
     assert story.value("select jobsync.first_pull_start('default')") == "2025-01-01T00:00:00.000000Z"
     story.owner("delete from sync_state")
-    assert story.value("select jobsync.first_pull_start('default')::timestamptz = jobsync.now() - interval '90 days'") is True
+    assert (
+        story.value("select jobsync.first_pull_start('default')::timestamptz = jobsync.now() - interval '90 days'")
+        is True
+    )
 
 
 def test_a_mark_with_an_unknown_status_is_refused_and_of_an_unknown_job_is_no_row(story: Story) -> None:
@@ -133,7 +144,11 @@ def test_marks_keep_error_and_time_as_the_guide_has_them(story: Story) -> None:
     story.route(SALES, "external")
     story.page(job(1))
     failed = story.row("select * from jobsync.mark_job('default', 1, 'failed', null, 'hook is gone')")
-    assert (failed["ghl_sync_status"], failed["ghl_sync_error"], failed["ghl_synced_at"]) == ("failed", "hook is gone", None)
+    assert (failed["ghl_sync_status"], failed["ghl_sync_error"], failed["ghl_synced_at"]) == (
+        "failed",
+        "hook is gone",
+        None,
+    )
     synced = story.row("select * from jobsync.mark_job('default', 1, 'synced', 'opp', null)")
     assert (synced["ghl_sync_error"], synced["ghl_synced_at"] is not None) == (None, True)
     assert story.owner("select st_job_id from jobs_pending_ghl_sync") == []

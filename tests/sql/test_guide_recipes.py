@@ -53,8 +53,13 @@ def test_a_fresh_database_answers_as_the_guide_shows_it(dsn: str, psql: Program)
     assert sorted(line.split("|")[1] for line in psql(dsn, "-At", "-c", "\\df").splitlines()) == [
         "get_last_job_pull", "update_sync_state", "upsert_job_from_st",
     ]  # fmt: skip
-    assert [line.split("|")[1] for line in psql(dsn, "-At", "-c", "\\dv").splitlines()] == ["jobs_pending_ghl_sync", "sync_statistics"]
-    assert psql(dsn, "-At", "-c", "SELECT value FROM sync_state WHERE key='lastJobPull'").strip() == "2025-01-01T00:00:00Z"
+    assert [line.split("|")[1] for line in psql(dsn, "-At", "-c", "\\dv").splitlines()] == [
+        "jobs_pending_ghl_sync",
+        "sync_statistics",
+    ]
+    assert (
+        psql(dsn, "-At", "-c", "SELECT value FROM sync_state WHERE key='lastJobPull'").strip() == "2025-01-01T00:00:00Z"
+    )
     units = psql(dsn, "-At", "-c", "SELECT st_business_unit_id, name FROM business_units ORDER BY name").splitlines()
     assert units == ["54670601|Install", "26143|Plumbing", "4622|Pool Service", "1314|Sales & Service"]
 
@@ -70,6 +75,8 @@ def test_a_row_that_people_change_gets_a_new_updated_at(dsn: str) -> None:
 
 
 def test_a_unit_inserted_in_sql_is_never_routed_by_itself(story: Story) -> None:
-    story.owner("insert into business_units (st_business_unit_id, name, ghl_pipeline_name, sync_enabled) values (12345, 'New', 'New Pipeline', true)")
+    story.owner(
+        "insert into business_units (st_business_unit_id, name, ghl_pipeline_name, sync_enabled) values (12345, 'New', 'New Pipeline', true)"
+    )
     story.page(job(1, businessUnitId=12345))
     assert story.status(1) == ("skipped", "unmapped")

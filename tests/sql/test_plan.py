@@ -144,7 +144,9 @@ def test_a_change_and_back_before_it_was_sent_sends_nothing(story: Story) -> Non
     assert (story.waiting(), story.status(1)) == ([], ("synced", None))
 
 
-@pytest.mark.parametrize("fact", [{"soldById": 7}, {"modifiedOn": LATER}, {"externalData": [1]}, {"invoiceId": 5}, {"noCharge": True}])
+@pytest.mark.parametrize(
+    "fact", [{"soldById": 7}, {"modifiedOn": LATER}, {"externalData": [1]}, {"invoiceId": 5}, {"noCharge": True}]
+)
 def test_what_nobody_is_told_of_is_stored_but_sends_nothing(story: Story, fact: dict[str, Any]) -> None:
     delivered(story, 1, events="all")
     report = story.page(job(1, **{"modifiedOn": LATER, **fact}))
@@ -157,7 +159,10 @@ def test_renaming_a_unit_a_job_type_or_a_customer_sends_nothing(story: Story) ->
     story.page({"id": 81, "name": "Renamed type"}, stream="job_types")
     story.owner("update customers set first_name = 'Grace', phone = '+16025550199'")
     assert story.waiting() == []
-    assert story.value("select business_unit_name || '/' || job_type_name || '/' || first_name from jobsync.projections") == "Renamed/Renamed type/Grace"
+    assert (
+        story.value("select business_unit_name || '/' || job_type_name || '/' || first_name from jobsync.projections")
+        == "Renamed/Renamed type/Grace"
+    )
 
 
 def test_another_hook_for_a_unit_re_sends_nothing_and_takes_over_what_waits(story: Story) -> None:
@@ -184,8 +189,15 @@ def test_external_units_have_no_outbox_and_only_they_are_offered(story: Story) -
 def test_a_job_pushed_through_db_makes_an_unrouted_unit_external_and_no_other(story: Story) -> None:
     story.hook(SALES)
     story.page(job(5, businessUnitId=PLUMBING))
-    story.upsert((job(1), {"customerId": 601}), (job(2, businessUnitId=PLUMBING), {"customerId": 602}), (job(3, businessUnitId=555), {"customerId": 603}))
-    found = {row["st_business_unit_id"]: row["deliverer"] for row in story.rows("select st_business_unit_id, deliverer from jobsync.routes")}
+    story.upsert(
+        (job(1), {"customerId": 601}),
+        (job(2, businessUnitId=PLUMBING), {"customerId": 602}),
+        (job(3, businessUnitId=555), {"customerId": 603}),
+    )
+    found = {
+        row["st_business_unit_id"]: row["deliverer"]
+        for row in story.rows("select st_business_unit_id, deliverer from jobsync.routes")
+    }
     assert found == {SALES: "jobsync", PLUMBING: "external", 555: "external"}
     assert story.waiting() == [1]
     pending = [row["st_job_id"] for row in story.owner("select st_job_id from jobs_pending_ghl_sync order by 1")]
@@ -222,10 +234,15 @@ def test_arming_refuses_a_unit_whose_jobs_were_marked_from_outside_lately(story:
     story.rows("select * from jobsync.mark_job('default', 1, 'pending', null, null)")
     answer = story.arm()
     assert [row["st_business_unit_id"] for row in answer["refused"]] == [SALES]
-    sales, pool = (story.value("select destination_id from jobsync.routes where st_business_unit_id = %s", unit) for unit in (SALES, POOL))
+    sales, pool = (
+        story.value("select destination_id from jobsync.routes where st_business_unit_id = %s", unit)
+        for unit in (SALES, POOL)
+    )
     assert story.claim(sales) == []
     assert story.claim(pool) == [2]
-    assert [row["destination_id"] for row in story.rows("select destination_id from jobsync.list_due_destinations()")] == []
+    assert [
+        row["destination_id"] for row in story.rows("select destination_id from jobsync.list_due_destinations()")
+    ] == []
     story.pass_time("25 hours")
     assert story.arm()["refused"] == []
     assert story.claim(sales) == [1]
@@ -252,5 +269,7 @@ def test_a_sticky_skip_stays_until_a_person_takes_it_back(story: Story) -> None:
 
 
 def test_an_unknown_unit_cannot_be_routed(story: Story) -> None:
-    error = story.refusal("select jobsync.set_route('default', 424242, 'external', null, null, null, null, null, null, 'a test')")
+    error = story.refusal(
+        "select jobsync.set_route('default', 424242, 'external', null, null, null, null, null, null, 'a test')"
+    )
     assert error.sqlstate == "JS004"

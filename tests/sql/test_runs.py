@@ -26,7 +26,12 @@ def test_a_pass_is_closed_by_its_last_stream_with_the_counts_of_jobs(story: Stor
     story.pass_time("2 seconds")
     assert story.value(FINISH, number, "customers", Jsonb({}), None) is True
     closed = run(story, number)
-    assert (closed["status"], closed["records_processed"], closed["records_succeeded"], closed["records_failed"]) == ("completed", 7, 6, 1)
+    assert (closed["status"], closed["records_processed"], closed["records_succeeded"], closed["records_failed"]) == (
+        "completed",
+        7,
+        6,
+        1,
+    )
     assert closed["duration_ms"] == 2000
 
 
@@ -49,7 +54,7 @@ def test_finishing_a_stream_of_a_closed_pass_changes_nothing(story: Story) -> No
 def test_a_run_whose_process_died_is_closed_as_abandoned_and_a_callers_own_is_not(story: Story) -> None:
     number = story.value("select jobsync.open_pass('default', '{jobs}', 'schedule')")
     story.owner("insert into sync_logs (sync_type, status) values ('mine', 'running')")
-    story.owner("update sync_logs set metadata = metadata || '{\"alive_s\": \"not a number\"}'")
+    story.owner('update sync_logs set metadata = metadata || \'{"alive_s": "not a number"}\'')
     assert story.value("select jobsync.abandon_runs('default', interval '1 hour')") == 0
     story.pass_time("2 hours")
     assert story.value("select jobsync.abandon_runs('default', interval '1 hour')") == 1
@@ -71,12 +76,21 @@ def test_drains_at_the_same_time_share_one_row_which_the_last_one_closes(story: 
     story.send("rejected")
     assert story.value(report, number, 1, 1, "refused", True) is True
     closed = run(story, number)
-    assert (closed["status"], closed["records_processed"], closed["records_succeeded"], closed["records_failed"]) == ("completed", 2, 1, 1)
+    assert (closed["status"], closed["records_processed"], closed["records_succeeded"], closed["records_failed"]) == (
+        "completed",
+        2,
+        1,
+        1,
+    )
     assert story.value("select jobsync.open_delivery_run('default')") != number
 
 
-@pytest.mark.parametrize(("delivered", "failed", "status"), [(0, 3, "failed"), (1, 3, "completed"), (0, 0, "completed")])
-def test_a_run_of_drains_has_failed_only_when_nothing_was_delivered(story: Story, delivered: int, failed: int, status: str) -> None:
+@pytest.mark.parametrize(
+    ("delivered", "failed", "status"), [(0, 3, "failed"), (1, 3, "completed"), (0, 0, "completed")]
+)
+def test_a_run_of_drains_has_failed_only_when_nothing_was_delivered(
+    story: Story, delivered: int, failed: int, status: str
+) -> None:
     number = story.value("select jobsync.open_delivery_run('default')")
     story.value("select jobsync.report_delivery_run('default', %s, %s, %s, null, true)", number, delivered, failed)
     assert run(story, number)["status"] == status

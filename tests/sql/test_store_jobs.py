@@ -29,7 +29,9 @@ def test_keys_in_another_order_are_no_change(story: Story) -> None:
 
 def test_a_missing_key_keeps_the_old_value_and_an_explicit_null_is_null(story: Story) -> None:
     story.page(job(1, summary="Old", priority="High", total=10, invoiceId=5, noCharge=True, estimateIds=[1, 2]))
-    story.page({"id": 1, "modifiedOn": "2026-03-02T10:00:00Z", "priority": None, "appointmentCount": None, "estimateIds": None})
+    story.page(
+        {"id": 1, "modifiedOn": "2026-03-02T10:00:00Z", "priority": None, "appointmentCount": None, "estimateIds": None}
+    )
     found = story.job(1)
     assert (found["summary"], found["total"], found["invoice_id"], found["no_charge"]) == ("Old", 10, 5, True)
     assert (found["priority"], found["appointment_count"], found["estimate_ids"]) == (None, None, None)
@@ -60,10 +62,23 @@ def test_the_last_of_two_records_with_the_same_time_is_stored(story: Story) -> N
 
 
 def test_values_of_another_kind_that_mean_the_same_are_taken_and_stay_unchanged(story: Story) -> None:
-    odd = job(1, customerId="601", total="99.90", completedOn="0001-01-01T00:00:00", createdOn="2026-03-01T10:00:00", noCharge="true", appointmentCount=2.0)
+    odd = job(
+        1,
+        customerId="601",
+        total="99.90",
+        completedOn="0001-01-01T00:00:00",
+        createdOn="2026-03-01T10:00:00",
+        noCharge="true",
+        appointmentCount=2.0,
+    )
     story.page(odd)
     found = story.job(1)
-    assert (found["st_customer_id"], float(found["total"]), found["completed_on"], found["no_charge"]) == (601, 99.9, None, True)
+    assert (found["st_customer_id"], float(found["total"]), found["completed_on"], found["no_charge"]) == (
+        601,
+        99.9,
+        None,
+        True,
+    )
     assert found["created_on"].isoformat() == "2026-03-01T10:00:00+00:00"
     assert found["appointment_count"] == 2
     assert found["st_raw_data"]["total"] == "99.90"
@@ -86,7 +101,9 @@ def test_what_does_not_fit_goes_to_the_quarantine_and_the_rest_is_stored(story: 
     good = [job(number) for number in range(100, 145)]
     report = story.page(*good, *bad)
     assert (report["pulled"], report["stored"], report["quarantined"]) == (56, 45, 11)
-    kept = story.rows("select record_id, reason, convert_from(raw, 'UTF8') as raw from jobsync.quarantine where resolved_at is null order by id")
+    kept = story.rows(
+        "select record_id, reason, convert_from(raw, 'UTF8') as raw from jobsync.quarantine where resolved_at is null order by id"
+    )
     assert [row["record_id"] for row in kept] == ["2", "3", "4", "5", None, "0", None, None, None, str(2**63), "6"]
     assert kept[0]["reason"] == "these fields do not fit: customerId"
     assert kept[6]["reason"] == "the record is not an object"
@@ -98,7 +115,10 @@ def test_the_same_bad_record_again_only_counts_up_and_a_later_good_version_close
     story.page(bad)
     story.page(bad)
     story.page(job(1))
-    assert story.row("select times_seen, resolved_at is not null as resolved from jobsync.quarantine") == {"times_seen": 2, "resolved": True}
+    assert story.row("select times_seen, resolved_at is not null as resolved from jobsync.quarantine") == {
+        "times_seen": 2,
+        "resolved": True,
+    }
 
 
 def test_an_old_version_read_again_does_not_close_the_quarantine_of_a_newer_one(story: Story) -> None:
@@ -115,8 +135,12 @@ def test_raw_bytes_that_json_itself_refuses_are_kept_byte_for_byte(story: Story)
     assert story.row("select reason, raw from jobsync.quarantine") == {"reason": "holds a NUL character", "raw": raw}
 
 
-@pytest.mark.parametrize(("good", "bad", "drift"), [(39, 9, False), (40, 10, False), (39, 10, True), (0, 9, False), (0, 10, True)])
-def test_more_than_a_fifth_and_at_least_ten_bad_records_are_schema_drift(story: Story, good: int, bad: int, drift: bool) -> None:
+@pytest.mark.parametrize(
+    ("good", "bad", "drift"), [(39, 9, False), (40, 10, False), (39, 10, True), (0, 9, False), (0, 10, True)]
+)
+def test_more_than_a_fifth_and_at_least_ten_bad_records_are_schema_drift(
+    story: Story, good: int, bad: int, drift: bool
+) -> None:
     records = [job(number) for number in range(1, good + 1)] + [job(1000 + number, total="x") for number in range(bad)]
     text = json.dumps(records)
     if not drift:
@@ -188,13 +212,17 @@ def test_a_change_of_what_the_hash_covers_re_sends_nothing(story: Story) -> None
     story.parents(1, 2)
     story.page(job(1), job(2))
     assert story.send() == [1, 2]
-    story.owner("create or replace function jobsync.hash_version() returns smallint language sql immutable as 'select 2::smallint'")
+    story.owner(
+        "create or replace function jobsync.hash_version() returns smallint language sql immutable as 'select 2::smallint'"
+    )
     story.owner(
         "create or replace function jobsync.job_hash(p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, "
         "p_priority text, p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean) "
         "returns bytea language sql stable as $$ select sha256(convert_to(concat_ws('|', 'two', p_number, p_status, p_summary), 'UTF8')) $$"
     )
-    report = story.page(job(1, soldById=5, modifiedOn="2026-03-02T10:00:00Z"), job(2, soldById=5, modifiedOn="2026-03-02T10:00:00Z"))
+    report = story.page(
+        job(1, soldById=5, modifiedOn="2026-03-02T10:00:00Z"), job(2, soldById=5, modifiedOn="2026-03-02T10:00:00Z")
+    )
     assert (report["stored"], report["planned"]) == (2, 0)
     assert story.waiting() == []
     found = story.job(1)

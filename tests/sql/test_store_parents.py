@@ -38,7 +38,9 @@ def test_the_same_page_again_writes_nothing(story: Story, stream: str) -> None:
         (None, "Residential", (None, None, None)),
     ],
 )
-def test_one_name_is_read_as_first_and_last_or_as_a_company(story: Story, name: str, kind: str, expected: tuple[str, ...]) -> None:
+def test_one_name_is_read_as_first_and_last_or_as_a_company(
+    story: Story, name: str, kind: str, expected: tuple[str, ...]
+) -> None:
     story.page(customer(601, name=name, type=kind), stream="customers")
     found = who(story)
     assert (found["first_name"], found["last_name"], found["company_name"]) == expected
@@ -47,20 +49,35 @@ def test_one_name_is_read_as_first_and_last_or_as_a_company(story: Story, name: 
 def test_the_guides_form_and_servicetitans_form_fill_the_same_columns(story: Story) -> None:
     story.upsert((job(1), GUIDE))
     found = who(story)
-    assert (found["first_name"], found["last_name"], found["email"], found["phone"]) == ("Ada", "Lovelace", "ada@example.com", "(602) 555-0101")
+    assert (found["first_name"], found["last_name"], found["email"], found["phone"]) == (
+        "Ada",
+        "Lovelace",
+        "ada@example.com",
+        "(602) 555-0101",
+    )
     assert (found["street"], found["city"], found["state"], found["postal_code"], found["county"], found["country"]) == (
         "1 Pool Lane", "Springfield", "AZ", "85001", "Maricopa", None,
     )  # fmt: skip
     assert (found["st_location_id"], found["source"]) == (701, "api")
     story.page(customer(601, name="Grace Hopper"), stream="customers")
     found = who(story)
-    assert (found["first_name"], found["last_name"], found["email"], found["source"]) == ("Grace", "Hopper", "ada@example.com", "servicetitan")
+    assert (found["first_name"], found["last_name"], found["email"], found["source"]) == (
+        "Grace",
+        "Hopper",
+        "ada@example.com",
+        "servicetitan",
+    )
     assert "firstName" not in found["st_raw_data"]  # type: ignore[operator]
 
 
 def test_an_empty_text_on_db_never_blanks_what_is_there(story: Story) -> None:
     story.upsert((job(1), GUIDE))
-    story.upsert((job(1), {"customerId": 601, "firstName": "", "email": "", "phone": " ", "address": {"street": "", "city": "Mesa"}}))
+    story.upsert(
+        (
+            job(1),
+            {"customerId": 601, "firstName": "", "email": "", "phone": " ", "address": {"street": "", "city": "Mesa"}},
+        )
+    )
     found = who(story)
     assert (found["first_name"], found["email"], found["phone"], found["street"], found["city"]) == (
         "Ada", "ada@example.com", "(602) 555-0101", "1 Pool Lane", "Mesa",
@@ -69,9 +86,17 @@ def test_an_empty_text_on_db_never_blanks_what_is_there(story: Story) -> None:
 
 def test_an_address_is_merged_key_by_key_and_a_null_one_is_null(story: Story) -> None:
     story.page(customer(601), stream="customers")
-    story.page({"id": 601, "modifiedOn": "2026-03-02T10:00:00Z", "address": {"city": "Mesa", "state": None}}, stream="customers")
+    story.page(
+        {"id": 601, "modifiedOn": "2026-03-02T10:00:00Z", "address": {"city": "Mesa", "state": None}},
+        stream="customers",
+    )
     found = who(story)
-    assert (found["street"], found["city"], found["state"], found["postal_code"]) == ("1 Pool Lane", "Mesa", None, "85001")
+    assert (found["street"], found["city"], found["state"], found["postal_code"]) == (
+        "1 Pool Lane",
+        "Mesa",
+        None,
+        "85001",
+    )
     story.page({"id": 601, "modifiedOn": "2026-03-03T10:00:00Z", "address": None}, stream="customers")
     found = who(story)
     assert (found["street"], found["city"], found["postal_code"], found["first_name"]) == (None, None, None, "Ada")
@@ -87,7 +112,11 @@ def test_an_older_version_never_wins_and_what_does_not_fit_is_quarantined(story:
     make = customer if stream == "customers" else location
     story.page(make(801, modifiedOn="2026-03-05T10:00:00Z", mergedToId=5), stream=stream)
     report = story.page(
-        make(801, modifiedOn="2026-03-04T10:00:00Z", mergedToId=6), make(802, mergedToId="x"), make(803, address="1 Pool Lane"), make(804), stream=stream
+        make(801, modifiedOn="2026-03-04T10:00:00Z", mergedToId=6),
+        make(802, mergedToId="x"),
+        make(803, address="1 Pool Lane"),
+        make(804),
+        stream=stream,
     )
     assert (report["stored"], report["quarantined"], report["unchanged"]) == (1, 2, 1)
     table = "public.customers" if stream == "customers" else "jobsync.locations"
@@ -98,7 +127,10 @@ def test_an_older_version_never_wins_and_what_does_not_fit_is_quarantined(story:
 
 def test_the_survivor_of_a_chain_of_merges_is_told(story: Story) -> None:
     story.page(
-        customer(601, mergedToId=602, active=False), customer(602, mergedToId=603, active=False), customer(603, name="Sue Survivor"), stream="customers"
+        customer(601, mergedToId=602, active=False),
+        customer(602, mergedToId=603, active=False),
+        customer(603, name="Sue Survivor"),
+        stream="customers",
     )
     story.page(job(1))
     found = story.row("select customer_name, st_customer_id from jobsync.projections")

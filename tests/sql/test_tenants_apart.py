@@ -42,7 +42,9 @@ def both(story: Story) -> tuple[Story, Story]:
 def nobody(story: Story) -> Iterator[None]:
     """The app role without a tenant."""
     with story.connection.transaction(force_rollback=True):
-        story.connection.execute("select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', '', true)")
+        story.connection.execute(
+            "select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', '', true)"
+        )
         yield
 
 
@@ -55,7 +57,9 @@ def test_each_tenant_sees_its_own_rows_and_no_others_in_every_table_and_view(bot
     filled = 0
     for name in tables(mine):
         for told in both:
-            assert told.value(f"select count(*) from {name} where tenant_id is distinct from %s", told.tenant) == 0, name
+            assert told.value(f"select count(*) from {name} where tenant_id is distinct from %s", told.tenant) == 0, (
+                name
+            )
         filled += mine.value(f"select count(*) from {name}") > 0 and theirs.value(f"select count(*) from {name}") > 0
     assert filled >= 18
 
@@ -71,7 +75,14 @@ def test_a_row_of_another_tenant_cannot_be_written(both: tuple[Story, Story]) ->
     for name in tables(mine, "r"):
         error = mine.refusal(f"insert into {name} (tenant_id) values ('other')")
         assert error.sqlstate == "42501", (name, error)
-    for name in ("public.jobs", "public.customers", "public.sync_state", "jobsync.outbox", "jobsync.tenants", "jobsync.routes"):
+    for name in (
+        "public.jobs",
+        "public.customers",
+        "public.sync_state",
+        "jobsync.outbox",
+        "jobsync.tenants",
+        "jobsync.routes",
+    ):
         assert mine.refusal(f"update {name} set tenant_id = 'other'").sqlstate == "42501", name
 
 
@@ -93,7 +104,9 @@ def test_changing_or_deleting_without_a_condition_touches_only_ones_own(both: tu
         ("select jobsync.set_mode('other', 'live', null, 'x')", []),
     ],
 )
-def test_functions_called_for_another_tenant_are_refused(both: tuple[Story, Story], statement: str, values: list[Any]) -> None:
+def test_functions_called_for_another_tenant_are_refused(
+    both: tuple[Story, Story], statement: str, values: list[Any]
+) -> None:
     assert both[0].refusal(statement, *values).sqlstate == "42501"
 
 

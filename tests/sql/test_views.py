@@ -10,7 +10,9 @@ def test_every_job_has_a_state_and_what_is_not_delivered_a_reason(story: Story) 
     story.live("2026-02-01T00:00:00Z")
     story.parents(*range(1, 7))
     old = "2025-01-05T10:00:00Z"
-    story.page(job(1), job(2), job(3), job(4, businessUnitId=INSTALL), job(5, createdOn=old), job(6, businessUnitId=POOL))
+    story.page(
+        job(1), job(2), job(3), job(4, businessUnitId=INSTALL), job(5, createdOn=old), job(6, businessUnitId=POOL)
+    )
     story.claim()
     story.finish(only=[1, 6])
     story.finish("rejected", only=[2])
@@ -18,7 +20,10 @@ def test_every_job_has_a_state_and_what_is_not_delivered_a_reason(story: Story) 
     story.owner("update jobs set ghl_verified_at = now() where st_job_id = 6")
     found = {row["st_job_id"]: row["state"] for row in story.rows("select st_job_id, state from jobsync.v_job_status")}
     assert found == {1: "accepted", 2: "failed", 3: "pending", 4: "blocked", 5: "skipped", 6: "verified"}
-    reasons = {(row["reason"], row["business_unit_name"], row["jobs"], row["sample_st_job_id"]) for row in story.rows("select * from jobsync.v_unsynced_reasons")}
+    reasons = {
+        (row["reason"], row["business_unit_name"], row["jobs"], row["sample_st_job_id"])
+        for row in story.rows("select * from jobsync.v_unsynced_reasons")
+    }
     assert reasons == {
         ("rejected", "Sales & Service", 1, 2), ("retrying", "Sales & Service", 1, 3), ("unmapped", "Install", 1, 4), ("before_start", "Sales & Service", 1, 5),
     }  # fmt: skip
@@ -27,19 +32,29 @@ def test_every_job_has_a_state_and_what_is_not_delivered_a_reason(story: Story) 
 def test_the_pending_view_is_oldest_first_with_one_address_not_a_mixture(story: Story) -> None:
     story.route(SALES, "external")
     story.page(customer(601), customer(602), stream="customers")
-    story.page(location(702, address={"street": None, "city": "Mesa", "state": "AZ", "zip": "85201"}), stream="locations")
+    story.page(
+        location(702, address={"street": None, "city": "Mesa", "state": "AZ", "zip": "85201"}), stream="locations"
+    )
     story.page(job(2, createdOn="2026-03-02T10:00:00Z"), job(1, createdOn="2026-03-03T10:00:00Z"), job(3))
-    rows = story.owner("select st_job_id, first_name, street, city, postal_code, ghl_pipeline_name from jobs_pending_ghl_sync")
+    rows = story.owner(
+        "select st_job_id, first_name, street, city, postal_code, ghl_pipeline_name from jobs_pending_ghl_sync"
+    )
     assert [row["st_job_id"] for row in rows] == [3, 2, 1]
     assert (rows[1]["street"], rows[1]["city"], rows[1]["postal_code"]) == (None, "Mesa", "85201")
-    assert (rows[2]["street"], rows[2]["first_name"], rows[2]["ghl_pipeline_name"]) == ("1 Pool Lane", "Ada", "Sales & Service")
+    assert (rows[2]["street"], rows[2]["first_name"], rows[2]["ghl_pipeline_name"]) == (
+        "1 Pool Lane",
+        "Ada",
+        "Sales & Service",
+    )
 
 
 def test_the_pending_view_shows_the_survivor_of_a_merge(story: Story) -> None:
     story.route(SALES, "external")
     story.page(customer(601, mergedToId=602), customer(602, name="Sue Survivor"), stream="customers")
     story.page(job(1))
-    assert story.owner("select first_name, st_customer_id from jobs_pending_ghl_sync") == [{"first_name": "Sue", "st_customer_id": 601}]
+    assert story.owner("select first_name, st_customer_id from jobs_pending_ghl_sync") == [
+        {"first_name": "Sue", "st_customer_id": 601}
+    ]
 
 
 def test_the_pending_view_leaves_out_units_that_are_off_and_jobs_that_are_done(story: Story) -> None:

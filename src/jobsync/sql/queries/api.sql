@@ -24,7 +24,7 @@ select (jobsync.shown(to_jsonb(v)) || jsonb_build_object('leased_until', l.lease
           when v.ghl_sync_reason = 'update' then 'it changed since it was delivered'
           when v.ghl_sync_error is not null then 'the last try failed and it was marked pending again'
           else 'nobody has marked it yet' end))::text as row
-  from public.jobs_pending_ghl_sync v
+  from jobsync.v_pending_jobs v
   left join jobsync.leases l on l.tenant_id = v.tenant_id and l.st_job_id = v.st_job_id and l.leased_until > jobsync.now()
  where v.tenant_id = %(tenant)s and (%(unit)s::bigint is null or v.business_unit_id = %(unit)s)
    and (%(jobs)s::bigint[] is null or v.st_job_id = any (%(jobs)s))

@@ -119,7 +119,8 @@ create index jobs_by_customer on public.jobs (tenant_id, st_customer_id);
 create index jobs_by_sync_time on public.jobs (tenant_id, synced_from_st_at);
 create index jobs_by_unit on public.jobs (tenant_id, business_unit_id, created_on);
 -- What is not delivered: the pending view, the failed, the reasons. Delivered jobs, nearly all in the end, are not in it.
-create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, created_on) where ghl_sync_status <> 'synced';
+create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, created_on) include (ghl_sync_reason, business_unit_id, st_job_id)
+  where ghl_sync_status <> 'synced';
 create index jobs_by_opportunity on public.jobs (tenant_id, ghl_opportunity_id) where ghl_opportunity_id is not null;
 comment on table public.jobs is 'One row per ServiceTitan job, with where it stands on its way into GoHighLevel.';
 comment on column public.jobs.ghl_sync_status is 'pending, synced, failed or skipped; why stands in ghl_sync_reason.';

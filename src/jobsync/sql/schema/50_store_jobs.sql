@@ -36,7 +36,7 @@ $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
 create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -178,7 +178,7 @@ comment on function jobsync.store_jobs(text, jsonb, text) is
   'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   v_now timestamptz := jobsync.now();
 begin

@@ -46,7 +46,7 @@ $$;
 comment on function jobsync.with_address(jsonb, jsonb) is 'The stored record with the new one merged over it, its address key by key.';
 
 create function jobsync.store_customers(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
@@ -151,7 +151,7 @@ comment on function jobsync.store_customers(text, jsonb, text) is
   'Stores customers in ServiceTitan''s form (id, name, address) or the guide''s (customerId, firstName, ...). The same page again writes nothing.';
 
 create function jobsync.store_locations(p_tenant text, p_page jsonb)
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);

@@ -25,7 +25,7 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
   with chosen as (
-    select v.st_job_id from jobs_pending_ghl_sync v
+    select v.st_job_id from v_pending_jobs v
      where v.tenant_id = p_tenant and (p_unit is null or v.business_unit_id = p_unit)
        and not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = v.st_job_id)
      order by v.created_on, v.st_job_id limit p_limit

@@ -1,0 +1,4427 @@
+-- JobSync: the whole schema for an empty PostgreSQL 15 to 18. Generated from src/jobsync/sql; do not edit.
+-- Apply it with: psql -v ON_ERROR_STOP=1 -f job-sync-schema.sql
+-- The user must be allowed to create schemas and to create in schema public, and must not be called "jobsync".
+-- The last part is the SQL of the task queue procrastinate, under the MIT licence, in a schema of its own.
+begin;
+
+-- Foundation: the schemas, the roles, the clock and the tenant of a session.
+--
+-- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
+-- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 65 deliver -> 70 guide functions ->
+-- 80 views -> 85 api -> 90 access.
+-- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
+--   JS001  bad input (the message names the field)          -> InvalidInput
+--   JS002  the cursor is not the one that was read           -> LockHeld
+--   JS003  too many records of a page do not fit             -> SchemaDrift
+--   JS004  no such record                                    -> RecordMissing
+--   JS005  sending refused                                   -> SendingRefused
+
+create schema if not exists jobsync;
+comment on schema jobsync is 'JobSync: everything beside the five tables, three functions and two views of the guide in public.';
+
+-- A managed PostgreSQL may not let the owner create roles. Then JobSync serves one tenant, as the owner, and says so.
+-- Roles belong to the whole server: another database may be making this one at the same moment.
+do $roles$
+declare
+  v_may text := case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end;
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_app') then
+    begin
+      create role jobsync_app nologin;
+    exception when duplicate_object or unique_violation then
+      null;
+    end;
+  end if;
+  -- The program works as this role inside each transaction (set local role). Since PostgreSQL 16 the maker of a role is
+  -- its member but may not become it without a grant of his own.
+  if not pg_catalog.pg_has_role(current_user, 'jobsync_app', v_may) then
+    begin
+      execute pg_catalog.format('grant jobsync_app to %I', current_user);
+    exception when unique_violation then
+      null;
+    end;
+  end if;
+exception when insufficient_privilege then
+  raise notice 'role jobsync_app cannot be created here: one tenant only';
+end
+$roles$;
+do $grants$
+begin
+  -- The program works as this role inside each transaction (set local role). Granted anew each time: since PostgreSQL 16
+  -- whoever creates a role may administer it but not yet become it.
+  execute pg_catalog.format('grant jobsync_app to %I', current_user);
+exception when insufficient_privilege or undefined_object or invalid_grant_operation then
+  raise notice 'role jobsync_app is not granted here';
+end
+$grants$;
+
+create table jobsync.clock (
+  only_row boolean primary key default true constraint one_clock check (only_row),
+  shift interval not null default interval '0'
+);
+comment on table jobsync.clock is 'How far jobsync.now() stands from the server clock. Zero; only the test role may write it.';
+insert into jobsync.clock default values;
+
+-- Statements that ask it for many rows take it once, into a variable: a function with a subquery is never inlined.
+create function jobsync.now() returns timestamptz language sql stable parallel safe as $$
+  select pg_catalog.now() + coalesce((select c.shift from jobsync.clock c), interval '0')
+$$;
+comment on function jobsync.now() is 'The time that JobSync stores: the transaction''s, moved only by tests.';
+
+create function jobsync.current_tenant() returns text language sql stable parallel safe as $$
+  select coalesce(nullif(pg_catalog.current_setting('jobsync.tenant', true), ''), 'default')
+$$;
+comment on function jobsync.current_tenant() is
+  'Tenant of this session: the setting jobsync.tenant, else ''default'', so that plain psql recipes work as printed.';
+
+create function jobsync.touch_updated_at() returns trigger language plpgsql as $$
+begin
+  new.updated_at := jobsync.now();
+  return new;
+end
+$$;
+comment on function jobsync.touch_updated_at() is 'Trigger: keeps updated_at true for rows that people change by hand.';
+
+create table jobsync.migrations (
+  version text primary key,
+  checksum text not null,
+  applied_at timestamptz not null default pg_catalog.now()
+);
+comment on table jobsync.migrations is 'Ledger of applied migrations; "0001" is the schema as first installed.';
+
+-- Casts that answer null instead of failing, without an exception block per row (PostgreSQL 15 has no
+-- pg_input_is_valid). All take the jsonb value as it stands in a record; JSON null gives SQL null.
+-- A caller that must tell "null" from "does not fit" asks jobsync.fits_*.
+
+create function jobsync.as_text(p_value jsonb) returns text language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_value) when 'null' then null else p_value #>> '{}' end
+$$;
+comment on function jobsync.as_text(jsonb) is 'The value as text; JSON null as null.';
+
+create function jobsync.try_bigint(p_value jsonb) returns bigint language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_value)
+    when 'number' then
+      case when (p_value)::numeric between -9223372036854775808 and 9223372036854775807
+            and pg_catalog.trunc((p_value)::numeric) = (p_value)::numeric
+           then (p_value)::numeric::bigint end
+    when 'string' then
+      case when (p_value #>> '{}') ~ '^ *[+-]?[0-9]{1,18} *$' then (p_value #>> '{}')::bigint
+           when (p_value #>> '{}') ~ '^ *[0-9]{19} *$' and (p_value #>> '{}')::numeric <= 9223372036854775807
+           then (p_value #>> '{}')::bigint end
+  end
+$$;
+comment on function jobsync.try_bigint(jsonb) is 'Whole number of 64 bits from a JSON number or string of digits; null when it is not one.';
+
+create function jobsync.try_numeric(p_value jsonb) returns numeric language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_value)
+    when 'number' then (p_value)::numeric
+    when 'string' then
+      case when (p_value #>> '{}') ~ '^ *[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40}) *$'
+           then (p_value #>> '{}')::numeric end
+  end
+$$;
+comment on function jobsync.try_numeric(jsonb) is 'Decimal from a JSON number or string (accounting sends strings); null when it is not one.';
+
+create function jobsync.try_boolean(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_value)
+    when 'boolean' then (p_value)::boolean
+    when 'string' then case pg_catalog.lower(p_value #>> '{}') when 'true' then true when 'false' then false end
+  end
+$$;
+comment on function jobsync.try_boolean(jsonb) is 'Boolean from true, false or their spelling; else null.';
+
+-- 0 to 7 fractional digits, Z, an offset, or nothing (read as UTC). The year-1 sentinel of contacts means null
+-- (ServiceTitan contract, section 2.3). The day is checked against its month, so that the cast cannot fail.
+-- plpgsql: called for every time of every record, and entering an SQL function costs more than all it does.
+create function jobsync.try_timestamptz_text(p_text text) returns timestamptz language plpgsql immutable strict parallel safe as $$
+declare
+  v_year integer;
+  v_month integer;
+begin
+  if p_text !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$' then
+    return null;
+  end if;
+  if p_text < '0001-01-02' collate "C" then
+    return null;
+  end if;
+  if pg_catalog.substr(p_text, 9, 2) > '28' then
+    v_year := pg_catalog.left(p_text, 4);
+    v_month := pg_catalog.substr(p_text, 6, 2);
+    if pg_catalog.substr(p_text, 9, 2)::integer > (case when v_month in (4, 6, 9, 11) then 30 when v_month <> 2 then 31
+         when v_year % 4 = 0 and (v_year % 100 <> 0 or v_year % 400 = 0) then 29 else 28 end) then
+      return null;
+    end if;
+  end if;
+  -- .NET's last instant rounds up into the year 10000, which no client can read.
+  if pg_catalog.right(p_text, 1) = 'Z' or pg_catalog.substr(p_text, 11) ~ '[+-]' then
+    return least(p_text::timestamptz, '9999-12-31 23:59:59.999999+00');
+  end if;
+  return least(p_text::timestamp at time zone 'UTC', '9999-12-31 23:59:59.999999+00');
+end
+$$;
+comment on function jobsync.try_timestamptz_text(text) is 'Instant from an ISO 8601 text; a text without zone is UTC; null when it is no instant.';
+
+create function jobsync.try_timestamptz(p_value jsonb) returns timestamptz language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_value) when 'string' then jobsync.try_timestamptz_text(p_value #>> '{}') end
+$$;
+comment on function jobsync.try_timestamptz(jsonb) is 'Instant from a JSON string; see try_timestamptz_text.';
+
+create function jobsync.try_bigint_array(p_value jsonb) returns bigint[] language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_value) when 'array' then
+    array(select jobsync.try_bigint(e.value) from pg_catalog.jsonb_array_elements(p_value) with ordinality e(value, n)
+          where jobsync.try_bigint(e.value) is not null order by e.n)
+  end
+$$;
+comment on function jobsync.try_bigint_array(jsonb) is 'Array of the whole numbers in a JSON array; null when it is no array.';
+
+create function jobsync.fits_bigint(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_value is null or pg_catalog.jsonb_typeof(p_value) = 'null' or jobsync.try_bigint(p_value) is not null
+$$;
+comment on function jobsync.fits_bigint(jsonb) is 'True when the value is absent, null or a whole number of 64 bits.';
+
+create function jobsync.fits_numeric(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_value is null or pg_catalog.jsonb_typeof(p_value) in ('null', 'number') or jobsync.try_numeric(p_value) is not null
+$$;
+comment on function jobsync.fits_numeric(jsonb) is 'True when the value is absent, null or a decimal.';
+
+create function jobsync.fits_timestamptz(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_value is null or pg_catalog.jsonb_typeof(p_value) = 'null' or jobsync.try_timestamptz(p_value) is not null
+      or (pg_catalog.jsonb_typeof(p_value) = 'string' and (p_value #>> '{}') like '0001-01-01%')
+$$;
+comment on function jobsync.fits_timestamptz(jsonb) is 'True when the value is absent, null, the year-1 sentinel or an instant.';
+
+create function jobsync.fits_array(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_value is null or pg_catalog.jsonb_typeof(p_value) in ('null', 'array')
+$$;
+comment on function jobsync.fits_array(jsonb) is 'True when the value is absent, null or a list.';
+
+-- What kind of value each checked field of a stream's records has. Fields that are not listed are texts, or are only kept.
+create function jobsync.field_kinds(p_stream text) returns jsonb language sql immutable parallel safe as $$
+  select case p_stream
+    when 'jobs' then '{"customerId": "id", "locationId": "id", "businessUnitId": "id", "jobTypeId": "id", "invoiceId": "id", "campaignId": "id",
+      "leadCallId": "id", "firstAppointmentId": "id", "lastAppointmentId": "id", "appointmentCount": "id", "createdOn": "time", "modifiedOn": "time",
+      "completedOn": "time", "total": "number", "noCharge": "flag", "active": "flag", "tagTypeIds": "ids", "estimateIds": "ids"}'::jsonb
+    when 'customers' then '{"mergedToId": "id", "locationId": "id", "customerId": "id", "modifiedOn": "time", "active": "flag", "doNotService": "flag",
+      "doNotMail": "flag", "address": "object"}'::jsonb
+    when 'locations' then '{"mergedToId": "id", "customerId": "id", "modifiedOn": "time", "active": "flag", "address": "object"}'::jsonb
+    when 'appointments' then '{"jobId": "id", "customerId": "id", "start": "time", "end": "time", "arrivalWindowStart": "time", "arrivalWindowEnd": "time",
+      "unused": "flag", "isConfirmed": "flag", "active": "flag", "createdOn": "time", "modifiedOn": "time"}'::jsonb
+    when 'estimates' then '{"jobId": "id", "projectId": "id", "customerId": "id", "locationId": "id", "businessUnitId": "id", "soldBy": "id",
+      "soldOn": "time", "subtotal": "number", "tax": "number", "isRecommended": "flag", "isChangeOrder": "flag", "active": "flag", "createdOn": "time",
+      "modifiedOn": "time"}'::jsonb
+    when 'invoices' then '{"job": "object", "jobId": "id", "projectId": "id", "customer": "object", "customerId": "id", "location": "object",
+      "locationId": "id", "businessUnit": "object", "businessUnitId": "id", "invoiceDate": "time", "dueDate": "time", "subTotal": "number",
+      "salesTax": "number", "total": "number", "balance": "number", "discountTotal": "number", "paidOn": "time", "depositedOn": "time",
+      "adjustmentToId": "id", "active": "flag", "createdOn": "time", "modifiedOn": "time"}'::jsonb
+    when 'technician_assignments' then '{"appointmentId": "id", "jobId": "id", "technicianId": "id", "assignedById": "id", "assignedOn": "time",
+      "isPaused": "flag", "active": "flag", "createdOn": "time", "modifiedOn": "time"}'::jsonb
+    when 'tag_types' then '{"active": "flag", "modifiedOn": "time"}'::jsonb
+    when 'campaigns' then '{"isDefaultCampaign": "flag", "active": "flag", "modifiedOn": "time", "category": "object"}'::jsonb
+  end
+$$;
+comment on function jobsync.field_kinds(text) is 'The checked fields of a stream''s records: {field: id | time | number | flag | ids | object}.';
+
+create function jobsync.fits_kind(p_kind text, p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select case p_kind when 'id' then jobsync.fits_bigint(p_value) when 'time' then jobsync.fits_timestamptz(p_value)
+    when 'number' then jobsync.fits_numeric(p_value) when 'ids' then jobsync.fits_array(p_value)
+    when 'object' then pg_catalog.jsonb_typeof(p_value) in ('object', 'null') else true end
+$$;
+comment on function jobsync.fits_kind(text, jsonb) is 'True when the value is of the kind, or null. A flag that is none fits and is read as null.';
+
+create function jobsync.record_misfits(p_kinds jsonb, p_record jsonb) returns text[] language sql immutable parallel safe as $$
+  select pg_catalog.array_agg(k.key order by k.key) from pg_catalog.jsonb_each_text(p_kinds) k
+   where p_record ? k.key and not jobsync.fits_kind(k.value, p_record -> k.key)
+$$;
+comment on function jobsync.record_misfits(jsonb, jsonb) is 'Names of the fields whose value is not of its kind; null when all fit.';
+
+create function jobsync.plain_record(p_kinds jsonb, p_record jsonb) returns jsonb language sql immutable parallel safe as $$
+  select case when jobsync.record_misfits(p_kinds, p_record) is null then
+    p_record || coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, case k.value
+               when 'id' then pg_catalog.to_jsonb(jobsync.try_bigint(p_record -> k.key))
+               when 'time' then pg_catalog.to_jsonb(jobsync.try_timestamptz(p_record -> k.key))
+               when 'number' then pg_catalog.to_jsonb(jobsync.try_numeric(p_record -> k.key))
+               when 'flag' then pg_catalog.to_jsonb(jobsync.try_boolean(p_record -> k.key))
+               when 'ids' then pg_catalog.to_jsonb(jobsync.try_bigint_array(p_record -> k.key))
+               else p_record -> k.key end)
+        from pg_catalog.jsonb_each_text(p_kinds) k where p_record ? k.key), '{}') end
+$$;
+comment on function jobsync.plain_record(jsonb, jsonb) is
+  'The record with each checked field as a plain JSON value that casts without error ("12" as 12, the year-1 sentinel as null); null when a field does not fit.';
+
+-- The quick looks that spare nearly every record the slow one. True only if the values cast as they stand. They read the
+-- text of an array, where whatever is neither a number nor an instant (an empty text, a comma) stands in quotes.
+create function jobsync.are_plain_times(variadic p_times text[]) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return pg_catalog.array_remove(p_times, null)::text ~ '^\{([12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z[,}])*\}?$';
+end
+$$;
+comment on function jobsync.are_plain_times(text[]) is 'True when each text is null or an instant in UTC that casts without error.';
+
+create function jobsync.are_plain_ids(variadic p_ids text[]) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return pg_catalog.array_remove(p_ids, null)::text !~ '[^0-9,{}]|[0-9]{19}';
+end
+$$;
+comment on function jobsync.are_plain_ids(text[]) is 'True when each text is null or a whole number of at most 18 digits.';
+
+create function jobsync.is_plain_list(p_value jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return p_value is null or pg_catalog.jsonb_typeof(p_value) = 'null'
+      or (pg_catalog.jsonb_typeof(p_value) = 'array' and p_value::text ~ '^\[([0-9]{1,18}(, [0-9]{1,18})*)?\]$');
+end
+$$;
+comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
+
+-- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
+create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$
+  select case pg_catalog.jsonb_typeof(p_document) when 'object' then
+    coalesce((select pg_catalog.jsonb_object_agg(e.key, case when e.key = 'address' and pg_catalog.jsonb_typeof(e.value) = 'object' then
+                  coalesce((select pg_catalog.jsonb_object_agg(a.key, a.value) from pg_catalog.jsonb_each(e.value) a
+                             where not (pg_catalog.jsonb_typeof(a.value) = 'string' and pg_catalog.btrim(a.value #>> '{}') = '')), '{}'::jsonb)
+                else e.value end)
+              from pg_catalog.jsonb_each(p_document) e
+              where not (pg_catalog.jsonb_typeof(e.value) = 'string' and pg_catalog.btrim(e.value #>> '{}') = '')), '{}'::jsonb)
+    else p_document end
+$$;
+comment on function jobsync.without_blanks(jsonb) is
+  'The document without the keys (its own and its address''s) whose text is empty: on /db an empty text means "not given".';
+
+-- The five tables of the guide, in public, with the guide's column names and meanings; JobSync's own columns follow.
+-- Widths of the original (varchar(255), decimal(10,2)) lost data; here they are text and numeric.
+-- tenant_id leads every key. The single-column unique indexes keep users' own `on conflict (st_job_id)` working while
+-- there is one tenant; jobsync.add_tenant() drops them.
+
+create table public.sync_state (
+  id uuid not null default gen_random_uuid(),
+  key text not null,
+  value text not null,
+  metadata jsonb not null default '{}',
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  tenant_id text not null default jobsync.current_tenant(),
+  owner text not null default 'jobsync' constraint sync_state_owner_is_known check (owner in ('jobsync', 'external')),
+  primary key (tenant_id, key)
+);
+create unique index sync_state_single_tenant on public.sync_state (key);
+comment on table public.sync_state is 'Key-value state. lastJobPull is the readable watermark: JobSync publishes it, until an outside puller writes it.';
+comment on column public.sync_state.owner is 'jobsync: published by JobSync; external: an outside puller wrote it, JobSync leaves it alone.';
+
+create table public.customers (
+  id uuid not null default gen_random_uuid(),
+  st_customer_id bigint not null,
+  st_location_id bigint,
+  first_name text,
+  last_name text,
+  company_name text,
+  email text,
+  phone text,
+  street text,
+  city text,
+  state text,
+  postal_code text,
+  country text,
+  county text,
+  ghl_contact_id text,
+  ghl_synced_at timestamptz,
+  ghl_sync_status text default 'pending',
+  ghl_sync_error text,
+  st_raw_data jsonb,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  synced_from_st_at timestamptz default jobsync.now(),
+  tenant_id text not null default jobsync.current_tenant(),
+  modified_on timestamptz,
+  active boolean not null default true,
+  merged_to_id bigint,
+  source text not null default 'api',
+  do_not_service boolean,
+  do_not_mail boolean,
+  do_not_text boolean,
+  contacts_read_at timestamptz,
+  contact_hash bytea,
+  primary key (tenant_id, st_customer_id),
+  constraint customers_ghl_sync_status_is_known check (ghl_sync_status in ('pending', 'synced', 'failed', 'skipped'))
+);
+create unique index customers_single_tenant on public.customers (st_customer_id);
+create index customers_by_contact on public.customers (tenant_id, ghl_contact_id) where ghl_contact_id is not null;
+create index customers_by_phone on public.customers (tenant_id, phone) where phone is not null;
+create index customers_by_email on public.customers (tenant_id, email) where email is not null;
+comment on table public.customers is 'One row per ServiceTitan customer (who pays); phone and email are the best of the customer''s contacts.';
+comment on column public.customers.source is 'servicetitan (pulled), api (came through /db) or import.';
+comment on column public.customers.contacts_read_at is 'When this customer''s contact list was read; null: not yet.';
+
+create table public.jobs (
+  id uuid not null default gen_random_uuid(),
+  st_job_id bigint not null,
+  st_job_number text,
+  st_customer_id bigint,
+  st_location_id bigint,
+  business_unit_id bigint,
+  job_type_id bigint,
+  job_type_name text,
+  job_status text,
+  priority text,
+  summary text,
+  description text,
+  created_on timestamptz,
+  completed_on timestamptz,
+  modified_on timestamptz,
+  first_appointment_id bigint,
+  last_appointment_id bigint,
+  appointment_count integer default 0,
+  total numeric,
+  invoice_id bigint,
+  estimate_ids bigint[],
+  no_charge boolean,
+  campaign_id bigint,
+  lead_call_id bigint,
+  tag_type_ids bigint[],
+  ghl_opportunity_id text,
+  ghl_pipeline text,
+  ghl_synced_at timestamptz,
+  ghl_sync_status text default 'pending',
+  ghl_sync_error text,
+  st_raw_data jsonb,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  synced_from_st_at timestamptz default jobsync.now(),
+  tenant_id text not null default jobsync.current_tenant(),
+  ghl_sync_reason text,
+  ghl_sync_flags text[],
+  ghl_accepted_at timestamptz,
+  ghl_verified_at timestamptz,
+  ghl_version integer not null default 0,
+  source text not null default 'api',
+  active boolean not null default true,
+  job_hash bytea,
+  job_hash_version smallint,
+  delivered_hash bytea,
+  primary key (tenant_id, st_job_id),
+  constraint jobs_ghl_sync_status_is_known check (ghl_sync_status in ('pending', 'synced', 'failed', 'skipped'))
+) with (fillfactor = 85);
+-- id is random and nobody's key: a unique index on it would cost every insert and serve no query.
+create unique index jobs_single_tenant on public.jobs (st_job_id);
+create index jobs_by_number on public.jobs (tenant_id, st_job_number);
+create index jobs_by_modified on public.jobs (tenant_id, modified_on);
+create index jobs_by_customer on public.jobs (tenant_id, st_customer_id);
+create index jobs_by_sync_time on public.jobs (tenant_id, synced_from_st_at);
+create index jobs_by_unit on public.jobs (tenant_id, business_unit_id, created_on);
+-- What is not delivered: the pending view, the failed, the reasons. Delivered jobs, nearly all in the end, are not in it.
+create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, created_on) include (ghl_sync_reason, business_unit_id, st_job_id)
+  where ghl_sync_status <> 'synced';
+create index jobs_by_opportunity on public.jobs (tenant_id, ghl_opportunity_id) where ghl_opportunity_id is not null;
+comment on table public.jobs is 'One row per ServiceTitan job, with where it stands on its way into GoHighLevel.';
+comment on column public.jobs.ghl_sync_status is 'pending, synced, failed or skipped; why stands in ghl_sync_reason.';
+comment on column public.jobs.ghl_sync_reason is 'Why the job has its status: unmapped, unit_off, before_start, imported, test_only, no_contact, ...; null when there is nothing to explain.';
+comment on column public.jobs.ghl_sync_flags is 'Facts about the last send a person should know: incomplete, no_contact, ambiguous, no_execution_id.';
+comment on column public.jobs.ghl_accepted_at is 'When GoHighLevel answered 2xx.';
+comment on column public.jobs.ghl_verified_at is 'When the job was read back from GoHighLevel.';
+comment on column public.jobs.source is 'servicetitan (pulled), api (came through /db) or import.';
+comment on column public.jobs.job_hash is 'Hash of what GoHighLevel would be told about the job itself; a change of it is a change worth sending.';
+comment on column public.jobs.delivered_hash is 'job_hash at the last accepted send or baseline; null: never delivered.';
+
+create table public.sync_logs (
+  id uuid not null default gen_random_uuid(),
+  sync_type text not null,
+  entity_type text,
+  entity_id bigint,
+  status text not null,
+  records_processed integer default 0,
+  records_succeeded integer default 0,
+  records_failed integer default 0,
+  error_message text,
+  error_details jsonb,
+  started_at timestamptz not null default jobsync.now(),
+  completed_at timestamptz,
+  duration_ms integer,
+  workflow_execution_id text,
+  metadata jsonb default '{}',
+  tenant_id text not null default jobsync.current_tenant(),
+  primary key (tenant_id, id)
+);
+create index sync_logs_by_start on public.sync_logs (tenant_id, started_at desc);
+create index sync_logs_by_type on public.sync_logs (tenant_id, sync_type, status, started_at desc);
+create index sync_logs_running on public.sync_logs (tenant_id, sync_type) where status = 'running';
+comment on table public.sync_logs is 'Every run: opened when it starts, always closed (running, completed, failed; a crash closes as failed, abandoned).';
+
+create table public.business_units (
+  id uuid not null default gen_random_uuid(),
+  st_business_unit_id bigint not null,
+  name text not null,
+  ghl_pipeline_id text,
+  ghl_pipeline_name text,
+  sync_enabled boolean default true,
+  sync_to_ghl boolean default true,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  tenant_id text not null default jobsync.current_tenant(),
+  active boolean not null default true,
+  modified_on timestamptz,
+  st_raw_data jsonb,
+  primary key (tenant_id, st_business_unit_id)
+);
+create unique index business_units_single_tenant on public.business_units (st_business_unit_id);
+comment on table public.business_units is 'ServiceTitan business units; whether and under which pipeline name their jobs are synced. Routes: jobsync.routes.';
+
+create trigger touch_updated_at before update on public.sync_state for each row
+  when (old.updated_at = new.updated_at) execute function jobsync.touch_updated_at();
+create trigger touch_updated_at before update on public.customers for each row
+  when (old.updated_at = new.updated_at) execute function jobsync.touch_updated_at();
+create trigger touch_updated_at before update on public.jobs for each row
+  when (old.updated_at = new.updated_at) execute function jobsync.touch_updated_at();
+create trigger touch_updated_at before update on public.business_units for each row
+  when (old.updated_at = new.updated_at) execute function jobsync.touch_updated_at();
+
+insert into public.sync_state (key, value, metadata, tenant_id)
+values ('lastJobPull', '2025-01-01T00:00:00Z', '{}', 'default');
+
+insert into public.business_units (st_business_unit_id, name, ghl_pipeline_name, tenant_id) values
+  (1314, 'Sales & Service', 'Sales & Service', 'default'),
+  (54670601, 'Install', 'Install', 'default'),
+  (4622, 'Pool Service', 'Pool Service', 'default'),
+  (26143, 'Plumbing', 'Plumbing', 'default');
+
+-- What each column of the guide's tables means. Times are timestamptz; amounts are in the account's currency.
+
+comment on column public.sync_state.id is 'Made up by JobSync; the key is (tenant_id, key).';
+comment on column public.sync_state.key is 'Name of the state, such as lastJobPull.';
+comment on column public.sync_state.value is 'The state as text; for lastJobPull an ISO 8601 time in UTC.';
+comment on column public.sync_state.metadata is 'Whatever its writer keeps beside it.';
+comment on column public.sync_state.created_at is 'When the key was first written.';
+comment on column public.sync_state.updated_at is 'When the row last changed.';
+comment on column public.sync_state.tenant_id is 'Whose row it is.';
+
+comment on column public.customers.id is 'Made up by JobSync; the key is (tenant_id, st_customer_id).';
+comment on column public.customers.st_customer_id is 'ServiceTitan''s id of the customer.';
+comment on column public.customers.st_location_id is 'The location that came with the customer through /db; null for pulled ones, whose locations stand in jobsync.locations.';
+comment on column public.customers.first_name is 'First name, read out of ServiceTitan''s one name; null for a company.';
+comment on column public.customers.last_name is 'Last name, read out of ServiceTitan''s one name; null for a company or a single word.';
+comment on column public.customers.company_name is 'Name of a commercial customer.';
+comment on column public.customers.email is 'Best email of the customer''s contacts, in small letters; null: none that is valid.';
+comment on column public.customers.phone is 'Best phone of the customer''s contacts, E.164; as given where it came through /db.';
+comment on column public.customers.street is 'Billing address: street and unit.';
+comment on column public.customers.city is 'Billing address: city.';
+comment on column public.customers.state is 'Billing address: state.';
+comment on column public.customers.postal_code is 'Billing address: ZIP code.';
+comment on column public.customers.country is 'Billing address: country.';
+comment on column public.customers.county is 'Billing address: county, where a caller of /db gave one.';
+comment on column public.customers.ghl_contact_id is 'Id of the GoHighLevel contact; null: not known.';
+comment on column public.customers.ghl_synced_at is 'When the customer was last marked as synced.';
+comment on column public.customers.ghl_sync_status is 'pending, synced, failed or skipped.';
+comment on column public.customers.ghl_sync_error is 'What went wrong at the last try; null: nothing.';
+comment on column public.customers.st_raw_data is 'The record as received, later ones merged over it.';
+comment on column public.customers.created_at is 'When JobSync first stored the customer.';
+comment on column public.customers.updated_at is 'When the row last changed.';
+comment on column public.customers.synced_from_st_at is 'When a record from ServiceTitan or /db last changed the row.';
+comment on column public.customers.tenant_id is 'Whose row it is.';
+comment on column public.customers.modified_on is 'ServiceTitan''s modifiedOn of the stored version; an older version never replaces it.';
+comment on column public.customers.active is 'False when ServiceTitan deactivated the customer.';
+comment on column public.customers.merged_to_id is 'The customer that this one was merged into; its jobs are delivered with that one''s contact.';
+comment on column public.customers.do_not_service is 'ServiceTitan''s flag.';
+comment on column public.customers.do_not_mail is 'ServiceTitan''s flag.';
+comment on column public.customers.do_not_text is 'True when the chosen phone must not be texted.';
+comment on column public.customers.contact_hash is 'Hash of what GoHighLevel was last told about the contact; null: never told.';
+
+comment on column public.jobs.id is 'Made up by JobSync; the key is (tenant_id, st_job_id).';
+comment on column public.jobs.st_job_id is 'ServiceTitan''s id of the job.';
+comment on column public.jobs.st_job_number is 'The number that people see (a text).';
+comment on column public.jobs.st_customer_id is 'Who pays: public.customers.';
+comment on column public.jobs.st_location_id is 'Where the work is done: jobsync.locations.';
+comment on column public.jobs.business_unit_id is 'The business unit, which decides the route.';
+comment on column public.jobs.job_type_id is 'ServiceTitan''s id of the job type.';
+comment on column public.jobs.job_type_name is 'Name of the job type when the job was stored; jobsync.projections shows today''s.';
+comment on column public.jobs.job_status is 'ServiceTitan''s status as it writes it: Scheduled, Dispatched, InProgress, Hold, Completed, Canceled.';
+comment on column public.jobs.priority is 'ServiceTitan''s priority.';
+comment on column public.jobs.summary is 'What is to be done; may hold HTML.';
+comment on column public.jobs.description is 'Given by callers of /db; used where there is no summary.';
+comment on column public.jobs.created_on is 'When the job was booked in ServiceTitan.';
+comment on column public.jobs.completed_on is 'When it was completed; null: not.';
+comment on column public.jobs.modified_on is 'ServiceTitan''s modifiedOn of the stored version; an older version never replaces it.';
+comment on column public.jobs.first_appointment_id is 'ServiceTitan''s id of the first appointment.';
+comment on column public.jobs.last_appointment_id is 'ServiceTitan''s id of the last appointment.';
+comment on column public.jobs.appointment_count is 'Number of appointments.';
+comment on column public.jobs.total is 'ServiceTitan''s total of the job.';
+comment on column public.jobs.invoice_id is 'ServiceTitan''s id of the invoice.';
+comment on column public.jobs.estimate_ids is 'Ids of the estimates, where a caller of /db gave them; pulled ones stand in jobsync.estimates.';
+comment on column public.jobs.no_charge is 'True when the job is not charged.';
+comment on column public.jobs.campaign_id is 'ServiceTitan''s id of the marketing campaign.';
+comment on column public.jobs.lead_call_id is 'ServiceTitan''s id of the call that brought the job.';
+comment on column public.jobs.tag_type_ids is 'Ids of the job''s tags.';
+comment on column public.jobs.ghl_opportunity_id is 'Id of the GoHighLevel opportunity; null: not known (a webhook does not tell it). Never made up.';
+comment on column public.jobs.ghl_pipeline is 'Name of the pipeline at the last accepted send.';
+comment on column public.jobs.ghl_synced_at is 'When the job was last accepted, or marked as synced from outside.';
+comment on column public.jobs.ghl_sync_error is 'What went wrong at the last try, in one sentence; null: nothing.';
+comment on column public.jobs.st_raw_data is 'The record as received, later ones merged over it.';
+comment on column public.jobs.created_at is 'When JobSync first stored the job.';
+comment on column public.jobs.updated_at is 'When the row last changed.';
+comment on column public.jobs.synced_from_st_at is 'When a record from ServiceTitan or /db last changed the row.';
+comment on column public.jobs.tenant_id is 'Whose row it is.';
+comment on column public.jobs.ghl_version is 'Number of the last version that was accepted or given up; 0: none yet.';
+comment on column public.jobs.active is 'False when ServiceTitan deactivated the job.';
+comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version().';
+
+comment on column public.sync_logs.id is 'Id of the run.';
+comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
+comment on column public.sync_logs.entity_type is 'What the run was about, such as job.';
+comment on column public.sync_logs.entity_id is 'ServiceTitan''s id, when the run was about one record.';
+comment on column public.sync_logs.status is 'running, completed, failed, or a caller''s own word.';
+comment on column public.sync_logs.records_processed is 'Records read, or deliveries tried.';
+comment on column public.sync_logs.records_succeeded is 'Records stored or found unchanged, or deliveries accepted.';
+comment on column public.sync_logs.records_failed is 'Records quarantined, or deliveries not accepted.';
+comment on column public.sync_logs.error_message is 'What went wrong; `abandoned`: the process died.';
+comment on column public.sync_logs.error_details is 'Details of a caller of /db.';
+comment on column public.sync_logs.started_at is 'When the run started.';
+comment on column public.sync_logs.completed_at is 'When it ended; null: still running.';
+comment on column public.sync_logs.duration_ms is 'How long it took, in milliseconds.';
+comment on column public.sync_logs.workflow_execution_id is 'The execution id of a caller such as n8n.';
+comment on column public.sync_logs.metadata is 'Of a job_pull: one entry a stream, with its counts.';
+comment on column public.sync_logs.tenant_id is 'Whose row it is.';
+
+comment on column public.business_units.id is 'Made up by JobSync; the key is (tenant_id, st_business_unit_id).';
+comment on column public.business_units.st_business_unit_id is 'ServiceTitan''s id of the business unit.';
+comment on column public.business_units.name is 'ServiceTitan''s name of the unit.';
+comment on column public.business_units.ghl_pipeline_id is 'Id of the pipeline, where somebody noted it.';
+comment on column public.business_units.ghl_pipeline_name is 'Name of the pipeline: sent as a label; routes stand in jobsync.routes.';
+comment on column public.business_units.sync_enabled is 'False: jobs of this unit are skipped (unit_off).';
+comment on column public.business_units.sync_to_ghl is 'False: jobs of this unit are stored but not delivered (unit_off).';
+comment on column public.business_units.created_at is 'When JobSync first stored the unit.';
+comment on column public.business_units.updated_at is 'When the row last changed.';
+comment on column public.business_units.tenant_id is 'Whose row it is.';
+comment on column public.business_units.active is 'False when ServiceTitan deactivated the unit.';
+comment on column public.business_units.modified_on is 'ServiceTitan''s modifiedOn.';
+comment on column public.business_units.st_raw_data is 'The record as received.';
+
+-- Tenants, their sealed connections, the destinations and the routes: who may be told what, and by whom.
+
+create table jobsync.tenants (
+  tenant_id text primary key constraint tenant_id_is_a_slug check (tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  name text not null,
+  time_zone text not null default 'UTC',
+  mode text not null default 'observe' constraint mode_is_known check (mode in ('observe', 'shadow', 'live')),
+  mode_set_at timestamptz,
+  mode_reason text,
+  deliver_from timestamptz,
+  arm_remaining integer,
+  paused_at timestamptz,
+  pause_reason text,
+  cap_hour integer not null default 2000 constraint cap_hour_is_not_negative check (cap_hour >= 0),
+  cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
+  poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
+  next_pull_at timestamptz,
+  feeds_refused_at timestamptz,
+  execution_price numeric not null default 0.01,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now()
+);
+comment on table jobsync.tenants is 'One contractor each: one ServiceTitan tenant and one GoHighLevel location.';
+comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also compare with the old flow; live: deliver.';
+comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
+comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
+comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
+comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
+insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
+
+create table jobsync.connections (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  kind text not null constraint connection_kind_is_known check (kind in ('servicetitan', 'gohighlevel')),
+  sealed bytea not null,
+  key_id text not null,
+  settings jsonb not null default '{}',
+  state text not null default 'ok',
+  state_reason text,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, kind)
+);
+comment on table jobsync.connections is 'Credentials of a tenant, sealed by the program (never readable in SQL); settings holds only what is no secret.';
+
+create table jobsync.access_tokens (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  kind text not null,
+  sealed bytea,
+  key_id text,
+  credential text not null default '',
+  expires_at timestamptz,
+  refresh_after timestamptz,
+  refresh_lease_until timestamptz,
+  primary key (tenant_id, kind)
+);
+comment on table jobsync.access_tokens is 'The current access token per connection, sealed; refresh_lease_until makes the refresh single-flight over all workers.';
+
+create table jobsync.budgets (
+  tenant_id text not null,
+  budget_key text not null,
+  rate double precision not null,
+  burst double precision not null,
+  tokens double precision not null,
+  refilled_at timestamptz not null default clock_timestamp(),
+  blocked_until timestamptz,
+  primary key (tenant_id, budget_key)
+);
+comment on table jobsync.budgets is 'Token buckets shared by all workers: requests a second to ServiceTitan, to a GoHighLevel location, to a hook.';
+
+create table jobsync.destinations (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  kind text not null constraint destination_kind_is_known check (kind in ('webhook', 'api')),
+  label text not null,
+  sealed bytea,
+  key_id text,
+  fingerprint bytea not null,
+  masked text not null,
+  paused_at timestamptz,
+  pause_reason text,
+  failures_in_row integer not null default 0,
+  probe_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id),
+  constraint destination_is_stored_once unique (tenant_id, fingerprint)
+);
+create unique index destinations_by_id on jobsync.destinations (id);
+comment on table jobsync.destinations is 'Where jobs are delivered: an inbound hook (its URL is a secret, sealed) or a location by API.';
+comment on column jobsync.destinations.fingerprint is 'HMAC of the URL or location id, so that the same hook is one destination without being readable.';
+comment on column jobsync.destinations.masked is 'What may be shown: host and the last four characters.';
+
+create table jobsync.routes (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_business_unit_id bigint not null,
+  deliverer text not null default 'none' constraint deliverer_is_known check (deliverer in ('jobsync', 'external', 'none')),
+  destination_id uuid,
+  events text not null default 'created' constraint events_are_known check (events in ('created', 'all')),
+  pipeline_id text,
+  pipeline_name text,
+  stage_id text,
+  stage_name text,
+  armed boolean not null default true,
+  armed_reason text,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_business_unit_id),
+  foreign key (tenant_id, destination_id) references jobsync.destinations (tenant_id, id),
+  constraint jobsync_delivers_somewhere check (deliverer <> 'jobsync' or destination_id is not null)
+);
+create index routes_by_destination on jobsync.routes (tenant_id, destination_id);
+comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
+comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
+comment on column jobsync.routes.armed is 'False: arm refused this route (jobs were pushed from outside in the last 24 h).';
+
+create table jobsync.audit (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  at timestamptz not null default jobsync.now(),
+  actor text not null,
+  action text not null,
+  subject text,
+  details jsonb not null default '{}',
+  primary key (tenant_id, id)
+);
+create index audit_by_subject on jobsync.audit (tenant_id, subject, id desc);
+comment on table jobsync.audit is 'Append-only: what people and the program decided (mode, routes, pauses, rewinds), never personal data.';
+
+create table jobsync.tokens (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id text not null,
+  name text not null,
+  secret_hash bytea not null,
+  scopes text[] not null,
+  expires_at timestamptz,
+  last_used_at timestamptz,
+  revoked_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id)
+);
+create unique index tokens_by_id on jobsync.tokens (id);
+comment on table jobsync.tokens is 'API tokens js_<id>_<secret>: only the SHA-256 of the secret is stored.';
+
+create function jobsync.write_audit(p_tenant text, p_actor text, p_action text, p_subject text, p_details jsonb default '{}')
+returns void language sql volatile as $$
+  insert into jobsync.audit (tenant_id, actor, action, subject, details)
+  values (p_tenant, p_actor, p_action, p_subject, coalesce(p_details, '{}'))
+$$;
+comment on function jobsync.write_audit(text, text, text, text, jsonb) is 'Adds one line to the audit, in the caller''s transaction.';
+
+-- A bucket is refilled by the server's real clock, not jobsync.now(): a moved test clock must not hand out requests.
+create function jobsync.take_budget(p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer)
+returns table (granted integer, wait_seconds double precision)
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row budgets;
+  v_tokens double precision;
+  v_now timestamptz := clock_timestamp();
+begin
+  if p_rate <= 0 then
+    return query select p_want, 0::double precision;
+    return;
+  end if;
+  insert into budgets (tenant_id, budget_key, rate, burst, tokens)
+  values (p_tenant, p_key, p_rate, p_burst, p_burst)
+  on conflict (tenant_id, budget_key) do nothing;
+  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key for update;
+  if v_row.blocked_until > v_now then
+    return query select 0, extract(epoch from v_row.blocked_until - v_now)::double precision;
+    return;
+  end if;
+  v_tokens := least(p_burst, v_row.tokens + p_rate * greatest(0, extract(epoch from v_now - v_row.refilled_at)));
+  granted := least(p_want, floor(v_tokens + 1e-9)::integer);
+  wait_seconds := case when granted > 0 then 0 else (1 - v_tokens) / p_rate end;
+  update budgets b set tokens = v_tokens - granted, refilled_at = v_now, rate = p_rate, burst = p_burst, blocked_until = null
+   where b.tenant_id = p_tenant and b.budget_key = p_key;
+  return next;
+end
+$$;
+comment on function jobsync.take_budget(text, text, double precision, double precision, integer) is
+  'Takes up to p_want requests from a shared bucket; grants 0 and a wait when it is empty or blocked. Rate 0: unpaced.';
+
+create function jobsync.block_budget(p_tenant text, p_key text, p_seconds double precision) returns void
+language sql volatile as $$
+  update jobsync.budgets b
+     set blocked_until = greatest(coalesce(b.blocked_until, '-infinity'), pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => p_seconds)),
+         tokens = 0
+   where b.tenant_id = p_tenant and b.budget_key = p_key
+$$;
+comment on function jobsync.block_budget(text, text, double precision) is 'After a 429: nobody takes from this bucket for p_seconds.';
+
+-- A second tenant. Run as the owner: the single-column unique indexes, which keep people's own `on conflict (st_job_id)`
+-- working while there is one tenant, go then, because two contractors may have the same ids.
+
+create function jobsync.add_tenant(p_tenant text, p_name text, p_actor text) returns jobsync.tenants
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_tenant jobsync.tenants;
+begin
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant;
+  if found then
+    return v_tenant;
+  end if;
+  if p_tenant is null or p_tenant !~ '^[a-z0-9][a-z0-9_-]{0,62}$' then
+    raise exception 'a tenant''s id is made of small letters, digits, - and _, at most 63' using errcode = 'JS001';
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_app') then
+    raise exception 'this database serves one tenant only: the role jobsync_app, which keeps tenants apart, is missing'
+      using errcode = 'JS001', hint = format('As a superuser: CREATE ROLE jobsync_app NOLOGIN; GRANT jobsync_app TO %I; then `jobsync db migrate` on a new database.', current_user);
+  end if;
+  drop index if exists public.sync_state_single_tenant, public.customers_single_tenant, public.jobs_single_tenant, public.business_units_single_tenant;
+  insert into tenants (tenant_id, name) values (p_tenant, coalesce(nullif(btrim(p_name), ''), p_tenant)) returning * into v_tenant;
+  insert into sync_state (key, value, tenant_id) values ('lastJobPull', '2025-01-01T00:00:00Z', p_tenant);
+  perform write_audit(p_tenant, p_actor, 'tenant_added', 'tenant', jsonb_build_object('name', v_tenant.name));
+  return v_tenant;
+end
+$$;
+comment on function jobsync.add_tenant(text, text, text) is
+  'Adds a tenant, observing and without units, and drops the indexes that only one tenant allows. Only the owner of the tables may. Twice changes nothing.';
+
+-- What is pulled besides the guide's tables: locations, contacts, job types; the cursors; the quarantine.
+-- No foreign keys between records: ServiceTitan's feeds are independent, a child may arrive before its parent.
+
+create table jobsync.cursors (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  stream text not null,
+  mode text not null default 'export' constraint cursor_mode_is_known check (mode in ('export', 'list')),
+  token text,
+  since text,
+  caught_up_at timestamptz,
+  began_at_start boolean not null default false,
+  complete_from_start boolean not null default false,
+  revision bigint not null default 0,
+  failures integer not null default 0,
+  last_error text,
+  next_read_at timestamptz,
+  refused_at timestamptz,
+  feed_refused_at timestamptz,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, stream)
+);
+comment on table jobsync.cursors is 'Where each stream goes on reading. Moves only in the transaction that stores the page.';
+comment on column jobsync.cursors.token is 'Opaque continueFrom of the export feed; null: from `since`, or from the first record.';
+comment on column jobsync.cursors.since is 'ISO time as ServiceTitan wrote it (7 digits kept): where a list read, or a feed without token, starts. Inclusive.';
+comment on column jobsync.cursors.caught_up_at is 'When the stream was last read to its end.';
+comment on column jobsync.cursors.began_at_start is 'True when the first reading began at the first record.';
+comment on column jobsync.cursors.complete_from_start is 'True when the stream was read from its first record on, so that an absent record does not exist.';
+comment on column jobsync.cursors.refused_at is 'Since when ServiceTitan does not let this app read the stream, although everything else works; null: granted, or not tried.';
+comment on column jobsync.cursors.feed_refused_at is 'When the stream''s export feed was last refused; for a day after that it is read by list.';
+comment on column jobsync.cursors.revision is 'Counts the moves; a page is stored only if the cursor still is the one that was read.';
+
+create table jobsync.locations (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_location_id bigint not null,
+  st_customer_id bigint,
+  name text,
+  street text,
+  city text,
+  state text,
+  postal_code text,
+  country text,
+  county text,
+  phone text,
+  email text,
+  do_not_text boolean,
+  active boolean not null default true,
+  merged_to_id bigint,
+  modified_on timestamptz,
+  contacts_read_at timestamptz,
+  st_raw_data jsonb,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_location_id)
+);
+create index locations_by_customer on jobsync.locations (tenant_id, st_customer_id);
+comment on table jobsync.locations is 'ServiceTitan locations: the addresses where work is done; phone and email are the best of the location''s contacts.';
+
+create table jobsync.contacts (
+  tenant_id text not null default jobsync.current_tenant(),
+  owner_kind text not null constraint contact_owner_is_known check (owner_kind in ('customer', 'location')),
+  owner_id bigint not null,
+  st_contact_id bigint not null,
+  type text not null,
+  value text not null,
+  phone text,
+  memo text,
+  do_not_text boolean,
+  active boolean not null default true,
+  modified_on timestamptz,
+  st_raw_data jsonb,
+  updated_at timestamptz not null default jobsync.now(),
+  -- A contact id alone is not unique (ServiceTitan contract, gotcha 15).
+  primary key (tenant_id, owner_kind, owner_id, st_contact_id)
+);
+create index contacts_by_phone on jobsync.contacts (tenant_id, phone) where phone is not null;
+comment on table jobsync.contacts is 'Ways to reach a customer or a location, one row per contact: merged by id, so that a window of changes never wipes the others.';
+comment on column jobsync.contacts.phone is 'E.164 when the value is a valid phone number, else null.';
+
+create table jobsync.job_types (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_job_type_id bigint not null,
+  name text,
+  active boolean not null default true,
+  modified_on timestamptz,
+  st_raw_data jsonb,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_job_type_id)
+);
+comment on table jobsync.job_types is 'ServiceTitan job types: a job carries only the id.';
+
+create table jobsync.quarantine (
+  tenant_id text not null default jobsync.current_tenant(),
+  id bigint generated always as identity,
+  stream text not null,
+  record_id text,
+  reason text not null,
+  raw bytea not null,
+  raw_hash bytea not null,
+  first_seen_at timestamptz not null default jobsync.now(),
+  last_seen_at timestamptz not null default jobsync.now(),
+  times_seen integer not null default 1,
+  resolved_at timestamptz,
+  resolution text,
+  primary key (tenant_id, id),
+  constraint quarantined_once unique (tenant_id, stream, raw_hash)
+);
+create index quarantine_open on jobsync.quarantine (tenant_id, stream, record_id) where resolved_at is null;
+comment on table jobsync.quarantine is 'Records that do not fit, kept byte for byte with the reason; resolved when the record later fits.';
+
+-- Best phone and email of one owner: mobile before other phones, a number that may be texted before one that may not,
+-- then the newest, then the lowest id so that the choice is stable. Fax never.
+create function jobsync.choose_contacts(p_tenant text, p_owner_kind text, p_owner_ids bigint[])
+returns table (owner_id bigint, phone text, email text, do_not_text boolean)
+language sql stable rows 1000 as $$
+  with reachable as (
+    select c.owner_id, c.type, c.phone, c.value, c.do_not_text,
+           pg_catalog.row_number() over (
+             partition by c.owner_id, c.type = 'Email'
+             order by (c.type <> 'MobilePhone'), coalesce(c.do_not_text, false), c.modified_on desc nulls last, c.st_contact_id) as place
+      from jobsync.contacts c
+     where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owner_ids) and c.active
+       and ((c.type in ('MobilePhone', 'Phone') and c.phone is not null)
+            or (c.type = 'Email' and pg_catalog.length(c.value) <= 320 and pg_catalog.btrim(c.value) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
+  )
+  select o.owner_id, p.phone, pg_catalog.lower(pg_catalog.btrim(e.value)), p.do_not_text
+    from pg_catalog.unnest(p_owner_ids) o(owner_id)
+    left join reachable p on p.owner_id = o.owner_id and p.type <> 'Email' and p.place = 1
+    left join reachable e on e.owner_id = o.owner_id and e.type = 'Email' and e.place = 1
+$$;
+comment on function jobsync.choose_contacts(text, text, bigint[]) is
+  'Best phone and email per owner: mobile first, then other phones, never fax; a valid email; inactive contacts left out.';
+
+create function jobsync.quarantine_records(p_tenant text, p_stream text, p_records jsonb, p_raw bytea[], p_now timestamptz)
+returns integer language sql volatile as $$
+  with refused as (
+    select distinct on (pg_catalog.sha256(raw.raw)) r.value ->> 'id' as record_id, r.value ->> 'reason' as reason, raw.raw, r.n
+      from pg_catalog.jsonb_array_elements(p_records) with ordinality r(value, n)
+      join pg_catalog.unnest(p_raw) with ordinality raw(raw, n) using (n)
+  ), kept as (
+    insert into jobsync.quarantine (tenant_id, stream, record_id, reason, raw, raw_hash, first_seen_at, last_seen_at)
+    select p_tenant, p_stream, f.record_id, f.reason, f.raw, pg_catalog.sha256(f.raw), p_now, p_now from refused f order by f.n
+    on conflict (tenant_id, stream, raw_hash) do update
+      set last_seen_at = excluded.last_seen_at, times_seen = jobsync.quarantine.times_seen + 1, reason = excluded.reason
+    returning 1
+  )
+  select pg_catalog.jsonb_array_length(p_records) from (select count(*) from kept) counted
+$$;
+comment on function jobsync.quarantine_records(text, text, jsonb, bytea[], timestamptz) is
+  'Keeps refused records ([{id, reason}] beside their raw bytes); the same bytes again only count up. Answers how many.';
+
+create function jobsync.resolve_quarantined(p_tenant text, p_stream text, p_ids bigint[], p_now timestamptz) returns void
+language sql volatile as $$
+  update jobsync.quarantine q set resolved_at = p_now, resolution = 'a later version fits'
+   where q.tenant_id = p_tenant and q.stream = p_stream and q.resolved_at is null and q.record_id = any (p_ids::text[])
+$$;
+comment on function jobsync.resolve_quarantined(text, text, bigint[], timestamptz) is
+  'Closes quarantined records of which a version that fits was stored just now.';
+
+create table jobsync.wanted (
+  tenant_id text not null,
+  stream text not null constraint wanted_stream_is_a_parent
+    check (stream in ('customers', 'locations', 'customer_contacts', 'location_contacts')),
+  id bigint not null,
+  wanted_at timestamptz not null default jobsync.now(),
+  asked_at timestamptz,
+  times_asked integer not null default 0,
+  primary key (tenant_id, stream, id)
+);
+comment on table jobsync.wanted is 'Parents that stored jobs refer to and that are not here yet: brought by their feed, else looked up by ids, 50 a call.';
+
+-- What happens around a job: appointments, estimates, invoices, technician assignments; and two short lists that jobs
+-- name by id: tag types and campaigns. Each row keeps ServiceTitan's record as it came beside the typed columns.
+-- No foreign keys: a visit may arrive before its job. st_job_id links; the views of 82 resolve.
+
+create table jobsync.appointments (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_appointment_id bigint not null,
+  st_job_id bigint,
+  st_customer_id bigint,
+  appointment_number text,
+  status text,
+  starts_on timestamptz,
+  ends_on timestamptz,
+  arrival_window_start timestamptz,
+  arrival_window_end timestamptz,
+  special_instructions text,
+  unused boolean,
+  is_confirmed boolean,
+  active boolean not null default true,
+  created_on timestamptz,
+  modified_on timestamptz,
+  st_raw_data jsonb not null,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_appointment_id)
+);
+create index appointments_by_job on jobsync.appointments (tenant_id, st_job_id);
+create index appointments_by_start on jobsync.appointments (tenant_id, starts_on);
+comment on table jobsync.appointments is 'Visits of a job. A deleted one stays, with active false (ServiceTitan contract, gotcha 9).';
+comment on column jobsync.appointments.status is 'Scheduled, Dispatched, Working, Hold, Done or Canceled: not the words of jobs.';
+
+create table jobsync.estimates (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_estimate_id bigint not null,
+  st_job_id bigint,
+  st_project_id bigint,
+  st_customer_id bigint,
+  st_location_id bigint,
+  business_unit_id bigint,
+  st_job_number text,
+  name text,
+  status text,
+  review_status text,
+  summary text,
+  sold_by bigint,
+  sold_on timestamptz,
+  subtotal numeric,
+  tax numeric,
+  is_recommended boolean,
+  is_change_order boolean,
+  active boolean not null default true,
+  created_on timestamptz,
+  modified_on timestamptz,
+  st_raw_data jsonb not null,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_estimate_id)
+);
+create index estimates_by_job on jobsync.estimates (tenant_id, st_job_id);
+create index estimates_by_sale on jobsync.estimates (tenant_id, sold_on) where sold_on is not null;
+comment on table jobsync.estimates is 'Estimates; their items stand in st_raw_data. An estimate may be sold without a new modifiedOn: the same time with other content is taken.';
+comment on column jobsync.estimates.status is 'Open, Sold or Dismissed.';
+comment on column jobsync.estimates.sold_by is 'ServiceTitan''s id of the technician or employee who sold it.';
+
+create table jobsync.invoices (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_invoice_id bigint not null,
+  st_job_id bigint,
+  st_project_id bigint,
+  st_customer_id bigint,
+  st_location_id bigint,
+  business_unit_id bigint,
+  reference_number text,
+  configuration text,
+  sync_status text,
+  review_status text,
+  sent_status text,
+  invoice_date date,
+  due_date date,
+  subtotal numeric,
+  sales_tax numeric,
+  total numeric,
+  balance numeric,
+  discount_total numeric,
+  paid_on timestamptz,
+  deposited_on timestamptz,
+  adjustment_to_id bigint,
+  summary text,
+  active boolean not null default true,
+  created_on timestamptz,
+  modified_on timestamptz,
+  st_raw_data jsonb not null,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_invoice_id)
+);
+create index invoices_by_job on jobsync.invoices (tenant_id, st_job_id);
+create index invoices_by_date on jobsync.invoices (tenant_id, invoice_date);
+-- An invoice that names no job is looked for among the invoice ids of jobs.
+create index jobs_by_invoice on public.jobs (tenant_id, invoice_id) where invoice_id > 0;
+comment on table jobsync.invoices is 'Invoices; their items stand in st_raw_data. ServiceTitan sends the amounts as texts; here they are numbers.';
+comment on column jobsync.invoices.st_job_id is 'The job that the invoice names; null for an invoice of a project: jobsync.v_invoices then finds the job that names the invoice.';
+comment on column jobsync.invoices.invoice_date is 'A calendar day, never shifted by a time zone.';
+comment on column jobsync.invoices.due_date is 'A calendar day, never shifted by a time zone.';
+comment on column jobsync.invoices.sync_status is 'Pending, Posted or Exported.';
+comment on column jobsync.invoices.modified_on is 'Null where ServiceTitan gives none; such a record always counts as the newest.';
+
+create table jobsync.technician_assignments (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_assignment_id bigint not null,
+  st_appointment_id bigint,
+  st_job_id bigint,
+  st_technician_id bigint,
+  technician_name text,
+  assigned_by_id bigint,
+  assigned_on timestamptz,
+  status text,
+  is_paused boolean,
+  active boolean not null default true,
+  created_on timestamptz,
+  modified_on timestamptz,
+  st_raw_data jsonb not null,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_assignment_id)
+);
+create index technician_assignments_by_appointment on jobsync.technician_assignments (tenant_id, st_appointment_id);
+create index technician_assignments_by_job on jobsync.technician_assignments (tenant_id, st_job_id);
+comment on table jobsync.technician_assignments is 'Which technician goes to which appointment; active false: taken off it.';
+
+create table jobsync.tag_types (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_tag_type_id bigint not null,
+  name text,
+  code text,
+  color text,
+  importance text,
+  active boolean not null default true,
+  modified_on timestamptz,
+  st_raw_data jsonb not null,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_tag_type_id)
+);
+comment on table jobsync.tag_types is 'ServiceTitan tags: a job carries only their ids (tag_type_ids).';
+
+create table jobsync.campaigns (
+  tenant_id text not null default jobsync.current_tenant(),
+  st_campaign_id bigint not null,
+  name text,
+  category text,
+  source text,
+  medium text,
+  is_default boolean,
+  active boolean not null default true,
+  modified_on timestamptz,
+  st_raw_data jsonb not null,
+  created_at timestamptz not null default jobsync.now(),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_campaign_id)
+);
+comment on table jobsync.campaigns is 'ServiceTitan marketing campaigns: a job carries only the id (campaign_id).';
+
+-- Runs: a row of sync_logs is opened when work starts and always closed.
+-- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
+
+create function jobsync.open_pass(p_tenant text, p_streams text[], p_trigger text) returns uuid
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id uuid;
+begin
+  insert into sync_logs (tenant_id, sync_type, entity_type, status, metadata)
+  values (p_tenant, 'job_pull', 'job', 'running',
+          jsonb_build_object('trigger', p_trigger, 'streams',
+            -- A stream that this app may not read is named in every pass over jobs, also while it rests.
+            (select coalesce(jsonb_object_agg(c.stream, jsonb_build_object('status', 'not granted', 'since', c.refused_at)), '{}') from cursors c
+              where c.tenant_id = p_tenant and c.refused_at is not null and 'jobs' = any (p_streams))
+            || (select coalesce(jsonb_object_agg(s, jsonb_build_object('status', 'waiting')), '{}') from unnest(p_streams) s)))
+  returning id into v_id;
+  return v_id;
+end
+$$;
+comment on function jobsync.open_pass(text, text[], text) is 'Opens one job_pull run over the given streams; answers its id.';
+
+create function jobsync.finish_stream(p_tenant text, p_run uuid, p_stream text, p_report jsonb, p_error text)
+returns boolean language plpgsql set search_path = jobsync, public as $$
+declare
+  v_meta jsonb;
+  v_status text;
+  v_now timestamptz := jobsync.now();
+  v_open boolean;
+  v_failed text;
+begin
+  select metadata, status into v_meta, v_status from sync_logs where tenant_id = p_tenant and id = p_run for update;
+  if v_status is distinct from 'running' then
+    return false;
+  end if;
+  v_meta := jsonb_set(v_meta, array['streams', p_stream],
+    coalesce(p_report, '{}') || jsonb_build_object('status', case when p_error is null then coalesce(p_report ->> 'status', 'completed') else 'failed' end)
+      || case when p_error is null then '{}' else jsonb_build_object('error', left(p_error, 500)) end, true);
+  v_open := exists (select 1 from jsonb_each(v_meta -> 'streams') s where s.value ->> 'status' in ('waiting', 'running'));
+  select string_agg(s.key || ': ' || (s.value ->> 'error'), '; ' order by s.key) into v_failed
+    from jsonb_each(v_meta -> 'streams') s where s.value ->> 'status' = 'failed';
+  update sync_logs l set
+    metadata = v_meta,
+    records_processed = coalesce((v_meta #>> '{streams,jobs,pulled}')::int, 0),
+    records_succeeded = coalesce((v_meta #>> '{streams,jobs,stored}')::int, 0) + coalesce((v_meta #>> '{streams,jobs,unchanged}')::int, 0),
+    records_failed = coalesce((v_meta #>> '{streams,jobs,quarantined}')::int, 0),
+    status = case when v_open then 'running' when v_failed is null then 'completed' else 'failed' end,
+    error_message = left(v_failed, 1000),
+    completed_at = case when v_open then null else v_now end,
+    duration_ms = case when v_open then null else least(2147483647, (extract(epoch from v_now - l.started_at) * 1000))::int end
+   where l.tenant_id = p_tenant and l.id = p_run;
+  return not v_open;
+end
+$$;
+comment on function jobsync.finish_stream(text, uuid, text, jsonb, text) is
+  'Writes one stream''s counts (or its error) into its pass and closes the pass after the last stream. True when it closed. Harmless when repeated. A report may name its own status (not granted), which is no failure.';
+
+create function jobsync.abandon_runs(p_tenant text, p_older_than interval) returns integer
+language sql volatile as $$
+  with closed as (
+    update public.sync_logs l set status = 'failed', error_message = 'abandoned', completed_at = jobsync.now(),
+           duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
+     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import')
+       and l.started_at + coalesce(jobsync.try_numeric(l.metadata -> 'alive_s')::double precision * interval '1 second', interval '0') < jobsync.now() - p_older_than
+    returning 1)
+  select count(*)::integer from closed
+$$;
+comment on function jobsync.abandon_runs(text, interval) is 'Closes runs whose process died (failed, abandoned). Answers how many.';
+
+-- The outbox: one row per (tenant, job) waiting to be delivered; the newest content wins because the content is read
+-- when the row is claimed. The attempts: every HTTP try, opened before the request leaves.
+--
+--   waiting (parents not read yet) -> due -> claimed (lease, fence) -> accepted: row deleted, job synced
+--                                       ^         |-> try again: next_attempt_at by the retry schedule
+--                                       |_________|-> no attempts left or terminal: row deleted, job failed (dead letter)
+
+create table jobsync.outbox (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  st_customer_id bigint,
+  destination_id uuid not null,
+  version integer not null,
+  event text not null constraint event_is_known check (event in ('created', 'updated', 'replayed')),
+  planned_at timestamptz not null default jobsync.now(),
+  next_attempt_at timestamptz not null,
+  waiting_for text,
+  attempts integer not null default 0,
+  lease_until timestamptz,
+  fence bigint not null default 0,
+  rescues integer not null default 0,
+  sent_hash bytea,
+  flags text[] not null default '{}',
+  forced boolean not null default false,
+  counted_at timestamptz,
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+-- The whole order of a claim: a first load makes a million rows due at one moment.
+create index outbox_due on jobsync.outbox (destination_id, next_attempt_at, st_job_id);
+create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
+comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
+comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
+comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
+comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
+comment on column jobsync.outbox.counted_at is 'The hour under which this version was counted against the caps; null: not counted. A retry of the same version is not counted again.';
+comment on column jobsync.outbox.fence is 'Counts the claims; a result carrying an older fence is refused.';
+
+create table jobsync.attempts (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  st_job_id bigint not null,
+  version integer not null,
+  destination_id uuid not null,
+  delivery_id uuid not null,
+  event text not null,
+  started_at timestamptz not null default jobsync.now(),
+  finished_at timestamptz,
+  outcome text,
+  status_code integer,
+  execution_id text,
+  duration_ms integer,
+  answer text,
+  error text,
+  primary key (tenant_id, id)
+) with (fillfactor = 90);
+create index attempts_by_job on jobsync.attempts (tenant_id, st_job_id, id desc);
+create index attempts_by_time on jobsync.attempts (tenant_id, started_at desc);
+comment on table jobsync.attempts is 'Every HTTP attempt: opened before it leaves, closed with what came back (redacted, at most 2 KB). outcome null: never closed, so ambiguous.';
+
+create table jobsync.send_counts (
+  tenant_id text not null,
+  hour timestamptz not null,
+  sends integer not null default 0,
+  primary key (tenant_id, hour)
+);
+comment on table jobsync.send_counts is 'Accepted sends per hour: what the caps count.';
+
+create table jobsync.outside_marks (
+  tenant_id text not null,
+  business_unit_id bigint not null,
+  last_marked_at timestamptz not null,
+  primary key (tenant_id, business_unit_id)
+);
+comment on table jobsync.outside_marks is 'When jobs of a unit were last pushed or marked by somebody else (PATCH ghl-sync, POST upsert).';
+
+create function jobsync.delivery_id(p_tenant text, p_job bigint, p_version integer) returns uuid
+language sql immutable parallel safe as $$
+  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job || ':' || p_version)::uuid
+$$;
+comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
+
+-- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
+
+-- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
+-- recomputed from the stored row before they are compared, so that new software never re-sends anything.
+create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
+comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
+
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.job_hash(
+  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
+  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
+) returns bytea language sql stable parallel safe as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
+    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
+    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
+    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
+    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
+$$;
+comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
+  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
+
+create view jobsync.unit_routes with (security_invoker = true) as
+  select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
+         coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
+         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.armed, true) as armed, r.armed_reason,
+         d.kind as destination_kind, d.label as destination_label, d.masked as destination_masked, d.paused_at as destination_paused_at,
+         d.pause_reason as destination_pause_reason
+    from public.business_units u
+    left join jobsync.routes r on r.tenant_id = u.tenant_id and r.st_business_unit_id = u.st_business_unit_id
+    left join jobsync.destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id;
+comment on view jobsync.unit_routes is 'Each business unit with its route: who delivers, where to, on which events.';
+
+-- Null: the job may be delivered (or handed to an external deliverer); else why not.
+create function jobsync.skip_reason(
+  p_deliverer text, p_sync_enabled boolean, p_sync_to_ghl boolean, p_source text, p_created_on timestamptz, p_deliver_from timestamptz
+) returns text language sql immutable parallel safe as $$
+  select case
+    when p_sync_enabled = false or p_sync_to_ghl = false then 'unit_off'
+    when p_deliverer is null or p_deliverer = 'none' then 'unmapped'
+    when p_source = 'import' then 'imported'
+    -- What an outside deliverer brought through /db is its own affair, however old.
+    when p_created_on < p_deliver_from and not (p_deliverer = 'external' and p_source = 'api') then 'before_start'
+  end
+$$;
+comment on function jobsync.skip_reason(text, boolean, boolean, text, timestamptz, timestamptz) is
+  'Why a job is not delivered: unit_off, unmapped, imported, before_start; null when it is to be delivered.';
+
+create function jobsync.resolve_customer(p_tenant text, p_customer bigint) returns bigint
+language sql stable parallel safe as $$
+  with recursive chain(id, merged_to_id, depth) as (
+    select c.st_customer_id, c.merged_to_id, 0 from public.customers c where c.tenant_id = p_tenant and c.st_customer_id = p_customer
+    union all
+    select c.st_customer_id, c.merged_to_id, chain.depth + 1 from chain
+      join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = chain.merged_to_id
+     where chain.depth < 20
+  )
+  select coalesce((select id from chain order by depth desc limit 1), p_customer)
+$$;
+comment on function jobsync.resolve_customer(text, bigint) is
+  'The surviving customer after merges (chains followed, at most 20 long); the last one that is known while its survivor is not here yet.';
+
+create function jobsync.resolve_location(p_tenant text, p_location bigint) returns bigint
+language sql stable parallel safe as $$
+  with recursive chain(id, merged_to_id, depth) as (
+    select l.st_location_id, l.merged_to_id, 0 from jobsync.locations l where l.tenant_id = p_tenant and l.st_location_id = p_location
+    union all
+    select l.st_location_id, l.merged_to_id, chain.depth + 1 from chain
+      join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = chain.merged_to_id
+     where chain.depth < 20
+  )
+  select coalesce((select id from chain order by depth desc limit 1), p_location)
+$$;
+comment on function jobsync.resolve_location(text, bigint) is 'The surviving location after merges; see resolve_customer.';
+
+create view jobsync.projections with (security_invoker = true) as
+  select j.tenant_id, j.st_job_id, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id,
+         u.name as business_unit_name, j.job_type_id, coalesce(t.name, j.job_type_name) as job_type_name, j.job_status, j.priority,
+         coalesce(j.summary, j.description) as summary, j.total, j.created_on, j.completed_on, j.modified_on,
+         coalesce(nullif(pg_catalog.concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name,
+         c.first_name, c.last_name, c.company_name,
+         coalesce(l.phone, c.phone) as phone, coalesce(l.email, c.email) as email,
+         case when l.street is not null or l.city is not null then l.street else c.street end as street,
+         case when l.street is not null or l.city is not null then l.city else c.city end as city,
+         case when l.street is not null or l.city is not null then l.state else c.state end as state,
+         case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
+         case when l.street is not null or l.city is not null then l.country else c.country end as country,
+         coalesce(l.county, c.county) as county,
+         case when l.phone is not null then l.do_not_text else c.do_not_text end as do_not_text,
+         c.do_not_service, j.tag_type_ids, j.campaign_id, j.active, j.job_hash, j.ghl_opportunity_id, c.ghl_contact_id
+    -- offset 0: each job looks its few rows up by key. Otherwise the function would stand in the join, and under row-level
+    -- security only a bare column is looked up by key; or a hundred jobs would have two whole tables read.
+    from public.jobs j
+    left join lateral (
+      select x.* from public.customers x
+       where x.tenant_id = j.tenant_id
+         and x.st_customer_id = (select case when o.merged_to_id is null then o.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
+                                   from public.customers o where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id)
+      offset 0) c on true
+    left join lateral (
+      select x.* from jobsync.locations x
+       where x.tenant_id = j.tenant_id
+         and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
+                                   from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
+      offset 0) l on true
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join jobsync.job_types t on t.tenant_id = j.tenant_id and t.st_job_type_id = j.job_type_id;
+comment on view jobsync.projections is
+  'What GoHighLevel is told about each job: best phone and email (location contact, then customer contact), the service address, else the customer''s.';
+
+-- Storing jobs: one page of ServiceTitan's own JSON, or the bodies of /db, in one statement.
+-- page -> equal to what is stored: done -> misfits (quarantined; for /db the caller has left them out) -> newest per id ->
+-- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
+-- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
+-- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
+-- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
+
+-- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
+-- are locked in one order. Order of locks everywhere: routes, tenants, destinations, this (customers, jobs, wanted), rows of
+-- jobs (by st_job_id), outbox, budgets.
+create function jobsync.lock_stream(p_tenant text, p_stream text) returns void language sql volatile as $$
+  select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('jobsync.' || p_stream), pg_catalog.hashtext(p_tenant))
+$$;
+comment on function jobsync.lock_stream(text, text) is 'Until the transaction ends nobody else stores records of this stream of this tenant.';
+
+create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
+    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId',
+          p_doc ->> 'jobTypeId', p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
+          p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
+    and jobsync.are_plain_times(p_doc ->> 'createdOn', p_doc ->> 'modifiedOn', p_doc ->> 'completedOn')
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
+    and jobsync.is_plain_list(p_doc -> 'tagTypeIds') and jobsync.is_plain_list(p_doc -> 'estimateIds'), false);
+end
+$$;
+comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
+
+create function jobsync.refusal_reason(p_stream text, p_doc jsonb, p_id bigint) returns text language sql immutable parallel safe as $$
+  select case when pg_catalog.jsonb_typeof(p_doc) <> 'object' then 'the record is not an object'
+              when coalesce(p_id, 0) <= 0 then 'id is not a positive whole number'
+              else 'these fields do not fit: ' || pg_catalog.array_to_string(jobsync.record_misfits(jobsync.field_kinds(p_stream), p_doc), ', ') end
+$$;
+comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
+
+create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_version smallint := hash_version();
+  v_deliver_from timestamptz;
+  v_touched bigint[];
+  v_changed boolean[];
+  v_pulled integer;
+  v_stored integer;
+  v_refused jsonb;
+  v_refused_raw bytea[];
+  v_planned integer;
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  select t.deliver_from into v_deliver_from from tenants t where t.tenant_id = p_tenant;
+  with page as materialized (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
+      from page p
+      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = p.id
+     where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), odd as materialized (
+    -- What does not cast as it stands: made plain, or refused (doc is null).
+    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
+      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+  ), newest as (
+    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+            union all
+            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+  ), merged as (
+    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc,
+           j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.job_hash as stored_hash, j.job_hash_version as stored_version,
+           j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
+           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on, j.first_appointment_id,
+           j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
+           j.tag_type_ids, j.active
+      from newest n
+      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = n.id
+     where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
+  ), typed as (
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+      case when m.is_new then null when m.stored_version = v_version then m.stored_hash
+           else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
+                         m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
+      coalesce(left(x."jobNumber", 500), case when not m.given ? 'jobNumber' then m.st_job_number end) as st_job_number,
+      coalesce(x."customerId", case when not m.given ? 'customerId' then m.st_customer_id end) as st_customer_id,
+      coalesce(x."locationId", case when not m.given ? 'locationId' then m.st_location_id end) as st_location_id,
+      coalesce(x."businessUnitId", case when not m.given ? 'businessUnitId' then m.business_unit_id end) as business_unit_id,
+      coalesce(x."jobTypeId", case when not m.given ? 'jobTypeId' then m.job_type_id end) as job_type_id,
+      coalesce(x."jobTypeName", t.name, case when not m.given ? 'jobTypeName' then m.job_type_name end) as job_type_name,
+      coalesce(x."jobStatus", case when not m.given ? 'jobStatus' then m.job_status end) as job_status,
+      coalesce(x.priority, case when not m.given ? 'priority' then m.priority end) as priority,
+      coalesce(x.summary, case when not m.given ? 'summary' then m.summary end) as summary,
+      coalesce(x.description, case when not m.given ? 'description' then m.description end) as description,
+      coalesce(x."createdOn", case when not m.given ? 'createdOn' then m.created_on end) as created_on,
+      coalesce(x."completedOn", case when not m.given ? 'completedOn' then m.completed_on end) as completed_on,
+      coalesce(m.modified_on, m.old_modified_on) as modified_on,
+      coalesce(x."firstAppointmentId", case when not m.given ? 'firstAppointmentId' then m.first_appointment_id end) as first_appointment_id,
+      coalesce(x."lastAppointmentId", case when not m.given ? 'lastAppointmentId' then m.last_appointment_id end) as last_appointment_id,
+      case when x."appointmentCount" is not null then least(greatest(x."appointmentCount", 0), 2147483647)::integer
+           when not m.given ? 'appointmentCount' then coalesce(m.appointment_count, 0) end as appointment_count,
+      coalesce(x.total, case when not m.given ? 'total' then m.total end) as total,
+      coalesce(x."invoiceId", case when not m.given ? 'invoiceId' then m.invoice_id end) as invoice_id,
+      coalesce(x."estimateIds", case when not m.given ? 'estimateIds' then m.estimate_ids end) as estimate_ids,
+      coalesce(x."noCharge", case when not m.given ? 'noCharge' then m.no_charge end) as no_charge,
+      coalesce(x."campaignId", case when not m.given ? 'campaignId' then m.campaign_id end) as campaign_id,
+      coalesce(x."leadCallId", case when not m.given ? 'leadCallId' then m.lead_call_id end) as lead_call_id,
+      coalesce(x."tagTypeIds", case when not m.given ? 'tagTypeIds' then m.tag_type_ids end) as tag_type_ids,
+      coalesce(x.active, case when not m.given ? 'active' then m.active end, true) as active
+      from merged m
+      cross join lateral jsonb_to_record(m.given) as x (
+        "jobNumber" text, "customerId" bigint, "locationId" bigint, "businessUnitId" bigint, "jobTypeId" bigint, "jobTypeName" text,
+        "jobStatus" text, priority text, summary text, description text, "createdOn" timestamptz, "completedOn" timestamptz,
+        "firstAppointmentId" bigint, "lastAppointmentId" bigint, "appointmentCount" bigint, total numeric, "invoiceId" bigint,
+        "estimateIds" bigint[], "noCharge" boolean, "campaignId" bigint, "leadCallId" bigint, "tagTypeIds" bigint[], active boolean)
+      left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = x."jobTypeId"
+     where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
+  ), hashed as materialized (
+    select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
+                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash
+      from typed y
+  ), written as (
+    insert into public.jobs as t (
+      tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
+      summary, description, created_on, completed_on, modified_on, first_appointment_id, last_appointment_id, appointment_count, total,
+      invoice_id, estimate_ids, no_charge, campaign_id, lead_call_id, tag_type_ids, ghl_sync_status, ghl_sync_reason, st_raw_data,
+      created_at, updated_at, synced_from_st_at, source, active, job_hash, job_hash_version, delivered_hash)
+    select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
+      h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
+      h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
+      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      -- What was delivered stays known when the hash counts other facts than before.
+      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
+      from hashed h
+      cross join lateral (
+        select case when h.is_new then
+            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from) end as skip
+          from (select) one
+          left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
+          left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
+     order by h.id
+    on conflict (tenant_id, st_job_id) do update set
+      st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
+      business_unit_id = excluded.business_unit_id, job_type_id = excluded.job_type_id, job_type_name = excluded.job_type_name,
+      job_status = excluded.job_status, priority = excluded.priority, summary = excluded.summary, description = excluded.description,
+      created_on = excluded.created_on, completed_on = excluded.completed_on, modified_on = excluded.modified_on,
+      first_appointment_id = excluded.first_appointment_id, last_appointment_id = excluded.last_appointment_id,
+      appointment_count = excluded.appointment_count, total = excluded.total, invoice_id = excluded.invoice_id,
+      estimate_ids = excluded.estimate_ids, no_charge = excluded.no_charge, campaign_id = excluded.campaign_id,
+      lead_call_id = excluded.lead_call_id, tag_type_ids = excluded.tag_type_ids, st_raw_data = excluded.st_raw_data,
+      updated_at = v_now, synced_from_st_at = v_now,
+      source = case t.source when 'servicetitan' then t.source else excluded.source end, active = excluded.active,
+      job_hash = excluded.job_hash, job_hash_version = excluded.job_hash_version,
+      delivered_hash = case when t.job_hash_version = excluded.job_hash_version then t.delivered_hash else excluded.delivered_hash end
+    returning 1
+  )
+  select jsonb_array_length(p_page), (select count(*) from written),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
+                     from odd o where o.doc is null), '[]'),
+         (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
+    into v_pulled, v_stored, v_touched, v_changed, v_refused, v_refused_raw;
+
+  if v_refused_raw is not null then
+    perform quarantine_records(p_tenant, 'jobs', v_refused, v_refused_raw, v_now);
+  end if;
+  if v_touched is not null then
+    perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
+    perform want_parents(p_tenant, v_touched);
+    v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0));
+end
+$$;
+comment on function jobsync.store_jobs(text, jsonb, text) is
+  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
+
+create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  -- Whoever stores the parents meanwhile resolves after this, or was done before it: nothing stays wanted unseen.
+  perform lock_stream(p_tenant, 'wanted');
+  with of_jobs as materialized (
+    select distinct j.st_customer_id, j.st_location_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs)
+  ), asked as (
+    select p.st_customer_id as id, c.st_customer_id is null as absent,
+           c.contacts_read_at is null and coalesce(c.source, '') <> 'api'
+             and not coalesce(f.complete_from_start and c.created_at <= f.caught_up_at, false) as unread, 'customers' as stream
+      from (select distinct o.st_customer_id from of_jobs o where o.st_customer_id > 0) p
+      left join customers c on c.tenant_id = p_tenant and c.st_customer_id = p.st_customer_id
+      left join cursors f on f.tenant_id = p_tenant and f.stream = 'customer_contacts'
+    union all
+    select p.st_location_id, l.st_location_id is null,
+           l.contacts_read_at is null and not coalesce(f.complete_from_start and l.created_at <= f.caught_up_at, false), 'locations'
+      from (select distinct o.st_location_id from of_jobs o where o.st_location_id > 0) p
+      left join locations l on l.tenant_id = p_tenant and l.st_location_id = p.st_location_id
+      left join cursors f on f.tenant_id = p_tenant and f.stream = 'location_contacts'
+  ), missing as (
+    select a.stream, a.id from asked a where a.absent
+    union all
+    select case a.stream when 'customers' then 'customer_contacts' else 'location_contacts' end, a.id from asked a where a.unread
+  )
+  insert into wanted (tenant_id, stream, id, wanted_at)
+  select p_tenant, m.stream, m.id, v_now from missing m
+   where not exists (select from wanted w where w.tenant_id = p_tenant and w.stream = m.stream and w.id = m.id)
+   order by m.stream, m.id
+  on conflict (tenant_id, stream, id) do nothing;
+end
+$$;
+comment on function jobsync.want_parents(text, bigint[]) is 'Notes which customers, locations and contact lists of these jobs are not known yet.';
+
+create function jobsync.resolve_wanted(p_tenant text) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_released integer;
+begin
+  perform lock_stream(p_tenant, 'wanted');
+  delete from wanted w
+   where w.tenant_id = p_tenant
+     and (case w.stream
+       when 'customers' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id)
+       when 'locations' then exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id)
+       when 'customer_contacts' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id and c.contacts_read_at is not null)
+       else exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id and l.contacts_read_at is not null) end
+       or (w.stream in ('customer_contacts', 'location_contacts') and exists (
+             select from cursors f where f.tenant_id = p_tenant and f.stream = w.stream and f.complete_from_start and f.caught_up_at >= w.wanted_at)));
+  -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
+  -- else be run anew for each row of the outbox.
+  with released as materialized (
+     select x.st_job_id from outbox x
+       join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id
+      where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
+        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
+        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id)
+        for no key update of x skip locked)
+  update outbox o set waiting_for = null, next_attempt_at = v_now
+    from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
+  get diagnostics v_released = row_count;
+  return v_released;
+end
+$$;
+comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
+
+create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
+language sql volatile as $$
+  with chosen as materialized (
+    select w.id from jobsync.wanted w
+     where w.tenant_id = p_tenant and w.stream = p_stream
+       and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
+     order by w.id limit p_limit
+  ), asked as (
+    update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
+      from chosen c where w.tenant_id = p_tenant and w.stream = p_stream and w.id = c.id
+    returning w.id
+  )
+  select coalesce(array_agg(a.id order by a.id), '{}') from asked a
+$$;
+comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up, noting that they were asked for; what ServiceTitan does not know is asked ever more rarely.';
+
+-- Storing customers, locations and their contacts. The same walk as for jobs: newest per id, merged over the stored row,
+-- written only where something differs.
+
+-- ServiceTitan has one name; GoHighLevel wants two. "Last, First" and "First Last" are read; one word is a first name.
+create function jobsync.first_name(p_name text) returns text language sql immutable parallel safe as $$
+  select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 2)
+    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.regexp_replace(pg_catalog.btrim(p_name), '\s+\S+$', '') else p_name end), '')
+$$;
+comment on function jobsync.first_name(text) is 'First name out of "First Last" or "Last, First".';
+create function jobsync.last_name(p_name text) returns text language sql immutable parallel safe as $$
+  select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 1)
+    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.substring(pg_catalog.btrim(p_name), '\S+$') end), '')
+$$;
+comment on function jobsync.last_name(text) is 'Last name out of "First Last" or "Last, First"; null for one word.';
+
+create function jobsync.owner_misfits(p_doc jsonb) returns text[] language sql immutable parallel safe as $$
+  select jobsync.record_misfits(jobsync.field_kinds('customers'), p_doc)
+$$;
+comment on function jobsync.owner_misfits(jsonb) is 'Names of the fields of a customer that do not fit; null when all fit.';
+
+create function jobsync.owner_id(p_doc jsonb) returns bigint language sql immutable parallel safe as $$
+  select jobsync.try_bigint(case when p_doc ? 'customerId' and not p_doc ? 'name' then p_doc -> 'customerId'
+                                 else coalesce(p_doc -> 'id', p_doc -> 'customerId') end)
+$$;
+comment on function jobsync.owner_id(jsonb) is 'The customer''s id: of the guide''s form (customerId, firstName, ...) or ServiceTitan''s (id, name, ...).';
+
+create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
+    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'mergedToId')
+    and jobsync.are_plain_times(p_doc ->> 'modifiedOn')
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'address') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotService') in ('boolean', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false);
+end
+$$;
+comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
+
+create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql immutable parallel safe as $$
+  select case when p_old is null then p_new
+    when pg_catalog.jsonb_typeof(p_new -> 'address') = 'object' and pg_catalog.jsonb_typeof(p_old -> 'address') = 'object'
+    then p_old || p_new || pg_catalog.jsonb_build_object('address', (p_old -> 'address') || (p_new -> 'address'))
+    else p_old || p_new end
+$$;
+comment on function jobsync.with_address(jsonb, jsonb) is 'The stored record with the new one merged over it, its address key by key.';
+
+create function jobsync.store_customers(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_pulled integer := jsonb_array_length(p_page);
+  v_owners bigint[];
+  v_refused jsonb;
+  v_refused_raw bytea[];
+begin
+  -- The customers' contacts share this lock: whoever comes second sees what the other stored.
+  perform lock_stream(p_tenant, 'customers');
+  with page as materialized (
+    select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+      from page p
+      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = p.id
+     where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), odd as materialized (
+    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
+      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+  ), newest as (
+    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+            union all
+            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+  ), merged as (
+    select n.id, n.modified_on, n.given, c as old,
+           -- A new full name makes first and last names that came in the guide's form stale.
+           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
+                             else c.st_raw_data end, n.raw) as doc
+      from newest n
+      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = n.id
+     where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
+  ), typed as (
+    select m.id, m.doc,
+      coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
+      case when m.given ? 'firstName' then x."firstName" when not m.given ? 'name' then (m.old).first_name
+           when x.type is distinct from 'Commercial' then first_name(x.name) end as first_name,
+      case when m.given ? 'lastName' then x."lastName" when not m.given ? 'name' then (m.old).last_name
+           when x.type is distinct from 'Commercial' then last_name(x.name) end as last_name,
+      case when m.given ? 'companyName' then x."companyName" when not m.given ? 'name' then (m.old).company_name
+           when x.type = 'Commercial' then x.name end as company_name,
+      -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
+      case when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
+      case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
+      case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
+      case when a.given ? 'zip' then nullif(a.zip, '') when not a.none then (m.old).postal_code end as postal_code,
+      case when a.given ? 'country' then nullif(a.country, '') when not a.none then (m.old).country end as country,
+      case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end as county,
+      coalesce(m.modified_on, (m.old).modified_on) as modified_on,
+      coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true) as active,
+      nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id) as merged_to_id,
+      case when m.given ? 'doNotService' then x."doNotService" else (m.old).do_not_service end as do_not_service,
+      case when m.given ? 'doNotMail' then x."doNotMail" else (m.old).do_not_mail end as do_not_mail
+      from merged m
+      cross join lateral jsonb_to_record(m.given) as x (name text, type text, "firstName" text, "lastName" text, "companyName" text, email text,
+        phone text, "locationId" bigint, "mergedToId" bigint, active boolean, "doNotService" boolean, "doNotMail" boolean)
+      cross join lateral (
+        select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
+          from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
+            as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+     where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
+  ), written as (
+    insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
+      state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
+      do_not_service, do_not_mail)
+    select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
+      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail
+      from typed y order by y.id
+    on conflict (tenant_id, st_customer_id) do update set
+      st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
+      company_name = excluded.company_name, email = excluded.email, phone = excluded.phone, street = excluded.street, city = excluded.city,
+      state = excluded.state, postal_code = excluded.postal_code, country = excluded.country, county = excluded.county,
+      st_raw_data = excluded.st_raw_data, updated_at = v_now, synced_from_st_at = v_now, modified_on = excluded.modified_on,
+      active = excluded.active, merged_to_id = excluded.merged_to_id,
+      source = case t.source when 'servicetitan' then t.source else excluded.source end,
+      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail
+    returning t.st_customer_id
+  )
+  select (select array_agg(w.st_customer_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
+                     from odd o where o.doc is null), '[]'),
+         (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
+    into v_owners, v_refused, v_refused_raw;
+  if v_refused_raw is not null then
+    perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
+  end if;
+  perform want_survivors(p_tenant, 'customers', v_owners);
+  if v_owners is not null then
+    perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
+    if p_source = 'servicetitan' then
+      perform refresh_owners(p_tenant, 'customer', v_owners);
+    end if;
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
+end
+$$;
+comment on function jobsync.store_customers(text, jsonb, text) is
+  'Stores customers in ServiceTitan''s form (id, name, address) or the guide''s (customerId, firstName, ...). The same page again writes nothing.';
+
+create function jobsync.store_locations(p_tenant text, p_page jsonb)
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_pulled integer := jsonb_array_length(p_page);
+  v_owners bigint[];
+  v_refused jsonb;
+  v_refused_raw bytea[];
+begin
+  perform lock_stream(p_tenant, 'locations');
+  with page as materialized (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+      from page p
+      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = p.id
+     where p.doc is distinct from l.st_raw_data
+  ), odd as materialized (
+    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
+      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+  ), newest as (
+    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+            union all
+            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+  ), merged as (
+    select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
+      from newest n
+      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = n.id
+     where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
+  ), written as (
+    insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at)
+    select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
+      case when m.given ? 'name' then x.name else (m.old).name end,
+      case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
+      case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end,
+      case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end,
+      case when a.given ? 'zip' then nullif(a.zip, '') when not a.none then (m.old).postal_code end,
+      case when a.given ? 'country' then nullif(a.country, '') when not a.none then (m.old).country end,
+      case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
+      coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
+      nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
+      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now
+      from merged m
+      cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
+      cross join lateral (
+        select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
+          from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
+            as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+     where m.doc is distinct from (m.old).st_raw_data
+     order by m.id
+    on conflict (tenant_id, st_location_id) do update set
+      st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
+      postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
+      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
+    returning t.st_location_id
+  )
+  select (select array_agg(w.st_location_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
+                     from odd o where o.doc is null), '[]'),
+         (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
+    into v_owners, v_refused, v_refused_raw;
+  if v_refused_raw is not null then
+    perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
+  end if;
+  perform want_survivors(p_tenant, 'locations', v_owners);
+  if v_owners is not null then
+    perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
+    perform refresh_owners(p_tenant, 'location', v_owners);
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
+end
+$$;
+comment on function jobsync.store_locations(text, jsonb) is 'Stores locations. The same page again writes nothing.';
+
+-- p_phones: for each record of the page the E.164 form of its value, or null; the library that knows numbers is Python's.
+-- p_owners: not null when the page holds the whole contact list of these owners, so that what is missing is gone.
+create function jobsync.store_contacts(p_tenant text, p_owner_kind text, p_page jsonb, p_phones jsonb, p_owners bigint[])
+returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_key text := p_owner_kind || 'Id';
+  v_stream text := p_owner_kind || '_contacts';
+  v_phones text[] := array(select p.value from jsonb_array_elements_text(p_phones) with ordinality p(value, n) order by p.n);
+  v_pulled integer := jsonb_array_length(p_page);
+  v_stored integer;
+  v_written bigint[];
+  v_owners bigint[];
+  v_gone bigint[];
+  v_refused jsonb;
+  v_refused_raw bytea[];
+begin
+  perform lock_stream(p_tenant, p_owner_kind || 's');
+  with page as materialized (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
+      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), fresh as materialized (
+    select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
+           coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
+             and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
+      from page p
+      left join jobsync.contacts c on c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = p.owner_id and c.st_contact_id = p.id
+     where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
+  ), newest as (
+    select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
+      from fresh f where f.fits
+     order by f.owner_id, f.id, try_timestamptz(f.doc -> 'modifiedOn') desc nulls last, f.n desc
+  ), differing as (
+    select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
+      from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
+     where m.old_doc is null
+        or ((m.modified_on >= m.old_modified_on or m.old_modified_on is null or m.modified_on is null)
+            and (m.merged is distinct from m.old_doc or m.phone is distinct from m.old_phone
+                 or m.old_active <> coalesce(try_boolean(m.doc -> 'active'), true)))
+  ), written as (
+    insert into jobsync.contacts as t (tenant_id, owner_kind, owner_id, st_contact_id, type, value, phone, memo, do_not_text, active, modified_on,
+      st_raw_data, updated_at)
+    select p_tenant, p_owner_kind, d.owner_id, d.id, d.merged ->> 'type', d.merged ->> 'value', d.phone, d.merged ->> 'memo',
+      try_boolean(d.merged #> '{phoneSettings,doNotText}'), d.active, coalesce(d.modified_on, d.old_modified_on), d.merged, v_now
+      from differing d order by d.owner_id, d.id
+    on conflict (tenant_id, owner_kind, owner_id, st_contact_id) do update set
+      type = excluded.type, value = excluded.value, phone = excluded.phone, memo = excluded.memo, do_not_text = excluded.do_not_text,
+      active = excluded.active, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
+    returning t.owner_id, t.st_contact_id
+  )
+  select (select count(*) from written), (select array_agg(w.st_contact_id) from written w), (select array_agg(distinct w.owner_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(f.doc -> 'id'), 100), 'reason',
+             case when coalesce(f.id, 0) <= 0 or coalesce(f.owner_id, 0) <= 0 then 'id or ' || v_key || ' is not a positive whole number'
+                  else 'type, value or modifiedOn does not fit' end) order by f.n)
+             from fresh f where not f.fits), '[]'),
+         (select array_agg(convert_to(f.doc::text, 'UTF8') order by f.n) from fresh f where not f.fits)
+    into v_stored, v_written, v_owners, v_refused, v_refused_raw;
+
+  if p_owners is not null then
+    with present as materialized (
+      select distinct try_bigint(e.doc -> v_key) as owner_id, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) e(doc)
+    ), removed as (
+      update contacts c set active = false, updated_at = v_now
+       where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owners) and c.active
+         and not exists (select from present p where p.id = c.st_contact_id and p.owner_id = c.owner_id)
+      returning c.owner_id)
+    select array_agg(distinct r.owner_id) into v_gone from removed r;
+    v_owners := v_owners || v_gone;
+  end if;
+  if v_refused_raw is not null then
+    perform quarantine_records(p_tenant, v_stream, v_refused, v_refused_raw, v_now);
+  end if;
+  if v_written is not null then
+    perform resolve_quarantined(p_tenant, v_stream, v_written, v_now);
+  end if;
+  perform refresh_owners(p_tenant, p_owner_kind, v_owners);
+  if p_owners is not null and p_owner_kind = 'customer' then
+    update public.customers c set contacts_read_at = v_now, updated_at = v_now
+     where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners) and c.contacts_read_at is null;
+  elsif p_owners is not null then
+    update locations l set contacts_read_at = v_now where l.tenant_id = p_tenant and l.st_location_id = any (p_owners) and l.contacts_read_at is null;
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused));
+end
+$$;
+comment on function jobsync.store_contacts(text, text, jsonb, jsonb, bigint[]) is
+  'Stores contacts of customers or locations, merged by contact id, and refreshes the best phone and email of their owners.';
+
+create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owners bigint[]) returns void
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_with_contacts bigint[];
+begin
+  -- An owner without any contact keeps what he has: it came through /db.
+  select array_agg(distinct k.owner_id) into v_with_contacts from contacts k
+   where k.tenant_id = p_tenant and k.owner_kind = p_owner_kind and k.owner_id = any (p_owners);
+  if v_with_contacts is null then
+    return;
+  end if;
+  if p_owner_kind = 'customer' then
+    update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
+      from choose_contacts(p_tenant, 'customer', v_with_contacts) b
+     where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
+       and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
+  else
+    update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
+      from choose_contacts(p_tenant, 'location', v_with_contacts) b
+     where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
+       and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
+  end if;
+end
+$$;
+comment on function jobsync.refresh_owners(text, text, bigint[]) is 'Sets the best phone and email of owners whose contacts changed.';
+
+-- Merges: the merged customer or location names its survivor (mergedToId), and jobs may go on naming the merged one. The
+-- survivor is looked up like a missing parent if no feed has brought it, so that jobsync.projections can follow the chain.
+
+create function jobsync.want_survivors(p_tenant text, p_stream text, p_ids bigint[]) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  if p_ids is null then
+    return;
+  end if;
+  with survivors as (
+    select distinct m.merged_to_id as id from customers m
+     where p_stream = 'customers' and m.tenant_id = p_tenant and m.st_customer_id = any (p_ids) and m.merged_to_id > 0
+       and not exists (select from customers s where s.tenant_id = p_tenant and s.st_customer_id = m.merged_to_id)
+    union
+    select distinct m.merged_to_id from locations m
+     where p_stream = 'locations' and m.tenant_id = p_tenant and m.st_location_id = any (p_ids) and m.merged_to_id > 0
+       and not exists (select from locations s where s.tenant_id = p_tenant and s.st_location_id = m.merged_to_id)
+  )
+  insert into wanted (tenant_id, stream, id, wanted_at)
+  select p_tenant, w.stream, s.id, v_now
+    from survivors s
+    cross join lateral (values (p_stream), (case p_stream when 'customers' then 'customer_contacts' else 'location_contacts' end)) w(stream)
+  on conflict (tenant_id, stream, id) do nothing;
+end
+$$;
+comment on function jobsync.want_survivors(text, text, bigint[]) is
+  'Notes the survivors of merged customers or locations that are not known yet, and their contact lists. Those that a feed brings meanwhile are forgotten again.';
+
+-- Storing reference lists: business units and job types, read whole once an hour.
+
+create function jobsync.store_business_units(p_tenant text, p_page jsonb)
+returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_pulled integer;
+  v_stored integer;
+  v_refused jsonb;
+  v_refused_raw bytea[];
+begin
+  with page as materialized (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), newest as (
+    select distinct on (p.id) p.id, p.doc from page p where p.id > 0 order by p.id, p.n desc
+  ), written as (
+    insert into public.business_units as u (tenant_id, st_business_unit_id, name, active, modified_on, st_raw_data)
+    select p_tenant, n.id, coalesce(nullif(as_text(n.doc -> 'name'), ''), 'Unit ' || n.id), coalesce(try_boolean(n.doc -> 'active'), true),
+           try_timestamptz(n.doc -> 'modifiedOn'), n.doc
+      from newest n
+      left join public.business_units o on o.tenant_id = p_tenant and o.st_business_unit_id = n.id
+     where o.st_business_unit_id is null or o.st_raw_data is distinct from n.doc
+    on conflict (tenant_id, st_business_unit_id) do update set
+      name = excluded.name, active = excluded.active, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data,
+      updated_at = jobsync.now()
+    returning 1
+  )
+  select (select count(*) from page), (select count(*) from written),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(p.doc -> 'id'), 100), 'reason', 'id is not a positive whole number') order by p.n)
+                     from page p where coalesce(p.id, 0) <= 0), '[]'),
+         (select array_agg(convert_to(p.doc::text, 'UTF8') order by p.n) from page p where coalesce(p.id, 0) <= 0)
+    into v_pulled, v_stored, v_refused, v_refused_raw;
+  if jsonb_array_length(v_refused) > 0 then
+    perform quarantine_records(p_tenant, 'business_units', v_refused, v_refused_raw, jobsync.now());
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused));
+end
+$$;
+comment on function jobsync.store_business_units(text, jsonb) is
+  'Stores business units by ServiceTitan''s names; pipeline names and switches that people set stay.';
+
+create function jobsync.store_job_types(p_tenant text, p_page jsonb)
+returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_pulled integer;
+  v_types bigint[];
+  v_refused jsonb;
+  v_refused_raw bytea[];
+begin
+  with page as materialized (
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
+  ), newest as (
+    select distinct on (p.id) p.id, p.doc from page p where p.id > 0 order by p.id, p.n desc
+  ), written as (
+    insert into jobsync.job_types as t (tenant_id, st_job_type_id, name, active, modified_on, st_raw_data)
+    select p_tenant, n.id, as_text(n.doc -> 'name'), coalesce(try_boolean(n.doc -> 'active'), true), try_timestamptz(n.doc -> 'modifiedOn'), n.doc
+      from newest n
+      left join jobsync.job_types o on o.tenant_id = p_tenant and o.st_job_type_id = n.id
+     where o.st_job_type_id is null or o.st_raw_data is distinct from n.doc
+    on conflict (tenant_id, st_job_type_id) do update set
+      name = excluded.name, active = excluded.active, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data,
+      updated_at = jobsync.now()
+    returning t.st_job_type_id
+  )
+  select (select count(*) from page), (select array_agg(w.st_job_type_id) from written w),
+         coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(p.doc -> 'id'), 100), 'reason', 'id is not a positive whole number') order by p.n)
+                     from page p where coalesce(p.id, 0) <= 0), '[]'),
+         (select array_agg(convert_to(p.doc::text, 'UTF8') order by p.n) from page p where coalesce(p.id, 0) <= 0)
+    into v_pulled, v_types, v_refused, v_refused_raw;
+  if jsonb_array_length(v_refused) > 0 then
+    perform quarantine_records(p_tenant, 'job_types', v_refused, v_refused_raw, jobsync.now());
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_types), 0), 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - coalesce(cardinality(v_types), 0) - jsonb_array_length(v_refused));
+end
+$$;
+comment on function jobsync.store_job_types(text, jsonb) is 'Stores job types; jobs.job_type_name is read through jobsync.projections.';
+
+-- Storing what happens around jobs. One walk for all of these streams, so that their rules cannot drift apart:
+-- page -> equal to what is stored: done -> misfits -> newest per id -> merged over the stored record (a missing key keeps
+-- the old value, null is null) -> an older modifiedOn never wins -> what differs is written.
+-- sift_page does all but the writing, close_page the bookkeeping; between them each stream says which column is which.
+
+create type jobsync.sifted as (
+  n bigint,
+  id bigint,
+  raw jsonb,
+  fields jsonb,
+  modified_on timestamptz,
+  reason text
+);
+comment on type jobsync.sifted is
+  'One record of a page that is to be written (reason null) or refused: n its place, raw the record to keep, fields the same with values that cast as they stand.';
+
+create function jobsync.flat_record(p_stream text, p_record jsonb) returns jsonb language sql immutable parallel safe as $$
+  select case when pg_catalog.jsonb_typeof(p_record) <> 'object' then p_record else p_record || case p_stream
+    when 'invoices' then pg_catalog.jsonb_build_object('jobId', p_record #> '{job,id}', 'customerId', p_record #> '{customer,id}',
+      'locationId', p_record #> '{location,id}', 'businessUnitId', p_record #> '{businessUnit,id}')
+    when 'estimates' then pg_catalog.jsonb_build_object('statusName', coalesce(p_record #> '{status,name}', p_record -> 'status'))
+    when 'campaigns' then pg_catalog.jsonb_build_object('categoryName', p_record #> '{category,name}')
+    else '{}' end end
+$$;
+comment on function jobsync.flat_record(text, jsonb) is 'The record with the nested values that have a column of their own lifted to its top.';
+
+-- Most records pass this one look at their texts; the slow one, field by field, is for the rest. Fields that a stream does
+-- not have are null.
+create function jobsync.is_plain_activity(p_flat jsonb) returns boolean language plpgsql immutable parallel safe as $$
+begin
+  return coalesce(pg_catalog.jsonb_typeof(p_flat) = 'object'
+    and jobsync.are_plain_ids(p_flat ->> 'jobId', p_flat ->> 'customerId', p_flat ->> 'locationId', p_flat ->> 'businessUnitId',
+          p_flat ->> 'projectId', p_flat ->> 'appointmentId', p_flat ->> 'technicianId', p_flat ->> 'assignedById', p_flat ->> 'soldBy',
+          p_flat ->> 'adjustmentToId')
+    and jobsync.are_plain_times(p_flat ->> 'createdOn', p_flat ->> 'modifiedOn', p_flat ->> 'start', p_flat ->> 'end', p_flat ->> 'arrivalWindowStart',
+          p_flat ->> 'arrivalWindowEnd', p_flat ->> 'assignedOn', p_flat ->> 'soldOn', p_flat ->> 'invoiceDate', p_flat ->> 'dueDate',
+          p_flat ->> 'paidOn', p_flat ->> 'depositedOn')
+    and pg_catalog.array_remove(array[p_flat ->> 'subtotal', p_flat ->> 'tax', p_flat ->> 'subTotal', p_flat ->> 'salesTax', p_flat ->> 'total',
+          p_flat ->> 'balance', p_flat ->> 'discountTotal'], null)::text ~ '^\{(-?[0-9]{1,20}(\.[0-9]{1,20})?[,}])*\}?$'
+    and pg_catalog.array_remove(array[p_flat ->> 'active', p_flat ->> 'unused', p_flat ->> 'isConfirmed', p_flat ->> 'isPaused',
+          p_flat ->> 'isRecommended', p_flat ->> 'isChangeOrder', p_flat ->> 'isDefaultCampaign'], null)::text ~ '^\{((true|false)[,}])*\}?$'
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'job') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'customer') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'location') in ('object', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_flat -> 'businessUnit') in ('object', 'null'), true), false);
+end
+$$;
+comment on function jobsync.is_plain_activity(jsonb) is 'True when every field of a flat record of an activity stream casts as it stands.';
+
+create function jobsync.sift_page(p_tenant text, p_stream text, p_key text, p_page jsonb) returns jobsync.sifted[]
+language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+declare
+  v_sifted sifted[];
+begin
+  perform lock_stream(p_tenant, p_stream);
+  -- The table is called like the stream; both names come from the functions below, never from a page.
+  execute format($walk$
+    with fresh as materialized (
+      select e.n, e.id, e.doc, t.st_raw_data as old, t.modified_on as old_modified_on
+        from (select p.n, p.doc, try_bigint(p.doc -> 'id') as id from jsonb_array_elements($1) with ordinality p(doc, n)
+              -- offset 0: under row-level security only a bare column is looked up by key.
+              offset 0) e
+        left join jobsync.%1$I t on t.tenant_id = $2 and t.%2$I = e.id
+       where e.doc is distinct from t.st_raw_data
+    ), flat as materialized (
+      select f.*, flat_record($3, f.merged) as flat
+        from (select fresh.*, case when id > 0 and jsonb_typeof(doc) = 'object' then coalesce(old || doc, doc) end as merged from fresh) f
+    ), typed as materialized (
+      select f.*, case when is_plain_activity(f.flat) then f.flat else plain_record($4, f.flat) end as fields from flat f
+    ), newest as (
+      select distinct on (t.id) t.*, try_timestamptz(t.doc -> 'modifiedOn') as modified_on
+        from typed t where t.fields is not null
+       order by t.id, try_timestamptz(t.doc -> 'modifiedOn') desc nulls last, t.n desc
+    )
+    select array_agg(row(s.n, s.id, s.raw, s.fields, s.modified_on, s.reason)::sifted order by s.n)
+      from (select w.n, w.id, w.merged as raw, w.fields, coalesce(w.modified_on, w.old_modified_on) as modified_on, null as reason
+              from newest w
+             where w.merged is distinct from w.old
+               and (w.old is null or w.modified_on is null or w.old_modified_on is null or w.modified_on >= w.old_modified_on)
+            union all
+            select r.n, r.id, r.doc, null, null, refusal_reason($3, flat_record($3, r.doc), r.id) from typed r where r.fields is null) s
+  $walk$, p_stream, p_key)
+  into v_sifted using p_page, p_tenant, p_stream, field_kinds(p_stream);
+  return v_sifted;
+end
+$$;
+comment on function jobsync.sift_page(text, text, text, jsonb) is
+  'The records of a page that are to be written or refused; what is stored already, or stands there newer, is left out. Holds the stream''s lock until the transaction ends.';
+
+create function jobsync.close_page(p_tenant text, p_stream text, p_page jsonb, p_sifted jobsync.sifted[], p_stored integer) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_pulled integer := jsonb_array_length(p_page);
+  v_refused jsonb;
+  v_refused_raw bytea[];
+  v_written bigint[];
+begin
+  select coalesce(jsonb_agg(jsonb_build_object('id', left(as_text(s.raw -> 'id'), 100), 'reason', s.reason) order by s.n)
+                    filter (where s.reason is not null), '[]'),
+         array_agg(convert_to(s.raw::text, 'UTF8') order by s.n) filter (where s.reason is not null),
+         array_agg(s.id) filter (where s.reason is null)
+    into v_refused, v_refused_raw, v_written from unnest(p_sifted) s;
+  if v_refused_raw is not null then
+    perform quarantine_records(p_tenant, p_stream, v_refused, v_refused_raw, jobsync.now());
+  end if;
+  if v_written is not null then
+    perform resolve_quarantined(p_tenant, p_stream, v_written, jobsync.now());
+  end if;
+  return jsonb_build_object('pulled', v_pulled, 'stored', p_stored, 'quarantined', jsonb_array_length(v_refused),
+    'unchanged', v_pulled - p_stored - jsonb_array_length(v_refused));
+end
+$$;
+comment on function jobsync.close_page(text, text, jsonb, jobsync.sifted[], integer) is
+  'Quarantines what sift_page refused, closes the quarantine of what was written, and answers the counts of the page.';
+
+create function jobsync.store_appointments(p_tenant text, p_page jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sifted sifted[] := sift_page(p_tenant, 'appointments', 'st_appointment_id', p_page);
+  v_now timestamptz := jobsync.now();
+  v_stored integer;
+begin
+  insert into appointments (tenant_id, st_appointment_id, st_job_id, st_customer_id, appointment_number, status, starts_on, ends_on,
+    arrival_window_start, arrival_window_end, special_instructions, unused, is_confirmed, active, created_on, modified_on, st_raw_data, created_at,
+    updated_at)
+  select p_tenant, s.id, nullif(x."jobId", 0), nullif(x."customerId", 0), x."appointmentNumber", x.status, x."start", x."end", x."arrivalWindowStart",
+    x."arrivalWindowEnd", x."specialInstructions", x.unused, x."isConfirmed", coalesce(x.active, true), x."createdOn", s.modified_on, s.raw, v_now, v_now
+    from unnest(v_sifted) s
+    cross join lateral jsonb_to_record(s.fields) as x ("jobId" bigint, "customerId" bigint, "appointmentNumber" text, status text,
+      "start" timestamptz, "end" timestamptz, "arrivalWindowStart" timestamptz, "arrivalWindowEnd" timestamptz, "specialInstructions" text,
+      unused boolean, "isConfirmed" boolean, active boolean, "createdOn" timestamptz)
+   where s.reason is null
+  on conflict (tenant_id, st_appointment_id) do update set
+    st_job_id = excluded.st_job_id, st_customer_id = excluded.st_customer_id, appointment_number = excluded.appointment_number,
+    status = excluded.status, starts_on = excluded.starts_on, ends_on = excluded.ends_on, arrival_window_start = excluded.arrival_window_start,
+    arrival_window_end = excluded.arrival_window_end, special_instructions = excluded.special_instructions, unused = excluded.unused,
+    is_confirmed = excluded.is_confirmed, active = excluded.active, created_on = excluded.created_on, modified_on = excluded.modified_on,
+    st_raw_data = excluded.st_raw_data, updated_at = v_now;
+  get diagnostics v_stored = row_count;
+  return close_page(p_tenant, 'appointments', p_page, v_sifted, v_stored);
+end
+$$;
+comment on function jobsync.store_appointments(text, jsonb) is 'Stores a page of appointments, deleted ones too (active false). The same page again writes nothing.';
+
+create function jobsync.store_estimates(p_tenant text, p_page jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sifted sifted[] := sift_page(p_tenant, 'estimates', 'st_estimate_id', p_page);
+  v_now timestamptz := jobsync.now();
+  v_stored integer;
+begin
+  insert into estimates (tenant_id, st_estimate_id, st_job_id, st_project_id, st_customer_id, st_location_id, business_unit_id, st_job_number,
+    name, status, review_status, summary, sold_by, sold_on, subtotal, tax, is_recommended, is_change_order, active, created_on, modified_on,
+    st_raw_data, created_at, updated_at)
+  select p_tenant, s.id, nullif(x."jobId", 0), nullif(x."projectId", 0), nullif(x."customerId", 0), nullif(x."locationId", 0),
+    nullif(x."businessUnitId", 0), x."jobNumber", x.name, x."statusName", x."reviewStatus", x.summary, nullif(x."soldBy", 0), x."soldOn", x.subtotal,
+    x.tax, x."isRecommended", x."isChangeOrder", coalesce(x.active, true), x."createdOn", s.modified_on, s.raw, v_now, v_now
+    from unnest(v_sifted) s
+    cross join lateral jsonb_to_record(s.fields) as x ("jobId" bigint, "projectId" bigint, "customerId" bigint, "locationId" bigint,
+      "businessUnitId" bigint, "jobNumber" text, name text, "statusName" text, "reviewStatus" text, summary text, "soldBy" bigint,
+      "soldOn" timestamptz, subtotal numeric, tax numeric, "isRecommended" boolean, "isChangeOrder" boolean, active boolean,
+      "createdOn" timestamptz)
+   where s.reason is null
+  on conflict (tenant_id, st_estimate_id) do update set
+    st_job_id = excluded.st_job_id, st_project_id = excluded.st_project_id, st_customer_id = excluded.st_customer_id,
+    st_location_id = excluded.st_location_id, business_unit_id = excluded.business_unit_id, st_job_number = excluded.st_job_number,
+    name = excluded.name, status = excluded.status, review_status = excluded.review_status, summary = excluded.summary,
+    sold_by = excluded.sold_by, sold_on = excluded.sold_on, subtotal = excluded.subtotal, tax = excluded.tax,
+    is_recommended = excluded.is_recommended, is_change_order = excluded.is_change_order, active = excluded.active,
+    created_on = excluded.created_on, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now;
+  get diagnostics v_stored = row_count;
+  return close_page(p_tenant, 'estimates', p_page, v_sifted, v_stored);
+end
+$$;
+comment on function jobsync.store_estimates(text, jsonb) is 'Stores a page of estimates. The same page again writes nothing.';
+
+create function jobsync.store_invoices(p_tenant text, p_page jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sifted sifted[] := sift_page(p_tenant, 'invoices', 'st_invoice_id', p_page);
+  v_now timestamptz := jobsync.now();
+  v_stored integer;
+begin
+  insert into invoices (tenant_id, st_invoice_id, st_job_id, st_project_id, st_customer_id, st_location_id, business_unit_id, reference_number,
+    configuration, sync_status, review_status, sent_status, invoice_date, due_date, subtotal, sales_tax, total, balance, discount_total, paid_on,
+    deposited_on, adjustment_to_id, summary, active, created_on, modified_on, st_raw_data, created_at, updated_at)
+  select p_tenant, s.id, nullif(x."jobId", 0), nullif(x."projectId", 0), nullif(x."customerId", 0), nullif(x."locationId", 0),
+    nullif(x."businessUnitId", 0), x."referenceNumber", x."invoiceConfiguration", x."syncStatus", x."reviewStatus", x."sentStatus",
+    (x."invoiceDate" at time zone 'UTC')::date, (x."dueDate" at time zone 'UTC')::date, x."subTotal", x."salesTax", x.total, x.balance,
+    x."discountTotal", x."paidOn", x."depositedOn", nullif(x."adjustmentToId", 0), x.summary, coalesce(x.active, true), x."createdOn", s.modified_on,
+    s.raw, v_now, v_now
+    from unnest(v_sifted) s
+    cross join lateral jsonb_to_record(s.fields) as x ("jobId" bigint, "projectId" bigint, "customerId" bigint, "locationId" bigint,
+      "businessUnitId" bigint, "referenceNumber" text, "invoiceConfiguration" text, "syncStatus" text, "reviewStatus" text, "sentStatus" text,
+      "invoiceDate" timestamptz, "dueDate" timestamptz, "subTotal" numeric, "salesTax" numeric, total numeric, balance numeric,
+      "discountTotal" numeric, "paidOn" timestamptz, "depositedOn" timestamptz, "adjustmentToId" bigint, summary text, active boolean,
+      "createdOn" timestamptz)
+   where s.reason is null
+  on conflict (tenant_id, st_invoice_id) do update set
+    st_job_id = excluded.st_job_id, st_project_id = excluded.st_project_id, st_customer_id = excluded.st_customer_id,
+    st_location_id = excluded.st_location_id, business_unit_id = excluded.business_unit_id, reference_number = excluded.reference_number,
+    configuration = excluded.configuration, sync_status = excluded.sync_status, review_status = excluded.review_status,
+    sent_status = excluded.sent_status, invoice_date = excluded.invoice_date, due_date = excluded.due_date, subtotal = excluded.subtotal,
+    sales_tax = excluded.sales_tax, total = excluded.total, balance = excluded.balance, discount_total = excluded.discount_total,
+    paid_on = excluded.paid_on, deposited_on = excluded.deposited_on, adjustment_to_id = excluded.adjustment_to_id, summary = excluded.summary,
+    active = excluded.active, created_on = excluded.created_on, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data,
+    updated_at = v_now;
+  get diagnostics v_stored = row_count;
+  return close_page(p_tenant, 'invoices', p_page, v_sifted, v_stored);
+end
+$$;
+comment on function jobsync.store_invoices(text, jsonb) is 'Stores a page of invoices: amounts that come as texts, times that may be missing. The same page again writes nothing.';
+
+create function jobsync.store_technician_assignments(p_tenant text, p_page jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sifted sifted[] := sift_page(p_tenant, 'technician_assignments', 'st_assignment_id', p_page);
+  v_now timestamptz := jobsync.now();
+  v_stored integer;
+begin
+  insert into technician_assignments (tenant_id, st_assignment_id, st_appointment_id, st_job_id, st_technician_id, technician_name,
+    assigned_by_id, assigned_on, status, is_paused, active, created_on, modified_on, st_raw_data, created_at, updated_at)
+  select p_tenant, s.id, nullif(x."appointmentId", 0), nullif(x."jobId", 0), nullif(x."technicianId", 0), x."technicianName", nullif(x."assignedById", 0),
+    x."assignedOn", x.status, x."isPaused", coalesce(x.active, true), x."createdOn", s.modified_on, s.raw, v_now, v_now
+    from unnest(v_sifted) s
+    cross join lateral jsonb_to_record(s.fields) as x ("appointmentId" bigint, "jobId" bigint, "technicianId" bigint, "technicianName" text,
+      "assignedById" bigint, "assignedOn" timestamptz, status text, "isPaused" boolean, active boolean, "createdOn" timestamptz)
+   where s.reason is null
+  on conflict (tenant_id, st_assignment_id) do update set
+    st_appointment_id = excluded.st_appointment_id, st_job_id = excluded.st_job_id, st_technician_id = excluded.st_technician_id,
+    technician_name = excluded.technician_name, assigned_by_id = excluded.assigned_by_id, assigned_on = excluded.assigned_on,
+    status = excluded.status, is_paused = excluded.is_paused, active = excluded.active, created_on = excluded.created_on,
+    modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now;
+  get diagnostics v_stored = row_count;
+  return close_page(p_tenant, 'technician_assignments', p_page, v_sifted, v_stored);
+end
+$$;
+comment on function jobsync.store_technician_assignments(text, jsonb) is
+  'Stores a page of technician assignments, withdrawn ones too (active false). The same page again writes nothing.';
+
+-- Storing the short lists that jobs name by id, by the walk of 56: tag types and campaigns, read whole once an hour.
+
+create function jobsync.store_tag_types(p_tenant text, p_page jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sifted sifted[] := sift_page(p_tenant, 'tag_types', 'st_tag_type_id', p_page);
+  v_now timestamptz := jobsync.now();
+  v_stored integer;
+begin
+  insert into tag_types (tenant_id, st_tag_type_id, name, code, color, importance, active, modified_on, st_raw_data, created_at, updated_at)
+  select p_tenant, s.id, x.name, x.code, x.color, x.importance, coalesce(x.active, true), s.modified_on, s.raw, v_now, v_now
+    from unnest(v_sifted) s
+    cross join lateral jsonb_to_record(s.fields) as x (name text, code text, color text, importance text, active boolean)
+   where s.reason is null
+  on conflict (tenant_id, st_tag_type_id) do update set
+    name = excluded.name, code = excluded.code, color = excluded.color, importance = excluded.importance, active = excluded.active,
+    modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now;
+  get diagnostics v_stored = row_count;
+  return close_page(p_tenant, 'tag_types', p_page, v_sifted, v_stored);
+end
+$$;
+comment on function jobsync.store_tag_types(text, jsonb) is 'Stores the list of tag types. The same list again writes nothing.';
+
+create function jobsync.store_campaigns(p_tenant text, p_page jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sifted sifted[] := sift_page(p_tenant, 'campaigns', 'st_campaign_id', p_page);
+  v_now timestamptz := jobsync.now();
+  v_stored integer;
+begin
+  insert into campaigns (tenant_id, st_campaign_id, name, category, source, medium, is_default, active, modified_on, st_raw_data, created_at, updated_at)
+  select p_tenant, s.id, x.name, x."categoryName", x.source, x.medium, x."isDefaultCampaign", coalesce(x.active, true), s.modified_on, s.raw, v_now, v_now
+    from unnest(v_sifted) s
+    cross join lateral jsonb_to_record(s.fields) as x (name text, "categoryName" text, source text, medium text, "isDefaultCampaign" boolean, active boolean)
+   where s.reason is null
+  on conflict (tenant_id, st_campaign_id) do update set
+    name = excluded.name, category = excluded.category, source = excluded.source, medium = excluded.medium, is_default = excluded.is_default,
+    active = excluded.active, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now;
+  get diagnostics v_stored = row_count;
+  return close_page(p_tenant, 'campaigns', p_page, v_sifted, v_stored);
+end
+$$;
+comment on function jobsync.store_campaigns(text, jsonb) is 'Stores the list of campaigns. The same list again writes nothing.';
+
+-- store_page: the one call that stores a page. Rows, quarantine, outbox and cursor move in the caller's one transaction,
+-- or not at all. A page that does not fit at large (more than a fifth, and at least ten records) is schema drift: the call
+-- fails and the cursor stays.
+
+create function jobsync.store_page(
+  p_tenant text, p_stream text, p_page jsonb,
+  p_refused jsonb default '[]', p_refused_raw bytea[] default '{}', p_extra jsonb default '[]', p_owners bigint[] default null
+) returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_result jsonb;
+  v_refused integer := jsonb_array_length(p_refused);
+begin
+  v_result := case p_stream
+    when 'jobs' then store_jobs(p_tenant, p_page)
+    when 'customers' then store_customers(p_tenant, p_page)
+    when 'locations' then store_locations(p_tenant, p_page)
+    when 'customer_contacts' then store_contacts(p_tenant, 'customer', p_page, p_extra, p_owners)
+    when 'location_contacts' then store_contacts(p_tenant, 'location', p_page, p_extra, p_owners)
+    when 'business_units' then store_business_units(p_tenant, p_page)
+    when 'job_types' then store_job_types(p_tenant, p_page)
+    when 'appointments' then store_appointments(p_tenant, p_page)
+    when 'estimates' then store_estimates(p_tenant, p_page)
+    when 'invoices' then store_invoices(p_tenant, p_page)
+    when 'technician_assignments' then store_technician_assignments(p_tenant, p_page)
+    when 'tag_types' then store_tag_types(p_tenant, p_page)
+    when 'campaigns' then store_campaigns(p_tenant, p_page)
+  end;
+  if v_result is null then
+    raise exception 'stream % is not known', p_stream using errcode = 'JS004';
+  end if;
+  if v_refused > 0 then
+    perform quarantine_records(p_tenant, p_stream, p_refused, p_refused_raw, jobsync.now());
+    v_result := v_result || jsonb_build_object('pulled', (v_result ->> 'pulled')::int + v_refused, 'quarantined', (v_result ->> 'quarantined')::int + v_refused);
+  end if;
+  if (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
+    raise exception '% of % records of a page of % do not fit', v_result ->> 'quarantined', v_result ->> 'pulled', p_stream
+      using errcode = 'JS003', hint = 'ServiceTitan may have changed its format. Nothing was stored and the cursor stays; see `jobsync doctor`.';
+  end if;
+  return v_result;
+end
+$$;
+comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb, bigint[]) is
+  'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses. Answers the counts.';
+
+create function jobsync.read_cursor(p_tenant text, p_stream text, p_mode text, p_since text) returns jobsync.cursors
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_cursor jobsync.cursors;
+begin
+  insert into cursors (tenant_id, stream, mode, since, began_at_start) values (p_tenant, p_stream, p_mode, p_since, p_since is null)
+  on conflict (tenant_id, stream) do nothing;
+  select * into v_cursor from cursors c where c.tenant_id = p_tenant and c.stream = p_stream;
+  return v_cursor;
+end
+$$;
+comment on function jobsync.read_cursor(text, text, text, text) is 'The cursor of a stream, made at its first reading with the given mode and start.';
+
+create function jobsync.move_cursor(
+  p_tenant text, p_stream text, p_revision bigint, p_mode text, p_token text, p_since text, p_caught_up boolean
+) returns bigint language plpgsql set search_path = jobsync, public as $$
+declare
+  v_revision bigint;
+begin
+  update cursors c set mode = p_mode, token = p_token, since = p_since, revision = c.revision + 1, failures = 0, last_error = null, refused_at = null,
+         caught_up_at = case when p_caught_up then jobsync.now() else c.caught_up_at end,
+         -- A feed refused before its first page: the list begins now, not at the first record.
+         began_at_start = c.began_at_start and not (p_mode = 'list' and c.mode = 'export' and c.since is null),
+         complete_from_start = c.complete_from_start
+           or (p_caught_up and c.began_at_start and not (p_mode = 'list' and c.mode = 'export' and c.since is null)),
+         updated_at = jobsync.now()
+   where c.tenant_id = p_tenant and c.stream = p_stream and c.revision = p_revision
+  returning c.revision into v_revision;
+  if v_revision is null then
+    raise exception 'the cursor of % was moved by another run', p_stream using errcode = 'JS002';
+  end if;
+  return v_revision;
+end
+$$;
+comment on function jobsync.move_cursor(text, text, bigint, text, text, text, boolean) is
+  'Moves a cursor, only if it still is at the revision that was read. Called in the transaction that stored the page.';
+
+create function jobsync.fail_cursor(p_tenant text, p_stream text, p_error text) returns integer
+language sql volatile as $$
+  update jobsync.cursors c set failures = c.failures + 1, last_error = pg_catalog.left(p_error, 500), updated_at = jobsync.now()
+   where c.tenant_id = p_tenant and c.stream = p_stream returning c.failures
+$$;
+comment on function jobsync.fail_cursor(text, text, text) is 'Notes a failed reading beside the cursor, which stays where it is. Answers failures in a row.';
+
+-- lastJobPull is readable, never resumed from: the newest modified_on that is stored, held behind the caught-up time.
+create function jobsync.publish_watermark(p_tenant text) returns text
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_newest timestamptz;
+  v_value text;
+begin
+  select max(j.modified_on) into v_newest from jobs j where j.tenant_id = p_tenant and j.modified_on is not null and j.source = 'servicetitan';
+  if v_newest is null then
+    return null;
+  end if;
+  v_value := to_char(least(v_newest, jobsync.now()) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  insert into sync_state as s (tenant_id, key, value, metadata) values (p_tenant, 'lastJobPull', v_value, '{"published_by": "jobsync"}')
+  on conflict (tenant_id, key) do update set value = excluded.value, metadata = s.metadata || excluded.metadata, updated_at = jobsync.now()
+   where s.owner = 'jobsync' and s.value is distinct from excluded.value;
+  return v_value;
+end
+$$;
+comment on function jobsync.publish_watermark(text) is 'Publishes the newest stored modifiedOn as sync_state.lastJobPull, unless an outside puller owns the key.';
+
+-- Streams that jobs do not need: where the app has no scope for one, that stream rests and nothing else is disturbed.
+
+create function jobsync.rest_refused_stream(p_tenant text, p_stream text) returns timestamptz
+language sql volatile as $$
+  update jobsync.cursors c set
+         refused_at = coalesce(c.refused_at, jobsync.now()), failures = 0, updated_at = jobsync.now(),
+         -- Unless jobs are read, it may not be this stream's scope that is missing: it is tried with the next pass.
+         next_read_at = case when exists (select from jobsync.cursors j
+                                           where j.tenant_id = p_tenant and j.stream = 'jobs' and j.failures = 0 and j.caught_up_at is not null)
+                             then jobsync.now() + interval '1 day' else c.next_read_at end
+   where c.tenant_id = p_tenant and c.stream = p_stream
+  returning c.next_read_at
+$$;
+comment on function jobsync.rest_refused_stream(text, text) is
+  'Notes that ServiceTitan refuses an optional stream and lets it rest for a day; its cursor stays. Answers when it is tried again.';
+
+-- Planning: what is to be delivered. Called with the jobs that a page touched, or with a unit whose route changed.
+-- The only thing that makes a delivered job due again is a change of the job's own facts (p_changed): a change of rule,
+-- route, template or software plans nothing by itself.
+
+-- Reasons that a person or an import gave: planning never takes them back.
+create function jobsync.is_sticky_reason(p_reason text) returns boolean language sql immutable parallel safe as $$
+  select p_reason in ('imported', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
+$$;
+comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
+
+-- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
+create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_queued integer;
+begin
+  with facts as materialized (
+    select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
+           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash as differs, coalesce(x.changed, false) as changed,
+           j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
+           d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
+           skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
+           o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
+      from unnest(p_touched, p_changed) x(id, changed)
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.id
+      join tenants t on t.tenant_id = j.tenant_id
+      left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+      left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+      left join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id
+      left join outbox o on o.tenant_id = p_tenant and o.st_job_id = x.id
+  ), decided as materialized (
+    -- queue: owed, so it has a row in the outbox; leave: delivered, nothing more is owed; skip, offer: never delivered.
+    select f.*, case
+        when f.status = 'skipped' and is_sticky_reason(f.reason) then 'keep'
+        when f.delivered and (f.skip is not null or f.deliverer <> 'jobsync') then 'leave'
+        when f.delivered and f.once then case when f.queued and not f.forced then 'leave' else 'keep' end
+        when f.delivered and (f.changed and f.differs or f.queued) then 'queue'
+        when f.delivered then 'keep'
+        when f.skip is not null then 'skip'
+        when f.deliverer = 'external' then case when f.status in ('synced', 'failed') then 'keep' else 'offer' end
+        when f.status = 'failed' and not f.changed then 'keep'
+        when f.status = 'synced' then 'keep'
+        else 'queue' end as decision
+      from facts f
+  ), parked as (
+    delete from outbox o using decided d
+     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued and d.decision in ('skip', 'offer', 'leave')
+       and (o.lease_until is null or o.lease_until <= v_now)
+    returning 1
+  ), owed as (
+    select d.*, exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id)
+             or exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id) as waits
+      from decided d where d.decision = 'queue'
+  ), refreshed as (
+    update outbox o set
+      destination_id = d.destination_id, st_customer_id = d.st_customer_id,
+      -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
+      version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
+      attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
+      counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
+      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
+                             when o.attempts > 0 then case when d.changed then v_now else o.next_attempt_at end
+                             when d.waits and o.st_customer_id is distinct from d.st_customer_id then v_now + interval '15 minutes'
+                             else o.next_attempt_at end,
+      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
+                         then coalesce(o.waiting_for, 'parents') else o.waiting_for end
+      from owed d
+     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued
+       and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
+    returning 1
+  ), queued as (
+    insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
+    select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
+           case when d.waits then v_now + interval '15 minutes' else v_now end, case when d.waits then 'parents' end
+      from owed d where not d.queued order by d.st_job_id
+    on conflict (tenant_id, st_job_id) do nothing
+    returning 1
+  ), marked as (
+    update jobs j set
+        ghl_sync_status = case d.decision when 'skip' then 'skipped' else 'pending' end,
+        ghl_sync_reason = case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end,
+        ghl_sync_error = null, updated_at = v_now
+      from decided d
+     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+       and (d.decision in ('skip', 'offer') or d.decision = 'queue' and (d.changed or d.status <> 'pending'))
+       and (j.ghl_sync_status, j.ghl_sync_reason) is distinct from
+           (case d.decision when 'skip' then 'skipped' else 'pending' end,
+            case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end)
+    returning 1
+  ), restored as (
+    -- The route went away while an update waited: the job stays as delivered.
+    update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
+      from decided d
+     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision = 'leave' and j.ghl_sync_status = 'pending'
+    returning 1
+  )
+  select count(*) into v_queued from queued;
+  return v_queued;
+end
+$$;
+comment on function jobsync.plan_jobs(text, bigint[], boolean[]) is
+  'Decides for each touched job: deliver, offer to the external deliverer, skip with a reason, or leave. p_changed, beside p_touched: whether its own facts changed. Answers how many outbox rows were added. Idempotent.';
+
+create function jobsync.lock_jobs(p_tenant text, p_jobs bigint[]) returns bigint[]
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_locked bigint[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  select array_agg(l.st_job_id) into v_locked
+    from (select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) order by j.st_job_id for no key update) l;
+  return v_locked;
+end
+$$;
+comment on function jobsync.lock_jobs(text, bigint[]) is 'Locks rows of jobs before they are planned, in the order in which everybody locks them. Answers those that exist.';
+
+create function jobsync.plan_unit(p_tenant text, p_unit bigint) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  select array_agg(j.st_job_id) into v_jobs from jobs j
+   where j.tenant_id = p_tenant and j.business_unit_id = p_unit
+     and (j.delivered_hash is null and j.ghl_sync_status <> 'synced'
+          or exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id));
+  if v_jobs is null then
+    return 0;
+  end if;
+  v_jobs := lock_jobs(p_tenant, v_jobs);
+  perform want_parents(p_tenant, v_jobs);
+  return plan_jobs(p_tenant, v_jobs, null);
+end
+$$;
+comment on function jobsync.plan_unit(text, bigint) is 'Plans the jobs of a unit that were never delivered or still wait, after its route or its switches changed.';
+
+-- Whoever flips the switches in SQL gets what the command line would do.
+create function jobsync.plan_switched_unit() returns trigger language plpgsql as $$
+begin
+  perform jobsync.plan_unit(new.tenant_id, new.st_business_unit_id);
+  return null;
+end
+$$;
+comment on function jobsync.plan_switched_unit() is 'Trigger: plans a unit''s jobs anew after sync_enabled or sync_to_ghl changed.';
+create trigger plan_switched_unit after update of sync_enabled, sync_to_ghl on public.business_units for each row
+  when ((old.sync_enabled, old.sync_to_ghl) is distinct from (new.sync_enabled, new.sync_to_ghl)) execute function jobsync.plan_switched_unit();
+
+-- One unit's route. Null parameters leave what stands.
+create function jobsync.set_route(
+  p_tenant text, p_unit bigint, p_deliverer text, p_destination uuid, p_events text, p_pipeline_name text, p_stage_name text,
+  p_sync_enabled boolean, p_sync_to_ghl boolean, p_actor text
+) returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_planned integer;
+  v_contested text;
+  v_old jobsync.routes;
+  v_events text;
+begin
+  perform from business_units u where u.tenant_id = p_tenant and u.st_business_unit_id = p_unit for update;
+  if not found then
+    raise exception 'business unit % is not known', p_unit using errcode = 'JS004';
+  end if;
+  update business_units u set sync_enabled = coalesce(p_sync_enabled, u.sync_enabled), sync_to_ghl = coalesce(p_sync_to_ghl, u.sync_to_ghl),
+         ghl_pipeline_name = coalesce(p_pipeline_name, u.ghl_pipeline_name), updated_at = jobsync.now()
+   where u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
+     and (u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name)
+         is distinct from (coalesce(p_sync_enabled, u.sync_enabled), coalesce(p_sync_to_ghl, u.sync_to_ghl), coalesce(p_pipeline_name, u.ghl_pipeline_name));
+  select * into v_old from routes r where r.tenant_id = p_tenant and r.st_business_unit_id = p_unit;
+  if p_deliverer = 'jobsync' then
+    v_contested := contested_reason(p_tenant, p_unit);
+  end if;
+  if p_deliverer is not null or p_destination is not null or p_events is not null or p_pipeline_name is not null or p_stage_name is not null then
+    insert into routes as r (tenant_id, st_business_unit_id, deliverer, destination_id, events, pipeline_name, stage_name, armed, armed_reason)
+    values (p_tenant, p_unit, coalesce(p_deliverer, 'none'), p_destination, coalesce(p_events, 'created'), p_pipeline_name, p_stage_name,
+            v_contested is null, v_contested)
+    on conflict (tenant_id, st_business_unit_id) do update set
+      deliverer = coalesce(p_deliverer, r.deliverer),
+      destination_id = case when p_deliverer in ('external', 'none') then null else coalesce(p_destination, r.destination_id) end,
+      events = coalesce(p_events, r.events), pipeline_name = coalesce(p_pipeline_name, r.pipeline_name),
+      stage_name = coalesce(p_stage_name, r.stage_name),
+      armed = case when p_deliverer is null then r.armed else excluded.armed end,
+      armed_reason = case when p_deliverer is null then r.armed_reason else excluded.armed_reason end, updated_at = jobsync.now();
+  end if;
+  perform write_audit(p_tenant, p_actor, 'route_set', 'unit:' || p_unit, jsonb_strip_nulls(jsonb_build_object('deliverer', p_deliverer,
+    'destination_id', p_destination, 'events', p_events, 'pipeline_name', p_pipeline_name, 'stage_name', p_stage_name,
+    'sync_enabled', p_sync_enabled, 'sync_to_ghl', p_sync_to_ghl, 'before', to_jsonb(v_old) - 'tenant_id')));
+  v_planned := plan_unit(p_tenant, p_unit);
+  return (select to_jsonb(x) from unit_routes x where x.tenant_id = p_tenant and x.st_business_unit_id = p_unit)
+    || jsonb_build_object('planned', v_planned);
+end
+$$;
+comment on function jobsync.set_route(text, bigint, text, uuid, text, text, text, boolean, boolean, text) is
+  'Sets a unit''s route and plans its jobs that were never delivered. Sends nothing by itself and re-sends nothing that was delivered.';
+
+-- Two deliverers on one unit would send twice: a unit whose jobs were pushed or marked from outside lately is contested.
+create function jobsync.contested_reason(p_tenant text, p_unit bigint) returns text language sql stable as $$
+  select 'jobs of this unit were marked from outside in the last 24 hours: the old flow still runs'
+   where exists (
+     select from jobsync.outside_marks m
+      where m.tenant_id = p_tenant and m.business_unit_id = p_unit and m.last_marked_at > jobsync.now() - interval '24 hours')
+$$;
+comment on function jobsync.contested_reason(text, bigint) is 'Why a unit must not be armed yet, or null.';
+
+-- Delivering: claim -> (the program sends) -> finish. Nothing here sends; every rule about whether something may leave is here.
+-- Refusals, in this order: mode, pause, destination pause, caps, limited arm, shared budget. A claim counts a version against
+-- caps and limit; a send that certainly was not executed gives it back.
+
+create function jobsync.claim_deliveries(
+  p_tenant text, p_destination uuid, p_limit integer, p_lease_seconds double precision, p_rate double precision, p_burst double precision,
+  p_due_before timestamptz default null
+) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
+                 planned_at timestamptz, projection jobsync.projections)
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := jobsync.now();
+  v_hour timestamptz := date_trunc('hour', v_now, 'UTC');
+  v_tenant jobsync.tenants;
+  v_destination jobsync.destinations;
+  v_limit integer := greatest(p_limit, 1);
+  v_free integer;
+  v_sent_hour integer;
+  v_sent_day integer;
+  v_capped text;
+  v_window integer;
+  v_seen integer;
+  v_jobs bigint[];
+  v_new integer;
+begin
+  -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
+  select * into v_destination from destinations d where d.tenant_id = p_tenant and d.id = p_destination for no key update;
+  if v_tenant.mode is distinct from 'live' or v_tenant.paused_at is not null or v_destination.id is null then
+    return;
+  end if;
+  if v_destination.paused_at is not null then
+    if v_destination.probe_at is null or v_destination.probe_at > v_now then
+      return;
+    end if;
+    v_limit := 1;
+    update destinations d set probe_at = v_now + interval '60 seconds' where d.tenant_id = p_tenant and d.id = p_destination;
+  end if;
+  perform give_up_rescued(p_tenant, p_destination, v_now);
+
+  -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
+  v_window := v_limit * 4;
+  loop
+    with due as materialized (
+      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash as same
+        from outbox o
+        join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+       where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
+         and (o.lease_until is null or o.lease_until <= v_now)
+         and not exists (select from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now)
+       order by o.next_attempt_at, o.st_job_id
+       limit v_window
+    ), same as (
+      select j.st_job_id from public.jobs j
+       where j.tenant_id = p_tenant and j.st_job_id in (select d.st_job_id from due d where d.same) and j.job_hash = j.delivered_hash
+         for no key update skip locked
+    ), settled as (
+      -- Changed there and back again while it waited: GoHighLevel already has exactly this.
+      delete from outbox o using same s
+       where o.tenant_id = p_tenant and o.st_job_id = s.st_job_id and (o.lease_until is null or o.lease_until <= v_now)
+      returning o.st_job_id
+    ), quiet as (
+      update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
+        from settled s where j.tenant_id = p_tenant and j.st_job_id = s.st_job_id
+      returning 1
+    ), heavy as (
+      select d.st_job_id from due d
+       where d.version > 5 and not d.same
+         and (select count(*) from attempts a where a.tenant_id = p_tenant and a.st_job_id = d.st_job_id and a.outcome like 'accepted%'
+                and a.started_at >= date_trunc('day', v_now, 'UTC')) >= case v_destination.kind when 'api' then 20 else 5 end
+    ), over_cap as (
+      update outbox o set next_attempt_at = date_trunc('day', v_now, 'UTC') + interval '1 day', waiting_for = 'record_cap'
+       where o.tenant_id = p_tenant and o.st_job_id in (
+         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id in (select h.st_job_id from heavy h) for update skip locked)
+      returning 1
+    ), one_each as (
+      select distinct on (coalesce(d.st_customer_id, -d.st_job_id)) d.st_job_id, d.next_attempt_at from due d
+       where not d.same and not exists (select from heavy h where h.st_job_id = d.st_job_id)
+       order by coalesce(d.st_customer_id, -d.st_job_id), d.next_attempt_at, d.st_job_id
+    )
+    select array_agg(e.st_job_id order by e.next_attempt_at, e.st_job_id), (select count(*) from due) into v_jobs, v_seen from one_each e;
+    exit when coalesce(cardinality(v_jobs), 0) >= v_limit or v_seen < v_window or v_window > 10000;
+    v_window := v_window * 8;
+  end loop;
+
+  select array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) into v_jobs
+    from (select o.st_job_id, o.next_attempt_at from outbox o
+           where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
+             and (o.lease_until is null or o.lease_until <= v_now)
+           order by o.next_attempt_at, o.st_job_id limit v_limit for update skip locked) l;
+  if v_jobs is null then
+    return;
+  end if;
+
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
+    from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
+  v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
+                  case when v_tenant.cap_day > 0 then v_tenant.cap_day - v_sent_day end, v_limit);
+  v_capped := case when v_free > 0 then null when v_tenant.cap_hour > 0 and v_sent_hour >= v_tenant.cap_hour then 'cap_hour' else 'cap_day' end;
+  v_free := least(v_free, v_tenant.arm_remaining);
+  select array_agg(w.st_job_id order by w.next_attempt_at, w.st_job_id) filter (where w.counted or w.place <= v_free),
+         case when bool_or(not w.counted) and coalesce(v_tenant.arm_remaining, 1) > 0 then v_capped end
+    into v_jobs, v_capped
+    from (select o.st_job_id, o.next_attempt_at, o.counted_at is not null as counted,
+                 count(*) filter (where o.counted_at is null) over (order by o.next_attempt_at, o.st_job_id) as place
+            from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)) w;
+  if v_capped is not null then
+    perform set_mode(p_tenant, 'observe', v_capped, 'jobsync');
+    return;
+  end if;
+  if v_jobs is null then
+    return;
+  end if;
+  select v_jobs[1:b.granted] into v_jobs from take_budget(p_tenant, 'destination:' || p_destination, p_rate, p_burst, cardinality(v_jobs)) b;
+  if cardinality(v_jobs) = 0 then
+    return;
+  end if;
+
+  select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
+  if v_new > 0 then
+    insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
+    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
+    update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
+  end if;
+  return query
+    with claimed as (
+      update outbox o set lease_until = v_now + make_interval(secs => p_lease_seconds), fence = o.fence + 1, attempts = o.attempts + 1,
+             rescues = o.rescues + case when o.lease_until is not null then 1 else 0 end,
+             flags = case when o.lease_until is not null and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
+             sent_hash = j.job_hash, counted_at = coalesce(o.counted_at, v_hour)
+        from public.jobs j
+       where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and j.tenant_id = p_tenant and j.st_job_id = o.st_job_id
+      returning o.st_job_id, o.fence, o.version, o.event, o.attempts, o.waiting_for, o.planned_at, o.next_attempt_at
+    ), opened as (
+      insert into attempts (tenant_id, st_job_id, version, destination_id, delivery_id, event, started_at)
+      select p_tenant, c.st_job_id, c.version, p_destination, delivery_id(p_tenant, c.st_job_id, c.version), c.event, v_now from claimed c
+      returning id, st_job_id, delivery_id
+    )
+    select a.id, c.fence, c.version, c.event, a.delivery_id, c.attempts, c.waiting_for, c.planned_at, p
+      from claimed c
+      join opened a on a.st_job_id = c.st_job_id
+      -- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all
+      -- jobs with all their parents are put together anew for each row.
+      cross join lateral (select x from projections x where x.tenant_id = p_tenant and x.st_job_id = c.st_job_id offset 0) y(p)
+     order by c.next_attempt_at, c.st_job_id;
+end
+$$;
+comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz) is
+  'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time.';
+
+create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
+language sql volatile as $$
+  -- A row that is claimed again after a death counts one rescue: with four, this lease ended in the fifth death.
+  with poison as (
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= p_now and o.rescues >= 4 and o.lease_until <= p_now
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using poison p where o.tenant_id = p_tenant and o.st_job_id = p.st_job_id
+    returning o.st_job_id, o.version
+  )
+  update public.jobs j set ghl_sync_status = 'failed', ghl_sync_reason = 'worker_died', ghl_version = d.version, updated_at = p_now,
+         ghl_sync_error = 'The worker died five times while sending this job; it is set aside so that others go on.'
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+$$;
+comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
+
+create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object(
+    'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
+                    when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
+                    when t.arm_remaining <= 0 and not exists (
+                           select from outbox o where o.destination_id = p_destination and o.tenant_id = p_tenant and o.counted_at is not null
+                              and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
+    'wait_seconds', case when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
+                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
+                         else 0 end,
+    'due', exists (select from outbox o
+                     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+                     join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+                    where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= jobsync.now()
+                      and (o.lease_until is null or o.lease_until <= jobsync.now())))
+    from tenants t
+    join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
+    left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = 'destination:' || p_destination
+   where t.tenant_id = p_tenant
+$$;
+comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
+
+-- 0, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h: the schedule of public webhook senders, with positive jitter.
+create function jobsync.retry_delay(p_attempts integer) returns interval language sql volatile as $$
+  select (array[5, 300, 1800, 7200, 18000, 36000, 36000])[least(greatest(p_attempts, 1), 7)] * (1 + pg_catalog.random() * 0.1) * interval '1 second'
+$$;
+comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
+
+create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_report jsonb;
+  v_refused boolean;
+  v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
+  v_given_back jsonb;
+  v_destination_faults integer;
+  v_accepted integer;
+  v_test_only boolean;
+  v_wait double precision;
+  v_retry_window constant integer := 8;
+begin
+  -- Locks in the order of everybody: tenants, destinations, jobs, outbox.
+  v_refused := exists (select from jsonb_array_elements(p_results) r where r ->> 'outcome' not in ('accepted', 'accepted_without_id'));
+  if v_refused then
+    perform from tenants t where t.tenant_id = p_tenant for no key update;
+  end if;
+  perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
+     and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
+  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
+    order by j.st_job_id for no key update;
+
+  with results as materialized (
+    select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
+      execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text)
+  ), closed as (
+    update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
+           duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
+      from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+    returning a.id
+  ), judged as materialized (
+    select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
+             or x.verdict = 'dropped' as done
+      from (
+        select r.*, o.version <> a.version as newer, a.version as sent_version, o.sent_hash, o.counted_at, o.flags as row_flags,
+               u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
+               j.delivered_hash is not null as delivered, case
+            when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
+            when r.outcome = 'test_only' then 'failed'
+            -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'ambiguous')
+                 and (j.ghl_sync_status <> 'pending' or u.deliverer is distinct from 'jobsync') then 'dropped'
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited') then 'later'
+            when r.outcome = 'ambiguous' and o.attempts < v_retry_window then 'retry'
+            else 'failed' end as verdict
+          from results r
+          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
+          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and o.fence = r.fence
+          join attempts a on a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+          join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
+          left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
+  ), gone as (
+    delete from outbox o using judged g where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and g.done
+    returning 1
+  ), kept as (
+    update outbox o set lease_until = null, waiting_for = null, rescues = 0,
+        attempts = case when g.verdict = 'later' then greatest(o.attempts - 1, 0) when g.verdict = 'retry' and not g.newer then o.attempts else 0 end,
+        event = case when g.verdict = 'synced' then 'updated' else o.event end,
+        forced = o.forced and g.verdict <> 'synced',
+        counted_at = case when g.verdict = 'retry' and not g.newer then o.counted_at end,
+        flags = case when g.verdict = 'synced' then '{}'
+                     when g.verdict = 'retry' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
+        next_attempt_at = case g.verdict
+          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
+          when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
+          else v_now end
+      from judged g
+     where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and not g.done
+    returning 1
+  ), marked as (
+    update jobs j set
+        ghl_sync_status = case when not g.done then 'pending' when g.verdict = 'synced' then 'synced' else 'failed' end,
+        ghl_sync_reason = case g.verdict
+          when 'later' then 'destination_' || g.outcome
+          when 'retry' then 'retrying'
+          when 'failed' then case when not g.done then case when g.delivered then 'update' end
+                                  when g.outcome in ('test_only', 'rejected') then g.outcome else 'attempts_used_up' end
+          else case when not g.done then 'update' end end,
+        ghl_sync_error = case when g.verdict <> 'synced' then left(coalesce(g.error, g.outcome), 500) end,
+        ghl_synced_at = case when g.verdict = 'synced' then v_now else j.ghl_synced_at end,
+        ghl_accepted_at = case when g.verdict = 'synced' then v_now else j.ghl_accepted_at end,
+        delivered_hash = case when g.verdict = 'synced' then g.sent_hash else j.delivered_hash end,
+        ghl_version = case when g.verdict in ('synced', 'failed') then g.sent_version else j.ghl_version end,
+        ghl_opportunity_id = coalesce(g.opportunity_id, j.ghl_opportunity_id),
+        ghl_pipeline = case when g.verdict = 'synced' then coalesce(g.pipeline_name, g.ghl_pipeline_name, j.ghl_pipeline) else j.ghl_pipeline end,
+        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(g.row_flags
+            || array(select jsonb_array_elements_text(coalesce(g.flags, '[]')))
+            || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') else j.ghl_sync_flags end,
+        updated_at = v_now
+      from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
+    returning 1
+  )
+  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict <> 'synced'),
+           'stale', (select count(*) from results) - count(*)),
+         -- An ambiguous send may have been executed, so it stays counted.
+         (select jsonb_object_agg(b.counted_at, b.sends) from (
+            select x.counted_at, count(*) as sends from judged x
+             where x.verdict <> 'synced' and x.outcome is distinct from 'ambiguous' and x.counted_at is not null group by x.counted_at) b),
+         count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
+         count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
+         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited')
+    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait
+    from judged g;
+
+  if v_given_back is not null then
+    update send_counts c set sends = greatest(0, c.sends - b.value::integer)
+      from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
+    update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
+     where t.tenant_id = p_tenant and t.arm_remaining is not null;
+  end if;
+  if v_wait is not null then
+    perform block_budget(p_tenant, 'destination:' || p_destination, v_wait);
+  end if;
+  if v_test_only then
+    update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
+           pause_reason = 'GoHighLevel answered "test request received": the workflow''s trigger is not saved or not published.'
+     where d.tenant_id = p_tenant and d.id = p_destination and (d.paused_at is null or d.probe_at is not null);
+  elsif v_accepted > 0 then
+    update destinations d set failures_in_row = 0, paused_at = null, pause_reason = null, probe_at = null, updated_at = v_now
+     where d.tenant_id = p_tenant and d.id = p_destination and (d.failures_in_row > 0 or d.probe_at is not null);
+  elsif v_destination_faults > 0 then
+    update destinations d set failures_in_row = d.failures_in_row + v_destination_faults, updated_at = v_now,
+           paused_at = case when d.failures_in_row + v_destination_faults >= 5 then coalesce(d.paused_at, v_now) else d.paused_at end,
+           probe_at = case when d.failures_in_row + v_destination_faults < 5 or d.paused_at is not null and d.probe_at is null then d.probe_at
+                           else v_now + interval '60 seconds' end,
+           pause_reason = case when d.failures_in_row + v_destination_faults >= 5
+             then coalesce(d.pause_reason, 'five refusals in a row (' || (select string_agg(distinct r ->> 'outcome', ', ') from jsonb_array_elements(p_results) r) || '); tried again every minute') else d.pause_reason end
+     where d.tenant_id = p_tenant and d.id = p_destination;
+  end if;
+  return v_report;
+end
+$$;
+comment on function jobsync.finish_deliveries(text, uuid, jsonb) is
+  'Books the results of a group of sends: job, outbox, attempt, caps, destination. A result with a stale fence only closes its attempt. Harmless when repeated.';
+
+-- Whether anything is sent at all: mode, arm, pause; the runs of deliveries; replay.
+
+create function jobsync.mode_rank(p_mode text) returns integer language sql immutable parallel safe as $$
+  select case p_mode when 'observe' then 0 when 'shadow' then 1 when 'live' then 2 end
+$$;
+comment on function jobsync.mode_rank(text) is 'observe < shadow < live.';
+
+create function jobsync.set_mode(p_tenant text, p_mode text, p_reason text, p_actor text) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update tenants t set mode = p_mode, mode_set_at = jobsync.now(), mode_reason = p_reason, updated_at = jobsync.now() where t.tenant_id = p_tenant;
+  perform write_audit(p_tenant, p_actor, 'mode_set', 'tenant', jsonb_build_object('mode', p_mode, 'reason', p_reason));
+end
+$$;
+comment on function jobsync.set_mode(text, text, text, text) is 'Sets the mode and says so in the audit.';
+
+-- The environment may give the first mode and deliver_from; afterwards it only lowers the mode. Only arm raises it.
+create function jobsync.initialise_tenant(p_tenant text, p_mode text, p_deliver_from timestamptz, p_poll_seconds integer, p_cap_hour integer, p_cap_day integer)
+returns jobsync.tenants language plpgsql set search_path = jobsync, public as $$
+declare
+  v_tenant jobsync.tenants;
+begin
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
+  if v_tenant.tenant_id is null then
+    raise exception 'tenant % is not known', p_tenant using errcode = 'JS004';
+  end if;
+  if p_mode is not null and v_tenant.mode_set_at is null then
+    perform set_mode(p_tenant, p_mode, 'first value', 'environment');
+  elsif mode_rank(p_mode) < mode_rank(v_tenant.mode) then
+    perform set_mode(p_tenant, p_mode, 'lowered by JOBSYNC_MODE', 'environment');
+  end if;
+  update tenants t set
+      deliver_from = case when t.deliver_from is not null then t.deliver_from when p_deliver_from is not null then p_deliver_from
+                          when t.mode = 'live' then jobsync.now() end,
+      poll_seconds = coalesce(p_poll_seconds, t.poll_seconds), cap_hour = coalesce(p_cap_hour, t.cap_hour), cap_day = coalesce(p_cap_day, t.cap_day)
+   where t.tenant_id = p_tenant
+     and (t.deliver_from is null and (p_deliver_from is not null or t.mode = 'live')
+          or t.poll_seconds is distinct from coalesce(p_poll_seconds, t.poll_seconds)
+          or t.cap_hour is distinct from coalesce(p_cap_hour, t.cap_hour) or t.cap_day is distinct from coalesce(p_cap_day, t.cap_day));
+  if found then
+    perform plan_older_jobs(p_tenant);
+  end if;
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant;
+  return v_tenant;
+end
+$$;
+comment on function jobsync.initialise_tenant(text, text, timestamptz, integer, integer, integer) is
+  'Applies what the environment says about a tenant: first mode and deliver_from, later only a lower mode; poll and caps. Idempotent.';
+
+create function jobsync.plan_older_jobs(p_tenant text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  select array_agg(j.st_job_id) into v_jobs
+    from outbox o join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+    join tenants t on t.tenant_id = o.tenant_id
+   where o.tenant_id = p_tenant and j.created_on < t.deliver_from and j.delivered_hash is null;
+  if v_jobs is null then
+    return 0;
+  end if;
+  perform plan_jobs(p_tenant, lock_jobs(p_tenant, v_jobs), null);
+  return cardinality(v_jobs);
+end
+$$;
+comment on function jobsync.plan_older_jobs(text) is 'After deliver_from is set: planned jobs created before it become skipped (before_start). Answers how many.';
+
+create function jobsync.count_planned(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object('planned', count(*), 'create', count(*) filter (where o.event = 'created'), 'update', count(*) filter (where o.event = 'updated'),
+      'replay', count(*) filter (where o.event = 'replayed'), 'waiting', count(*) filter (where o.waiting_for is not null),
+      'webhook_executions', count(*) filter (where d.kind = 'webhook'))
+    from outbox o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+   where o.tenant_id = p_tenant
+$$;
+comment on function jobsync.count_planned(text) is 'What the outbox holds: creates, updates, paid executions.';
+
+create function jobsync.arm_tenant(p_tenant text, p_limit integer, p_since timestamptz, p_cap_hour integer, p_cap_day integer, p_actor text)
+returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_refused jsonb;
+begin
+  update routes r set armed = c.reason is null, armed_reason = c.reason, updated_at = jobsync.now()
+    from (select x.st_business_unit_id, contested_reason(p_tenant, x.st_business_unit_id) as reason
+            from routes x where x.tenant_id = p_tenant and x.deliverer = 'jobsync') c
+   where r.tenant_id = p_tenant and r.st_business_unit_id = c.st_business_unit_id
+     and (r.armed, r.armed_reason) is distinct from (c.reason is null, c.reason);
+  update tenants t set arm_remaining = p_limit, deliver_from = coalesce(p_since, t.deliver_from, jobsync.now()),
+         cap_hour = coalesce(p_cap_hour, t.cap_hour), cap_day = coalesce(p_cap_day, t.cap_day), updated_at = jobsync.now()
+   where t.tenant_id = p_tenant;
+  perform set_mode(p_tenant, 'live', case when p_limit is null then 'armed' else 'armed for ' || p_limit end, p_actor);
+  perform plan_older_jobs(p_tenant);
+  if p_since is not null then
+    perform plan_skipped_since(p_tenant, p_since);
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('st_business_unit_id', u.st_business_unit_id, 'name', u.name, 'reason', u.armed_reason)), '[]') into v_refused
+    from unit_routes u where u.tenant_id = p_tenant and u.deliverer = 'jobsync' and not u.armed;
+  return count_planned(p_tenant) || jsonb_build_object('mode', 'live', 'limit', p_limit, 'refused', v_refused,
+    'deliver_from', (select t.deliver_from from tenants t where t.tenant_id = p_tenant));
+end
+$$;
+comment on function jobsync.arm_tenant(text, integer, timestamptz, integer, integer, text) is
+  'Goes live, at most p_limit sends (null: no limit); routes that the old flow still serves stay unarmed and are listed.';
+
+create function jobsync.plan_skipped_since(p_tenant text, p_since timestamptz) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  select array_agg(j.st_job_id) into v_jobs from jobs j
+   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'before_start' and j.created_on >= p_since;
+  if v_jobs is null then
+    return 0;
+  end if;
+  v_jobs := lock_jobs(p_tenant, v_jobs);
+  perform want_parents(p_tenant, v_jobs);
+  return plan_jobs(p_tenant, v_jobs, null);
+end
+$$;
+comment on function jobsync.plan_skipped_since(text, timestamptz) is 'Plans jobs that were skipped as older, created since the given time. Answers how many were added.';
+
+create function jobsync.disarm_tenant(p_tenant text, p_reason text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+begin
+  perform set_mode(p_tenant, 'observe', coalesce(p_reason, 'disarmed'), p_actor);
+  return count_planned(p_tenant) || '{"mode": "observe"}';
+end
+$$;
+comment on function jobsync.disarm_tenant(text, text, text) is 'Back to observe: nothing more is sent, everything stays planned.';
+
+create function jobsync.pause_tenant(p_tenant text, p_reason text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), updated_at = jobsync.now()
+   where t.tenant_id = p_tenant;
+  perform write_audit(p_tenant, p_actor, 'paused', 'tenant', jsonb_build_object('reason', p_reason));
+  return count_planned(p_tenant) || '{"paused": true}';
+end
+$$;
+comment on function jobsync.pause_tenant(text, text, text) is 'Stops all sends of the tenant within a second; pulls go on. Nothing is dropped.';
+
+create function jobsync.resume_tenant(p_tenant text, p_destination uuid, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if p_destination is null then
+    update tenants t set paused_at = null, pause_reason = null, updated_at = jobsync.now() where t.tenant_id = p_tenant;
+  end if;
+  update destinations d set paused_at = null, pause_reason = null, probe_at = null, failures_in_row = 0, updated_at = jobsync.now()
+   where d.tenant_id = p_tenant and d.paused_at is not null and (p_destination is null or d.id = p_destination);
+  perform write_audit(p_tenant, p_actor, 'resumed', coalesce('destination:' || p_destination, 'tenant'), '{}');
+  return count_planned(p_tenant) || '{"paused": false}';
+end
+$$;
+comment on function jobsync.resume_tenant(text, uuid, text) is 'Ends a pause of the tenant and of its destinations (or of one destination).';
+
+-- Sweep of all tenants: run by the schedule as the owner, answers ids only.
+create function jobsync.list_due_destinations() returns table (tenant_id text, destination_id uuid)
+language sql stable set search_path = jobsync, public set enable_seqscan = off as $$
+  -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
+  select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
+    cross join destinations d
+    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null
+    cross join lateral (
+      select 1 from outbox o
+        join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+       where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= n.at
+         and (o.lease_until is null or o.lease_until <= n.at)
+         -- The last of a limited arm may still be tried again.
+         and (coalesce(t.arm_remaining, 1) > 0 or o.counted_at is not null)
+       order by o.next_attempt_at, o.st_job_id limit 1) due
+   where (d.paused_at is null or d.probe_at <= n.at)
+     and exists (select from routes r where r.tenant_id = d.tenant_id and r.destination_id = d.id and r.armed and r.deliverer = 'jobsync')
+$$;
+comment on function jobsync.list_due_destinations() is 'Destinations with something due that may be sent now.';
+
+create function jobsync.open_delivery_run(p_tenant text) returns uuid
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id uuid;
+begin
+  -- One run while drains have work: concurrent drains share the row. The tenant row serialises the look and the insert.
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  select l.id into v_id from sync_logs l where l.tenant_id = p_tenant and l.sync_type = 'ghl_delivery' and l.status = 'running' limit 1;
+  if v_id is null then
+    insert into sync_logs (tenant_id, sync_type, entity_type, status) values (p_tenant, 'ghl_delivery', 'job', 'running') returning id into v_id;
+  end if;
+  return v_id;
+end
+$$;
+comment on function jobsync.open_delivery_run(text) is 'The running ghl_delivery row of the tenant, opened if there is none.';
+
+create function jobsync.report_delivery_run(p_tenant text, p_run uuid, p_delivered integer, p_failed integer, p_error text, p_final boolean) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_more boolean := false;
+begin
+  if p_final then
+    v_more := exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until > v_now)
+           or exists (select from list_due_destinations() d where d.tenant_id = p_tenant);
+  end if;
+  update sync_logs l set
+      records_processed = l.records_processed + p_delivered + p_failed, records_succeeded = l.records_succeeded + p_delivered,
+      records_failed = l.records_failed + p_failed, error_message = coalesce(l.error_message, left(p_error, 1000)),
+      status = case when not p_final or v_more then 'running' when l.records_failed + p_failed > 0 and l.records_succeeded + p_delivered = 0 then 'failed' else 'completed' end,
+      completed_at = case when p_final and not v_more then v_now end,
+      duration_ms = case when p_final and not v_more then least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::int end
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running';
+  return p_final and not v_more;
+end
+$$;
+comment on function jobsync.report_delivery_run(text, uuid, integer, integer, text, boolean) is
+  'Adds counts to a delivery run; p_final closes it unless another drain still has work. True when it closed.';
+
+create function jobsync.close_delivery_runs(p_tenant text) returns integer
+language sql volatile set search_path = jobsync, public as $$
+  with closed as (
+    update sync_logs l set status = case when l.records_failed > 0 and l.records_succeeded = 0 then 'failed' else 'completed' end,
+           completed_at = jobsync.now(), duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
+     where l.tenant_id = p_tenant and l.sync_type = 'ghl_delivery' and l.status = 'running'
+       and not exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until > jobsync.now())
+    returning 1)
+  select count(*)::integer from closed
+$$;
+comment on function jobsync.close_delivery_runs(text) is
+  'Closes the running ghl_delivery row after a pass that sends each due row once: what became due again since is for a later run.';
+
+create function jobsync.replay_jobs(p_tenant text, p_jobs bigint[], p_force boolean, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_replayed bigint[];
+begin
+  -- Locks in the order of everybody: destinations, jobs, outbox.
+  update destinations d set paused_at = null, pause_reason = null, failures_in_row = 0, updated_at = jobsync.now()
+   where d.tenant_id = p_tenant and d.paused_at is not null and d.probe_at is null
+     and d.id in (select r.destination_id from jobs j
+                    join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+                   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and (p_force or j.ghl_sync_status in ('failed', 'pending')));
+  perform lock_jobs(p_tenant, p_jobs);
+  with chosen as (
+    select j.st_job_id, j.st_customer_id, r.destination_id, j.ghl_version, j.ghl_sync_status
+      from jobs j
+      join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+      join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+     where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and u.sync_enabled is distinct from false and u.sync_to_ghl is distinct from false
+       and (p_force or j.ghl_sync_status in ('failed', 'pending'))
+  ), queued as (
+    insert into outbox as o (tenant_id, st_job_id, st_customer_id, destination_id, version, event, next_attempt_at, forced)
+    select p_tenant, c.st_job_id, c.st_customer_id, c.destination_id,
+           case when c.ghl_sync_status = 'synced' then c.ghl_version + 1 else greatest(c.ghl_version, 1) end, 'replayed', jobsync.now(), true
+      from chosen c order by c.st_job_id
+    on conflict (tenant_id, st_job_id) do update set next_attempt_at = jobsync.now(), attempts = 0, rescues = 0, forced = true, waiting_for = null,
+        destination_id = excluded.destination_id
+      where o.lease_until is null or o.lease_until <= jobsync.now()
+    returning o.st_job_id
+  ), marked as (
+    update jobs j set ghl_sync_status = 'pending', ghl_sync_reason = 'replay', updated_at = jobsync.now()
+      from queued q where j.tenant_id = p_tenant and j.st_job_id = q.st_job_id
+    returning j.st_job_id
+  )
+  select array_agg(m.st_job_id order by m.st_job_id) into v_replayed from marked m;
+  perform write_audit(p_tenant, p_actor, 'replayed', 'job:' || s.id, jsonb_build_object('force', p_force)) from unnest(v_replayed) s(id);
+  return jsonb_build_object('replayed', coalesce(to_jsonb(v_replayed), '[]'), 'asked', cardinality(p_jobs));
+end
+$$;
+comment on function jobsync.replay_jobs(text, bigint[], boolean, text) is
+  'Makes failed or waiting jobs due again (p_force: delivered ones too). What is in flight is left alone. A hook paused as test-only is tried again.';
+
+-- Which tenants are to be pulled now, and what a pass brought about.
+
+create function jobsync.claim_due_tenants(p_configured text[]) returns table (tenant_id text)
+language sql volatile set search_path = jobsync, public as $$
+  update tenants t
+     set next_pull_at = jobsync.now() + t.poll_seconds * (1 + random() * 0.1) * interval '1 second'
+   where t.tenant_id in (
+     select d.tenant_id from tenants d
+      where (d.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = d.tenant_id and c.kind = 'servicetitan' and c.state = 'ok'))
+        and (d.next_pull_at is null or d.next_pull_at <= jobsync.now())
+      order by d.next_pull_at nulls first limit 1000 for no key update skip locked)
+  returning t.tenant_id
+$$;
+comment on function jobsync.claim_due_tenants(text[]) is
+  'Takes the tenants whose pull is due and books the next one, jittered: two schedulers never both take a tenant.';
+
+-- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted.
+create function jobsync.first_pull_start(p_tenant text) returns text language sql stable set search_path = jobsync, public as $$
+  select to_char(coalesce((select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
+                          jobsync.now() - interval '90 days') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+comment on function jobsync.first_pull_start(text) is 'Where a tenant''s first pull of jobs starts, as an ISO text.';
+
+create function jobsync.report_sends(p_tenant text, p_since timestamptz) returns jsonb language sql stable set search_path = jobsync, public as $$
+  with sent as (
+    select distinct on (a.st_job_id) a.st_job_id, a.outcome from attempts a
+     where a.tenant_id = p_tenant and a.started_at >= p_since order by a.st_job_id, a.id desc
+  )
+  select jsonb_build_object('pulled', 0, 'stored', 0, 'unchanged', 0, 'quarantined', 0, 'planned', 0,
+    'delivered', (select count(*) from sent s where s.outcome like 'accepted%'),
+    'verified', (select count(*) from sent s join jobs j on j.tenant_id = p_tenant and j.st_job_id = s.st_job_id where j.ghl_verified_at >= p_since),
+    'skipped', 0, 'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%'),
+    'servicetitan_requests', 0,
+    'gohighlevel_requests', (select count(*) from attempts a where a.tenant_id = p_tenant and a.started_at >= p_since))
+$$;
+comment on function jobsync.report_sends(text, timestamptz) is 'Counts of the sends since a time: jobs by their last try, and requests.';
+
+create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select report_sends(p_tenant, r.started_at) || jsonb_build_object(
+    'run', r.id, 'status', r.status, 'error', r.error_message,
+    'pulled', coalesce((r.metadata #>> '{streams,jobs,pulled}')::int, 0), 'stored', coalesce((r.metadata #>> '{streams,jobs,stored}')::int, 0),
+    'unchanged', coalesce((r.metadata #>> '{streams,jobs,unchanged}')::int, 0), 'quarantined', coalesce((r.metadata #>> '{streams,jobs,quarantined}')::int, 0),
+    'planned', coalesce((r.metadata #>> '{streams,jobs,planned}')::int, 0),
+    'skipped', (select count(*) from jobs j where j.tenant_id = p_tenant and j.synced_from_st_at >= r.started_at and j.ghl_sync_status = 'skipped'),
+    'servicetitan_requests', coalesce((select sum((s.value ->> 'requests')::int) from jsonb_each(r.metadata -> 'streams') s), 0),
+    'core', r.metadata #> '{streams,jobs}', 'streams', r.metadata -> 'streams')
+    from sync_logs r where r.tenant_id = p_tenant and r.id = p_run
+$$;
+comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';
+
+-- The guide's three functions, and what the /db endpoints call: bodies that come from n8n, scripts and psql.
+-- An empty text counts as "not given"; a field of the wrong kind is left out with a warning, never the whole item.
+
+create function public.update_sync_state(p_key text, p_value text, p_metadata jsonb default '{}') returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  perform jobsync.write_sync_state(jobsync.current_tenant(), p_key, p_value, p_metadata);
+end
+$$;
+comment on function public.update_sync_state(text, text, jsonb) is
+  'Writes one key of sync_state. lastJobPull must be an ISO time, not in the future; from then on JobSync leaves the key alone.';
+
+create function jobsync.write_sync_state(p_tenant text, p_key text, p_value text, p_metadata jsonb default null) returns public.sync_state
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row public.sync_state;
+begin
+  if p_value is null then
+    raise exception 'value is missing' using errcode = 'JS001', hint = 'Send {"value": "..."}.';
+  end if;
+  if p_key = 'lastJobPull' then
+    if try_timestamptz_text(p_value) is null then
+      raise exception 'lastJobPull must be an ISO time such as 2026-01-31T08:00:00Z' using errcode = 'JS001', hint = 'Nothing was changed.';
+    elsif try_timestamptz_text(p_value) > jobsync.now() + interval '1 minute' then
+      raise exception 'lastJobPull lies in the future: jobs until then would be missed' using errcode = 'JS001', hint = 'Nothing was changed.';
+    end if;
+  end if;
+  insert into sync_state as s (tenant_id, key, value, metadata, owner) values (p_tenant, p_key, p_value, coalesce(p_metadata, '{}'), 'external')
+  on conflict (tenant_id, key) do update set value = excluded.value, metadata = coalesce(p_metadata, s.metadata), owner = 'external', updated_at = jobsync.now()
+  returning * into v_row;
+  return v_row;
+end
+$$;
+comment on function jobsync.write_sync_state(text, text, text, jsonb) is 'Writes a key on behalf of an outside caller, who owns it from then on.';
+
+create function public.get_last_job_pull() returns timestamptz
+language sql stable set search_path = jobsync, public as $$
+  select jobsync.try_timestamptz_text(s.value) from public.sync_state s where s.tenant_id = jobsync.current_tenant() and s.key = 'lastJobPull'
+$$;
+comment on function public.get_last_job_pull() is 'The readable watermark as a time; null when it is not set or no time.';
+
+create function public.upsert_job_from_st(p_job_data jsonb, p_customer_data jsonb) returns uuid
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_result jsonb;
+begin
+  v_result := jobsync.upsert_items(jobsync.current_tenant(), jsonb_build_array(jsonb_build_object('job', p_job_data, 'customer', p_customer_data)));
+  if jsonb_array_length(v_result -> 'errors') > 0 then
+    raise exception '%', v_result #>> '{errors,0,error}' using errcode = 'JS001';
+  end if;
+  return (v_result #>> '{results,0,dbJobId}')::uuid;
+end
+$$;
+comment on function public.upsert_job_from_st(jsonb, jsonb) is
+  'Upserts one job with its customer (ServiceTitan''s form or the guide''s); answers the row''s id. Missing keys keep, older versions change nothing.';
+
+-- [{job, customer}, ...] -> {total, succeeded, failed, results:[{stJobId, dbJobId, success, warnings?}], errors:[{stJobId, index, error}]}
+create function jobsync.upsert_items(p_tenant text, p_items jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_jobs jsonb;
+  v_customers jsonb;
+  v_good jsonb;
+  v_errors jsonb;
+  v_units bigint[];
+begin
+  with items as (
+    select e.n, without_blanks(e.value -> 'job') as job, without_blanks(e.value -> 'customer') as customer
+      from jsonb_array_elements(p_items) with ordinality e(value, n)
+  ), read as (
+    select i.n, i.job, i.customer, try_bigint(i.job -> 'id') as job_id,
+           owner_id(i.customer) as customer_id, record_misfits(field_kinds('jobs'), i.job) as job_misfits, record_misfits(field_kinds('customers'), i.customer) as owner_misfits
+      from items i
+  ), checked as materialized (
+    select r.*, case
+        when jsonb_typeof(r.job) is distinct from 'object' then 'job is missing or not an object'
+        when jsonb_typeof(r.customer) is distinct from 'object' then 'customer is missing or not an object'
+        when coalesce(r.job_id, 0) <= 0 then 'job.id must be a positive whole number'
+        when coalesce(r.customer_id, 0) <= 0 then 'customer.customerId (or customer.id) must be a positive whole number' end as error
+      from read r
+  ), accepted as (
+    select c.n, c.job_id, c.customer_id,
+           (case when c.job_misfits is null then c.job else c.job - c.job_misfits end)
+             || jsonb_build_object('id', c.job_id)
+             || case when c.job ? 'customerId' and not 'customerId' = any (coalesce(c.job_misfits, '{}')) then '{}' else jsonb_build_object('customerId', c.customer_id) end as job,
+           (case when c.owner_misfits is null then c.customer else c.customer - c.owner_misfits end) as customer,
+           array(select 'job.' || m from unnest(c.job_misfits) m union all select 'customer.' || m from unnest(c.owner_misfits) m) as warnings
+      from checked c where c.error is null
+  )
+  select (select jsonb_agg(a.job order by a.n) from accepted a), (select jsonb_agg(a.customer order by a.n) from accepted a),
+         coalesce((select jsonb_agg(jsonb_build_object('n', a.n, 'id', a.job_id, 'warnings', a.warnings) order by a.n) from accepted a), '[]'),
+         coalesce((select jsonb_agg(jsonb_build_object('stJobId', c.job_id, 'index', c.n - 1, 'error', c.error) order by c.n) from checked c where c.error is not null), '[]'),
+         (select array_agg(distinct try_bigint(a.job -> 'businessUnitId')) from accepted a where try_bigint(a.job -> 'businessUnitId') > 0)
+    into v_jobs, v_customers, v_good, v_errors, v_units;
+  if v_jobs is not null then
+    perform take_over_units(p_tenant, v_units);
+    perform store_customers(p_tenant, v_customers, 'api');
+    perform store_jobs(p_tenant, v_jobs, 'api');
+    perform note_outside_mark(p_tenant, v_units);
+  end if;
+  return jsonb_build_object(
+    'total', jsonb_array_length(p_items), 'succeeded', jsonb_array_length(v_good), 'failed', jsonb_array_length(v_errors),
+    'results', (select coalesce(jsonb_agg(jsonb_build_object('stJobId', j.st_job_id, 'dbJobId', j.id, 'success', true)
+                  || case when jsonb_array_length(a.g -> 'warnings') > 0 then jsonb_build_object('warnings', a.g -> 'warnings') else '{}' end order by (a.g ->> 'n')::int), '[]')
+                  from (select e.g, (e.g ->> 'id')::bigint as id from jsonb_array_elements(v_good) e(g) offset 0) a
+                  join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = a.id),
+    'errors', v_errors);
+end
+$$;
+comment on function jobsync.upsert_items(text, jsonb) is 'Upserts jobs with their customers as /db receives them, per item: one bad item never fails the others. Twice changes nothing.';
+
+-- Whoever pushes jobs of an unrouted unit through /db delivers them as well: the unit becomes external.
+create function jobsync.take_over_units(p_tenant text, p_units bigint[]) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_taken bigint[];
+begin
+  insert into business_units (tenant_id, st_business_unit_id, name)
+  select p_tenant, u.id, 'Unit ' || u.id from unnest(p_units) u(id)
+   where not exists (select from business_units b where b.tenant_id = p_tenant and b.st_business_unit_id = u.id)
+   order by u.id
+  on conflict do nothing;
+  with taken as (
+    insert into routes as r (tenant_id, st_business_unit_id, deliverer)
+    select p_tenant, u.id, 'external' from unnest(p_units) u(id)
+     where not exists (select from routes x where x.tenant_id = p_tenant and x.st_business_unit_id = u.id and x.deliverer <> 'none')
+     order by u.id
+    on conflict (tenant_id, st_business_unit_id) do update set deliverer = 'external', updated_at = jobsync.now() where r.deliverer = 'none'
+    returning r.st_business_unit_id
+  )
+  select array_agg(t.st_business_unit_id) into v_taken from taken t;
+  perform write_audit(p_tenant, 'jobsync', 'route_set', 'unit:' || t.id, '{"deliverer": "external", "why": "a job of this unit arrived through /db"}') from unnest(v_taken) t(id);
+  perform plan_unit(p_tenant, t.id) from unnest(v_taken) t(id);
+end
+$$;
+comment on function jobsync.take_over_units(text, bigint[]) is 'Units without a deliverer whose jobs arrive through /db become external.';
+
+create function jobsync.note_outside_mark(p_tenant text, p_units bigint[]) returns void language sql volatile as $$
+  insert into jobsync.outside_marks as m (tenant_id, business_unit_id, last_marked_at)
+  select p_tenant, u.id, jobsync.now() from unnest(p_units) u(id) where u.id is not null order by u.id
+  on conflict (tenant_id, business_unit_id) do update set last_marked_at = excluded.last_marked_at
+   where m.last_marked_at < excluded.last_marked_at - interval '1 minute'
+$$;
+comment on function jobsync.note_outside_mark(text, bigint[]) is 'Notes that somebody else pushes or marks jobs of these units.';
+
+-- Ids that were made up by old flows: no opportunity has them.
+create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
+  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
+$$;
+comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
+
+create function jobsync.mark_job(p_tenant text, p_job bigint, p_status text, p_opportunity_id text, p_error text) returns setof public.jobs
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row public.jobs;
+begin
+  if p_status is not null and p_status not in ('pending', 'synced', 'failed', 'skipped') then
+    raise exception 'status must be one of pending, synced, failed, skipped' using errcode = 'JS001';
+  end if;
+  update jobs j set
+      ghl_sync_status = coalesce(p_status, j.ghl_sync_status),
+      ghl_sync_reason = case when p_status is null then j.ghl_sync_reason when p_status = 'skipped' then 'by_hand' end,
+      ghl_opportunity_id = coalesce(real_ghl_id(p_opportunity_id), j.ghl_opportunity_id),
+      ghl_sync_error = case when p_error is not null then p_error when p_status in ('synced', 'pending') then null else j.ghl_sync_error end,
+      ghl_synced_at = case when p_status = 'synced' then jobsync.now() else j.ghl_synced_at end,
+      -- What somebody else delivered is the baseline: the content that GoHighLevel has.
+      delivered_hash = case when p_status = 'synced' then j.job_hash when p_status = 'pending' then null else j.delivered_hash end,
+      updated_at = jobsync.now()
+    where j.tenant_id = p_tenant and j.st_job_id = p_job
+  returning * into v_row;
+  if v_row.st_job_id is null then
+    return;
+  end if;
+  if p_status in ('synced', 'skipped', 'failed') then
+    delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job and (o.lease_until is null or o.lease_until <= jobsync.now());
+  elsif p_status = 'pending' then
+    perform plan_jobs(p_tenant, array[p_job], '{true}');
+  end if;
+  if p_status is not null then
+    delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
+    perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
+    perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
+  end if;
+  return query select * from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_job;
+end
+$$;
+comment on function jobsync.mark_job(text, bigint, text, text, text) is
+  'What an outside deliverer says about a job. synced baselines the content; pending makes it due again; nothing when the job is not known.';
+
+create function jobsync.mark_customer(p_tenant text, p_customer bigint, p_status text, p_contact_id text, p_error text) returns setof public.customers
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if p_status is not null and p_status not in ('pending', 'synced', 'failed', 'skipped') then
+    raise exception 'status must be one of pending, synced, failed, skipped' using errcode = 'JS001';
+  end if;
+  return query update customers c set
+      ghl_sync_status = coalesce(p_status, c.ghl_sync_status), ghl_contact_id = coalesce(real_ghl_id(p_contact_id), c.ghl_contact_id),
+      ghl_sync_error = case when p_error is not null then p_error when p_status in ('synced', 'pending') then null else c.ghl_sync_error end,
+      ghl_synced_at = case when p_status = 'synced' then jobsync.now() else c.ghl_synced_at end, updated_at = jobsync.now()
+    where c.tenant_id = p_tenant and c.st_customer_id = p_customer
+    returning *;
+end
+$$;
+comment on function jobsync.mark_customer(text, bigint, text, text, text) is 'What an outside deliverer says about a customer; nothing when the customer is not known.';
+
+-- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
+
+create view public.sync_statistics with (security_invoker = true) as
+  select l.sync_type, l.status, count(*) as count, avg(l.duration_ms) as avg_duration_ms, max(l.started_at) as last_sync_at
+    from public.sync_logs l
+   group by l.sync_type, l.status
+   order by l.sync_type, l.status;
+comment on view public.sync_statistics is 'Runs by type and status over all time.';
+
+create view jobsync.v_pending_jobs with (security_invoker = true) as
+  select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
+         case when l.street is not null or l.city is not null then l.street else c.street end as street,
+         case when l.street is not null or l.city is not null then l.city else c.city end as city,
+         case when l.street is not null or l.city is not null then l.state else c.state end as state,
+         case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+    from public.jobs j
+    join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
+    -- offset 0: see jobsync.projections.
+    left join lateral (
+      select x.* from public.customers x
+       where x.tenant_id = j.tenant_id
+         and x.st_customer_id = (select case when o.merged_to_id is null then o.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
+                                   from public.customers o where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id)
+      offset 0) c on true
+    left join lateral (
+      select x.* from jobsync.locations x
+       where x.tenant_id = j.tenant_id
+         and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
+                                   from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
+      offset 0) l on true
+   where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled;
+comment on view jobsync.v_pending_jobs is 'The rows of public.jobs_pending_ghl_sync, unordered: who asks for the oldest hundred then has only these looked up.';
+
+create view public.jobs_pending_ghl_sync with (security_invoker = true) as
+  select * from jobsync.v_pending_jobs order by created_on, st_job_id;
+comment on view public.jobs_pending_ghl_sync is
+  'Jobs that an external deliverer (n8n, a script) has to push, oldest first. Units that JobSync delivers never appear here.';
+
+create view jobsync.v_job_status with (security_invoker = true) as
+  select j.tenant_id, j.st_job_id, j.st_job_number, j.business_unit_id, u.name as business_unit_name, j.job_status, j.ghl_sync_status, j.ghl_sync_reason,
+         j.ghl_sync_error, j.ghl_sync_flags, j.ghl_accepted_at, j.ghl_verified_at, j.ghl_opportunity_id, o.next_attempt_at, o.attempts, o.waiting_for,
+         j.created_on, j.modified_on, j.synced_from_st_at,
+         case when j.ghl_verified_at is not null and j.ghl_sync_status = 'synced' then 'verified'
+              when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
+              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
+              else 'pending' end as state
+    from public.jobs j
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join lateral (select x.* from jobsync.outbox x where x.tenant_id = j.tenant_id and x.st_job_id = j.st_job_id offset 0) o on true;
+comment on view jobsync.v_job_status is 'Where every job stands and why: verified, accepted, pending, failed, blocked (needs a person) or skipped.';
+
+create view jobsync.v_unsynced_reasons with (security_invoker = true) as
+  select j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting') as reason, j.business_unit_id, u.name as business_unit_name, count(*) as jobs,
+         min(j.created_on) as oldest, max(j.created_on) as newest, min(j.st_job_id) as sample_st_job_id
+    from public.jobs j
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+   where j.ghl_sync_status <> 'synced'
+   group by j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, u.name;
+comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit.';
+
+create view jobsync.v_sync_lag with (security_invoker = true) as
+  select c.tenant_id, c.stream, c.mode, c.caught_up_at, extract(epoch from jobsync.now() - c.caught_up_at) as lag_seconds, c.failures, c.last_error,
+         c.refused_at
+    from jobsync.cursors c;
+comment on view jobsync.v_sync_lag is 'How long ago each stream was read to its end, and what last went wrong; refused_at: since when an optional stream is not granted to the app.';
+
+create view jobsync.v_tenant_status with (security_invoker = true) as
+  select t.tenant_id, t.name, t.mode, t.mode_reason, t.deliver_from, t.arm_remaining, t.paused_at, t.pause_reason, t.cap_hour, t.cap_day, t.poll_seconds,
+         t.next_pull_at, t.execution_price,
+         (select count(*) from jobsync.outbox o where o.tenant_id = t.tenant_id) as planned,
+         (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
+         (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
+         (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
+         (select count(*) from jobsync.quarantine q where q.tenant_id = t.tenant_id and q.resolved_at is null) as quarantined,
+         (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
+    from jobsync.tenants t;
+comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined. `planned` is counted anew each time: some 0.1 s for a million deliveries that wait.';
+
+-- For reports: what happens around jobs, each row with its job's number and the unit's name. Deleted and inactive rows
+-- are in them, marked by `active`, so that a sum can leave them out and a search still finds them.
+
+create view jobsync.v_appointments with (security_invoker = true) as
+  select a.tenant_id, a.st_appointment_id, a.appointment_number, a.st_job_id, j.st_job_number, j.business_unit_id, u.name as business_unit_name,
+         j.job_status, a.status, a.starts_on, a.ends_on, a.arrival_window_start, a.arrival_window_end, t.technicians, a.st_customer_id, a.unused,
+         a.is_confirmed, a.special_instructions, a.active, a.created_on, a.modified_on
+    from jobsync.appointments a
+    left join public.jobs j on j.tenant_id = a.tenant_id and j.st_job_id = a.st_job_id
+    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join lateral (
+      select pg_catalog.array_agg(distinct s.technician_name) as technicians from jobsync.technician_assignments s
+       where s.tenant_id = a.tenant_id and s.st_appointment_id = a.st_appointment_id and s.active and s.technician_name is not null) t on true;
+comment on view jobsync.v_appointments is 'Visits with job number, unit and the technicians who go there; technicians null: nobody assigned.';
+
+create view jobsync.v_estimates with (security_invoker = true) as
+  select e.tenant_id, e.st_estimate_id, e.name, e.st_job_id, coalesce(j.st_job_number, e.st_job_number) as st_job_number,
+         coalesce(e.business_unit_id, j.business_unit_id) as business_unit_id, u.name as business_unit_name, e.st_customer_id, e.st_location_id, e.st_project_id, e.status, e.review_status, e.subtotal, e.tax,
+         e.subtotal + coalesce(e.tax, 0) as total, e.sold_on, e.sold_by, e.is_recommended, e.is_change_order, e.active, e.created_on, e.modified_on
+    from jobsync.estimates e
+    left join public.jobs j on j.tenant_id = e.tenant_id and j.st_job_id = e.st_job_id
+    left join public.business_units u on u.tenant_id = e.tenant_id and u.st_business_unit_id = coalesce(e.business_unit_id, j.business_unit_id);
+comment on view jobsync.v_estimates is 'Estimates with job number and unit (the estimate''s own, else its job''s).';
+
+-- Two branches, so that "the invoices of one job" is an index look-up in the first and few rows in the second.
+create view jobsync.v_invoices with (security_invoker = true) as
+  select i.tenant_id, i.st_invoice_id, i.reference_number, i.linked_job_id as st_job_id, j.st_job_number,
+         coalesce(i.business_unit_id, j.business_unit_id) as business_unit_id, u.name as business_unit_name, i.st_customer_id, i.st_location_id, i.st_project_id, i.configuration, i.sync_status, i.review_status,
+         i.sent_status, i.invoice_date, i.due_date, i.subtotal, i.sales_tax, i.discount_total, i.total, i.balance, i.paid_on, i.adjustment_to_id,
+         i.active, i.created_on, i.modified_on
+    from (select n.*, n.st_job_id as linked_job_id from jobsync.invoices n where n.st_job_id is not null
+          union all
+          select n.*, (select min(f.st_job_id) from public.jobs f where f.tenant_id = n.tenant_id and f.invoice_id = n.st_invoice_id and f.invoice_id > 0)
+            from jobsync.invoices n where n.st_job_id is null) i
+    left join public.jobs j on j.tenant_id = i.tenant_id and j.st_job_id = i.linked_job_id
+    left join public.business_units u on u.tenant_id = i.tenant_id and u.st_business_unit_id = coalesce(i.business_unit_id, j.business_unit_id);
+comment on view jobsync.v_invoices is
+  'Invoices with job number and unit. An invoice that names no job belongs to the job that names it (jobs.invoice_id), if there is one.';
+
+-- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
+
+create function jobsync.shown(p_row jsonb) returns jsonb language sql immutable parallel safe as $$
+  select p_row - array['job_hash', 'job_hash_version', 'delivered_hash', 'contact_hash']
+$$;
+comment on function jobsync.shown(jsonb) is 'A row as the API shows it: all columns but the hashes, which tell nobody anything.';
+
+create table jobsync.leases (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  leased_until timestamptz not null,
+  leased_by text not null,
+  primary key (tenant_id, st_job_id)
+);
+create index leases_by_end on jobsync.leases (tenant_id, leased_until);
+comment on table jobsync.leases is 'Pending jobs that an external deliverer took for a while, so that no other run of it gets them. A mark ends the lease.';
+comment on column jobsync.leases.leased_by is 'Who asked: the id of the token, else the kind of caller.';
+
+create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  -- One after another: of two runs that ask at the same moment the second sees what the first took.
+  perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
+  delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
+  with chosen as (
+    select v.st_job_id from v_pending_jobs v
+     where v.tenant_id = p_tenant and (p_unit is null or v.business_unit_id = p_unit)
+       and not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = v.st_job_id)
+     order by v.created_on, v.st_job_id limit p_limit
+  ), taken as (
+    insert into leases (tenant_id, st_job_id, leased_until, leased_by)
+    select p_tenant, c.st_job_id, jobsync.now() + p_seconds * interval '1 second', p_by from chosen c
+    returning st_job_id
+  )
+  select coalesce(array_agg(t.st_job_id), '{}') into v_jobs from taken t;
+  return v_jobs;
+end
+$$;
+comment on function jobsync.lease_pending(text, bigint, integer, integer, text) is
+  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit. Answers their ids.';
+
+create function jobsync.upsert_customer(p_tenant text, p_customer jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_doc jsonb := without_blanks(p_customer);
+  v_id bigint;
+  v_misfits text[];
+begin
+  if jsonb_typeof(v_doc) is distinct from 'object' then
+    raise exception 'customer is missing or not an object' using errcode = 'JS001';
+  end if;
+  v_id := try_bigint(case when v_doc ? 'customerId' and not v_doc ? 'name' then v_doc -> 'customerId'
+                          else coalesce(v_doc -> 'id', v_doc -> 'customerId') end);
+  if coalesce(v_id, 0) <= 0 then
+    raise exception 'customer.customerId (or customer.id) must be a positive whole number' using errcode = 'JS001';
+  end if;
+  v_misfits := owner_misfits(v_doc);
+  if v_misfits is not null then
+    v_doc := v_doc - v_misfits;
+  end if;
+  perform store_customers(p_tenant, jsonb_build_array(v_doc), 'api');
+  return (select shown(to_jsonb(c)) from customers c where c.tenant_id = p_tenant and c.st_customer_id = v_id)
+    || case when v_misfits is null then '{}' else jsonb_build_object('warnings', (select jsonb_agg('customer.' || m) from unnest(v_misfits) m)) end;
+end
+$$;
+comment on function jobsync.upsert_customer(text, jsonb) is
+  'Upserts one customer as /db receives it (the guide''s form or ServiceTitan''s) and answers the row; a field that does not fit is left out with a warning.';
+
+-- Access: the tables belong to the role that migrates; the program works as jobsync_app and sees one tenant per
+-- transaction (set local role + the setting jobsync.tenant). Row-level security is enabled, not forced: owner, psql and
+-- pg_dump see all rows. Unset tenant: no rows.
+
+do $access$
+declare
+  v_table record;
+begin
+  for v_table in
+    select n.nspname, c.relname
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+     where c.relkind = 'r' and (n.nspname = 'jobsync'
+        or n.nspname = 'public' and c.relname in ('sync_state', 'customers', 'jobs', 'sync_logs', 'business_units'))
+  loop
+    execute pg_catalog.format('alter table %I.%I enable row level security', v_table.nspname, v_table.relname);
+    execute pg_catalog.format(
+      'create policy tenant_rows on %I.%I using (tenant_id = (select nullif(pg_catalog.current_setting(''jobsync.tenant'', true), '''')))'
+      ' with check (tenant_id = (select nullif(pg_catalog.current_setting(''jobsync.tenant'', true), '''')))', v_table.nspname, v_table.relname);
+  end loop;
+  if exists (select from pg_catalog.pg_roles where rolname = 'jobsync_app') then
+    grant usage on schema public, jobsync to jobsync_app;
+    grant select, insert, update, delete on public.sync_state, public.customers, public.jobs, public.sync_logs, public.business_units to jobsync_app;
+    grant select on public.sync_statistics, public.jobs_pending_ghl_sync to jobsync_app;
+    grant select, insert, update, delete on all tables in schema jobsync to jobsync_app;
+    revoke insert, update, delete on jobsync.clock, jobsync.migrations from jobsync_app;
+    revoke update, delete on jobsync.audit from jobsync_app;
+  end if;
+  -- Nobody moves the clock, not even the owner: tests grant it to a role that only they have.
+  execute pg_catalog.format('revoke insert, update, delete, truncate on jobsync.clock from %I', current_user);
+end
+$access$;
+
+-- The task queue: the SQL of the library procrastinate (MIT licence), in a schema of its own.
+create schema if not exists jobsync_queue;
+comment on schema jobsync_queue is 'The task queue (procrastinate, MIT licence). Its tables are the library''s, not ours.';
+set local search_path = jobsync_queue;
+
+-- Procrastinate Schema
+
+DO $$
+BEGIN
+    CREATE EXTENSION IF NOT EXISTS plpgsql WITH SCHEMA pg_catalog;
+EXCEPTION
+    WHEN OTHERS THEN
+        -- On managed PostgreSQL services (e.g. Azure Database for PostgreSQL, Amazon RDS,
+        -- Google Cloud SQL), CREATE EXTENSION may fail with various error codes:
+        -- insufficient_privilege, feature_not_supported, or provider-specific errors.
+        -- Before ignoring, verify the extension actually exists — if it does not exist
+        -- and cannot be created, re-raise so the failure is explicit.
+        IF EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'plpgsql') THEN
+            RAISE NOTICE 'plpgsql extension already exists, skipping creation.';
+        ELSE
+            RAISE;
+        END IF;
+END;
+$$;
+
+-- Enums
+
+CREATE TYPE procrastinate_job_status AS ENUM (
+    'todo',  -- The job is queued
+    'doing',  -- The job has been fetched by a worker
+    'succeeded',  -- The job ended successfully
+    'failed',  -- The job ended with an error
+    'cancelled', -- The job was cancelled
+    'aborting',  -- legacy, not used anymore since v3.0.0
+    'aborted'  -- The job was aborted
+);
+
+CREATE TYPE procrastinate_job_event_type AS ENUM (
+    'deferred',  -- Job created, in todo
+    'started',  -- todo -> doing
+    'deferred_for_retry',  -- doing -> todo
+    'failed',  -- doing -> failed
+    'succeeded',  -- doing -> succeeded
+    'cancelled', -- todo -> cancelled
+    'abort_requested', -- not a state transition, but set in a separate field
+    'aborted', -- doing -> aborted (only allowed when abort_requested field is set)
+    'scheduled', -- not a state transition, but recording when a task is scheduled for
+    'retried' -- Manually retried failed job
+);
+
+-- Composite Types
+
+CREATE TYPE procrastinate_job_to_defer_v1 AS (
+    queue_name character varying,
+    task_name character varying,
+    priority integer,
+    lock text,
+    queueing_lock text,
+    args jsonb,
+    scheduled_at timestamp with time zone
+);
+
+-- Tables
+
+CREATE TABLE procrastinate_workers(
+    id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    last_heartbeat timestamp with time zone NOT NULL DEFAULT NOW()
+);
+
+CREATE TABLE procrastinate_jobs (
+    id bigserial PRIMARY KEY,
+    queue_name character varying(128) NOT NULL,
+    task_name character varying(128) NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    lock text,
+    queueing_lock text,
+    args jsonb DEFAULT '{}' NOT NULL,
+    status procrastinate_job_status DEFAULT 'todo'::procrastinate_job_status NOT NULL,
+    scheduled_at timestamp with time zone NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    abort_requested boolean DEFAULT false NOT NULL,
+    worker_id bigint REFERENCES procrastinate_workers(id) ON DELETE SET NULL,
+    CONSTRAINT check_not_todo_abort_requested CHECK (NOT (status = 'todo' AND abort_requested = true))
+);
+
+CREATE TABLE procrastinate_periodic_defers (
+    id bigserial PRIMARY KEY,
+    task_name character varying(128) NOT NULL,
+    defer_timestamp bigint,
+    job_id bigint REFERENCES procrastinate_jobs(id) NULL,
+    periodic_id character varying(128) NOT NULL DEFAULT '',
+    CONSTRAINT procrastinate_periodic_defers_unique UNIQUE (task_name, periodic_id, defer_timestamp)
+);
+
+CREATE TABLE procrastinate_events (
+    id bigserial PRIMARY KEY,
+    job_id bigint NOT NULL REFERENCES procrastinate_jobs ON DELETE CASCADE,
+    type procrastinate_job_event_type,
+    at timestamp with time zone DEFAULT NOW() NULL
+);
+
+-- Constraints & Indices
+
+-- this prevents from having several jobs with the same queueing lock in the "todo" state
+CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON procrastinate_jobs (queueing_lock) WHERE status = 'todo';
+-- this prevents from having several jobs with the same lock in the "doing" state
+CREATE UNIQUE INDEX procrastinate_jobs_lock_idx_v1 ON procrastinate_jobs (lock) WHERE status = 'doing';
+
+-- Index for select_stalled_jobs_by_heartbeat query
+CREATE INDEX idx_procrastinate_jobs_worker_not_null ON procrastinate_jobs(worker_id) WHERE worker_id IS NOT NULL AND status = 'doing'::procrastinate_job_status;
+
+CREATE INDEX procrastinate_jobs_queue_name_idx_v1 ON procrastinate_jobs(queue_name);
+CREATE INDEX procrastinate_jobs_id_lock_idx_v1 ON procrastinate_jobs (id, lock) WHERE status = ANY (ARRAY['todo'::procrastinate_job_status, 'doing'::procrastinate_job_status]);
+CREATE INDEX procrastinate_jobs_priority_idx_v1 ON procrastinate_jobs(priority desc, id asc) WHERE (status = 'todo'::procrastinate_job_status);
+
+CREATE INDEX procrastinate_events_job_id_fkey_v1 ON procrastinate_events(job_id);
+
+CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON procrastinate_periodic_defers(job_id);
+
+CREATE INDEX idx_procrastinate_workers_last_heartbeat ON procrastinate_workers(last_heartbeat);
+
+-- Functions
+CREATE FUNCTION procrastinate_defer_jobs_v1(
+    jobs procrastinate_job_to_defer_v1[]
+)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    job_ids bigint[];
+BEGIN
+    WITH inserted_jobs AS (
+        INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+        SELECT (job).queue_name,
+               (job).task_name,
+               (job).priority,
+               (job).lock,
+               (job).queueing_lock,
+               (job).args,
+               (job).scheduled_at
+        FROM unnest(jobs) AS job
+        RETURNING id
+    )
+    SELECT array_agg(id) FROM inserted_jobs INTO job_ids;
+
+    RETURN job_ids;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_defer_periodic_job_v2(
+    _queue_name character varying,
+    _lock character varying,
+    _queueing_lock character varying,
+    _task_name character varying,
+    _priority integer,
+    _periodic_id character varying,
+    _defer_timestamp bigint,
+    _args jsonb
+)
+    RETURNS bigint
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+	_job_id bigint;
+	_defer_id bigint;
+BEGIN
+    INSERT
+        INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
+        VALUES (_task_name, _periodic_id, _defer_timestamp)
+        ON CONFLICT DO NOTHING
+        RETURNING id into _defer_id;
+
+    IF _defer_id IS NULL THEN
+        RETURN NULL;
+    END IF;
+
+    UPDATE procrastinate_periodic_defers
+        SET job_id = (
+            SELECT COALESCE((
+                SELECT unnest(procrastinate_defer_jobs_v1(
+                    ARRAY[
+                        ROW(
+                            _queue_name,
+                            _task_name,
+                            _priority,
+                            _lock,
+                            _queueing_lock,
+                            _args,
+                            NULL::timestamptz
+                        )
+                    ]::procrastinate_job_to_defer_v1[]
+                ))
+            ), NULL)
+        )
+        WHERE id = _defer_id
+        RETURNING job_id INTO _job_id;
+
+    DELETE
+        FROM procrastinate_periodic_defers
+        USING (
+            SELECT id
+            FROM procrastinate_periodic_defers
+            WHERE procrastinate_periodic_defers.task_name = _task_name
+            AND procrastinate_periodic_defers.periodic_id = _periodic_id
+            AND procrastinate_periodic_defers.defer_timestamp < _defer_timestamp
+            ORDER BY id
+            FOR UPDATE
+        ) to_delete
+        WHERE procrastinate_periodic_defers.id = to_delete.id;
+
+    RETURN _job_id;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_fetch_job_v2(
+    target_queue_names character varying[],
+    p_worker_id bigint
+)
+    RETURNS procrastinate_jobs
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+	found_jobs procrastinate_jobs;
+BEGIN
+    WITH candidate AS (
+        SELECT jobs.*
+            FROM procrastinate_jobs AS jobs
+            WHERE
+                -- reject the job if its lock has earlier or higher priority jobs
+                NOT EXISTS (
+                    SELECT 1
+                        FROM procrastinate_jobs AS other_jobs
+                        WHERE
+                            jobs.lock IS NOT NULL
+                            AND other_jobs.lock = jobs.lock
+                            AND (
+                                -- job with same lock is already running
+                                other_jobs.status = 'doing'
+                                OR
+                                -- job with same lock is waiting and has higher priority (or same priority but was queued first)
+                                (
+                                    other_jobs.status = 'todo'
+                                    AND (
+                                        other_jobs.priority > jobs.priority
+                                        OR (
+                                        other_jobs.priority = jobs.priority
+                                        AND other_jobs.id < jobs.id
+                                        )
+                                    )
+                                )
+                            )
+                )
+                AND jobs.status = 'todo'
+                AND (target_queue_names IS NULL OR jobs.queue_name = ANY( target_queue_names ))
+                AND (jobs.scheduled_at IS NULL OR jobs.scheduled_at <= now())
+            ORDER BY jobs.priority DESC, jobs.id ASC LIMIT 1
+            FOR UPDATE OF jobs SKIP LOCKED
+    )
+    UPDATE procrastinate_jobs
+        SET status = 'doing', worker_id = p_worker_id
+        FROM candidate
+        WHERE procrastinate_jobs.id = candidate.id
+        RETURNING procrastinate_jobs.* INTO found_jobs;
+
+ RETURN found_jobs;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_finish_job_v1(job_id bigint, end_status procrastinate_job_status, delete_job boolean)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    _job_id bigint;
+BEGIN
+    IF end_status NOT IN ('succeeded', 'failed', 'aborted') THEN
+        RAISE 'End status should be either "succeeded", "failed" or "aborted" (job id: %)', job_id;
+    END IF;
+    IF delete_job THEN
+        DELETE FROM procrastinate_jobs
+        WHERE id = job_id AND status IN ('todo', 'doing')
+        RETURNING id INTO _job_id;
+    ELSE
+        UPDATE procrastinate_jobs
+        SET status = end_status,
+            abort_requested = false,
+            attempts = CASE status
+                WHEN 'doing' THEN attempts + 1 ELSE attempts
+            END
+        WHERE id = job_id AND status IN ('todo', 'doing')
+        RETURNING id INTO _job_id;
+    END IF;
+    IF _job_id IS NULL THEN
+        RAISE 'Job was not found or not in "doing" or "todo" status (job id: %)', job_id;
+    END IF;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean)
+    RETURNS bigint
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    _job_id bigint;
+BEGIN
+    IF delete_job THEN
+        DELETE FROM procrastinate_jobs
+        WHERE id = job_id AND status = 'todo'
+        RETURNING id INTO _job_id;
+    END IF;
+    IF _job_id IS NULL THEN
+        IF abort THEN
+            UPDATE procrastinate_jobs
+            SET abort_requested = true,
+                status = CASE status
+                    WHEN 'todo' THEN 'cancelled'::procrastinate_job_status ELSE status
+                END
+            WHERE id = job_id AND status IN ('todo', 'doing')
+            RETURNING id INTO _job_id;
+        ELSE
+            UPDATE procrastinate_jobs
+            SET status = 'cancelled'::procrastinate_job_status
+            WHERE id = job_id AND status = 'todo'
+            RETURNING id INTO _job_id;
+        END IF;
+    END IF;
+    RETURN _job_id;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_retry_job_v1(
+    job_id bigint,
+    retry_at timestamp with time zone,
+    new_priority integer,
+    new_queue_name character varying,
+    new_lock character varying
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    _job_id bigint;
+    _abort_requested boolean;
+BEGIN
+    SELECT abort_requested FROM procrastinate_jobs
+    WHERE id = job_id AND status = 'doing'
+    FOR UPDATE
+    INTO _abort_requested;
+    IF _abort_requested THEN
+        UPDATE procrastinate_jobs
+        SET status = 'failed'::procrastinate_job_status
+        WHERE id = job_id AND status = 'doing'
+        RETURNING id INTO _job_id;
+    ELSE
+        UPDATE procrastinate_jobs
+        SET status = 'todo'::procrastinate_job_status,
+            attempts = attempts + 1,
+            scheduled_at = retry_at,
+            priority = COALESCE(new_priority, priority),
+            queue_name = COALESCE(new_queue_name, queue_name),
+            lock = COALESCE(new_lock, lock)
+        WHERE id = job_id AND status = 'doing'
+        RETURNING id INTO _job_id;
+    END IF;
+
+    IF _job_id IS NULL THEN
+        RAISE 'Job was not found or not in "doing" status (job id: %)', job_id;
+    END IF;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_retry_job_v2(
+    job_id bigint,
+    retry_at timestamp with time zone,
+    new_priority integer,
+    new_queue_name character varying,
+    new_lock character varying
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    _job_id bigint;
+    _abort_requested boolean;
+    _current_status procrastinate_job_status;
+BEGIN
+    SELECT status, abort_requested FROM procrastinate_jobs
+    WHERE id = job_id AND status IN ('doing', 'failed')
+    FOR UPDATE
+    INTO _current_status, _abort_requested;
+    IF _current_status = 'doing' AND _abort_requested THEN
+        UPDATE procrastinate_jobs
+        SET status = 'failed'::procrastinate_job_status
+        WHERE id = job_id AND status = 'doing'
+        RETURNING id INTO _job_id;
+    ELSE
+        UPDATE procrastinate_jobs
+        SET status = 'todo'::procrastinate_job_status,
+            attempts = attempts + 1,
+            scheduled_at = retry_at,
+            priority = COALESCE(new_priority, priority),
+            queue_name = COALESCE(new_queue_name, queue_name),
+            lock = COALESCE(new_lock, lock)
+        WHERE id = job_id AND status IN ('doing', 'failed')
+        RETURNING id INTO _job_id;
+    END IF;
+
+    IF _job_id IS NULL THEN
+        RAISE 'Job was not found or has an invalid status to retry (job id: %)', job_id;
+    END IF;
+
+END;
+$$;
+
+CREATE FUNCTION procrastinate_notify_queue_job_inserted_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    payload TEXT;
+BEGIN
+    SELECT json_build_object('type', 'job_inserted', 'job_id', NEW.id)::text INTO payload;
+	PERFORM pg_notify('procrastinate_queue_v1#' || NEW.queue_name, payload);
+	PERFORM pg_notify('procrastinate_any_queue_v1', payload);
+	RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_notify_queue_abort_job_v1()
+RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    payload TEXT;
+BEGIN
+    SELECT json_build_object('type', 'abort_job_requested', 'job_id', NEW.id)::text INTO payload;
+	PERFORM pg_notify('procrastinate_queue_v1#' || NEW.queue_name, payload);
+	PERFORM pg_notify('procrastinate_any_queue_v1', payload);
+	RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_trigger_function_status_events_insert_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO procrastinate_events(job_id, type)
+        VALUES (NEW.id, 'deferred'::procrastinate_job_event_type);
+	RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_trigger_function_status_events_update_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    WITH t AS (
+        SELECT CASE
+            WHEN OLD.status = 'todo'::procrastinate_job_status
+                AND NEW.status = 'doing'::procrastinate_job_status
+                THEN 'started'::procrastinate_job_event_type
+            WHEN OLD.status = 'doing'::procrastinate_job_status
+                AND NEW.status = 'todo'::procrastinate_job_status
+                THEN 'deferred_for_retry'::procrastinate_job_event_type
+            WHEN OLD.status = 'doing'::procrastinate_job_status
+                AND NEW.status = 'failed'::procrastinate_job_status
+                THEN 'failed'::procrastinate_job_event_type
+            WHEN OLD.status = 'doing'::procrastinate_job_status
+                AND NEW.status = 'succeeded'::procrastinate_job_status
+                THEN 'succeeded'::procrastinate_job_event_type
+            WHEN OLD.status = 'todo'::procrastinate_job_status
+                AND (
+                    NEW.status = 'cancelled'::procrastinate_job_status
+                    OR NEW.status = 'failed'::procrastinate_job_status
+                    OR NEW.status = 'succeeded'::procrastinate_job_status
+                )
+                THEN 'cancelled'::procrastinate_job_event_type
+            WHEN OLD.status = 'doing'::procrastinate_job_status
+                AND NEW.status = 'aborted'::procrastinate_job_status
+                THEN 'aborted'::procrastinate_job_event_type
+            WHEN OLD.status = 'failed'::procrastinate_job_status
+                AND NEW.status = 'todo'::procrastinate_job_status
+                THEN 'retried'::procrastinate_job_event_type
+            ELSE NULL
+        END as event_type
+    )
+    INSERT INTO procrastinate_events(job_id, type)
+        SELECT NEW.id, t.event_type
+        FROM t
+        WHERE t.event_type IS NOT NULL;
+	RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_trigger_function_scheduled_events_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO procrastinate_events(job_id, type, at)
+        VALUES (NEW.id, 'scheduled'::procrastinate_job_event_type, NEW.scheduled_at);
+
+	RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_trigger_abort_requested_events_procedure_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO procrastinate_events(job_id, type)
+        VALUES (NEW.id, 'abort_requested'::procrastinate_job_event_type);
+    RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_unlink_periodic_defers_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    UPDATE procrastinate_periodic_defers
+    SET job_id = NULL
+    WHERE job_id = OLD.id;
+    RETURN OLD;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_register_worker_v1()
+    RETURNS TABLE(worker_id bigint)
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    RETURN QUERY
+    INSERT INTO procrastinate_workers DEFAULT VALUES
+    RETURNING procrastinate_workers.id;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_unregister_worker_v1(worker_id bigint)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    DELETE FROM procrastinate_workers
+    WHERE id = worker_id;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_update_heartbeat_v1(worker_id bigint)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    UPDATE procrastinate_workers
+    SET last_heartbeat = NOW()
+    WHERE id = worker_id;
+END;
+$$;
+
+CREATE FUNCTION procrastinate_prune_stalled_workers_v1(seconds_since_heartbeat float)
+    RETURNS TABLE(worker_id bigint)
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    RETURN QUERY
+    DELETE FROM procrastinate_workers
+    WHERE last_heartbeat < NOW() - (seconds_since_heartbeat || 'SECOND')::INTERVAL
+    RETURNING procrastinate_workers.id;
+END;
+$$;
+
+-- Triggers
+
+CREATE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1
+    AFTER INSERT ON procrastinate_jobs
+    FOR EACH ROW WHEN ((new.status = 'todo'::procrastinate_job_status))
+    EXECUTE PROCEDURE procrastinate_notify_queue_job_inserted_v1();
+
+CREATE TRIGGER procrastinate_jobs_notify_queue_job_aborted_v1
+    AFTER UPDATE OF abort_requested ON procrastinate_jobs
+    FOR EACH ROW WHEN ((old.abort_requested = false AND new.abort_requested = true AND new.status = 'doing'::procrastinate_job_status))
+    EXECUTE PROCEDURE procrastinate_notify_queue_abort_job_v1();
+
+CREATE TRIGGER procrastinate_trigger_status_events_update_v1
+    AFTER UPDATE OF status ON procrastinate_jobs
+    FOR EACH ROW
+    EXECUTE PROCEDURE procrastinate_trigger_function_status_events_update_v1();
+
+CREATE TRIGGER procrastinate_trigger_status_events_insert_v1
+    AFTER INSERT ON procrastinate_jobs
+    FOR EACH ROW WHEN ((new.status = 'todo'::procrastinate_job_status))
+    EXECUTE PROCEDURE procrastinate_trigger_function_status_events_insert_v1();
+
+CREATE TRIGGER procrastinate_trigger_scheduled_events_v1
+    AFTER UPDATE OR INSERT ON procrastinate_jobs
+    FOR EACH ROW WHEN ((new.scheduled_at IS NOT NULL AND new.status = 'todo'::procrastinate_job_status))
+    EXECUTE PROCEDURE procrastinate_trigger_function_scheduled_events_v1();
+
+CREATE TRIGGER procrastinate_trigger_abort_requested_events_v1
+    AFTER UPDATE OF abort_requested ON procrastinate_jobs
+    FOR EACH ROW WHEN ((new.abort_requested = true))
+    EXECUTE PROCEDURE procrastinate_trigger_abort_requested_events_procedure_v1();
+
+CREATE TRIGGER procrastinate_trigger_delete_jobs_v1
+    BEFORE DELETE ON procrastinate_jobs
+    FOR EACH ROW EXECUTE PROCEDURE procrastinate_unlink_periodic_defers_v1();
+
+set local search_path = public;
+
+insert into jobsync.migrations (version, checksum) values
+  ('0001', 'baseline');
+commit;
