@@ -6,6 +6,7 @@ share it. Each database is made from a migrated template, so a test gets a fresh
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -73,7 +74,10 @@ def server() -> Iterator[Server]:
     async def start() -> object:
         return await start_embedded(folder, database="jobsync_tests", settings=TEST_SETTINGS, timeout=60)
 
-    embedded = anyio.run(start)
+    # Workers begin at the same instant; one after another they find the folder as the one before left it.
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        embedded = anyio.run(start)
     yield Server(embedded.dsn("jobsync_tests"), embedded.superuser_dsn())  # type: ignore[attr-defined]
     anyio.run(embedded.stop)  # type: ignore[attr-defined]
     if not embedded.is_alive():  # type: ignore[attr-defined]
