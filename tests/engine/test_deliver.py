@@ -186,8 +186,7 @@ async def test_a_worker_that_died_leaves_its_jobs_to_the_next_one_flagged_ambigu
         jobs = await pull_for_one_unit(stage, stage.add_hook())
         destination = stage.value("select id from jobsync.destinations")
         claimed = stage.rows(
-            "select st_job_id from jobsync.outbox o, lateral (select (projection).st_job_id as id from "
-            "jobsync.claim_deliveries('default', %s, 2, 60, 0, 1)) c where o.st_job_id = c.id",
+            "select (c.projection).st_job_id from jobsync.claim_deliveries('default', %s, 2, 60, 0, 1) c",
             destination,
         )
         died = {row["st_job_id"] for row in claimed}
