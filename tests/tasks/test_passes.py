@@ -95,3 +95,15 @@ async def test_a_one_shot_worker_leaves_the_schedule_of_a_service_alone(dsn: str
         change_queue(stage, f"insert into {QUEUE} ({columns}) values ({values})")
         await stage.sync()
         assert stage.value(f"select status::text from {QUEUE} where task_name = 'tick'") == "todo"
+
+
+async def test_contacts_are_read_after_their_owners_so_that_a_job_routed_after_the_pass_waits_for_nobody(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        for owners in ("customers", "locations"):
+            stage.titan.faults.plan("status", f"crm/export/{owners}", status=503, count=2)
+        await stage.sync(deliver=False)
+        await stage.route(1314)
+        assert stage.value("select count(*) from jobsync.outbox where waiting_for is not null") == 0
+        assert (await stage.sync(pull=False))["delivered"] == len(stage.jobs_of(1314))

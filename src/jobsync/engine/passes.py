@@ -1,9 +1,9 @@
 """Passes: one scheduled (or asked for) pull of all due streams of a tenant, as one `job_pull` row of sync_logs.
 
-Each stream is a task of its own, so that a slow or broken one delays no other. The last stream to finish closes the row;
-after each of the streams that jobs need, parents that are still missing are looked up by ids. A stream's error is
-written into the pass, never lost; a worker that dies leaves a row that the schedule closes as abandoned. A stream that
-jobs do not need and that the app has no scope for is `not granted`: no failure, and it rests for a day.
+Each stream is a task of its own, so that a slow or broken one delays no other; contacts follow their owners. The last
+stream to finish closes the row; after all that jobs need, parents that are still missing are looked up by ids. A stream's
+error is written into the pass, never lost; a worker that dies leaves a row that the schedule closes as abandoned. A
+stream that jobs do not need and that the app has no scope for is `not granted`: no failure, and it rests for a day.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from jobsync.errors import AccessDenied, JobSyncError, LockHeld, RecordMissing
 from jobsync.log import get_log
 
 JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
+# Contacts are read once all their owners are there: whoever is stored later counts as not read yet, and its jobs wait.
+READ_AFTER = {"customer_contacts": "customers", "location_contacts": "locations"}
 REFERENCE_STREAMS = ("business_units", "job_types", "tag_types", "campaigns")
 ACTIVITY_STREAMS = ("appointments", "estimates", "invoices", "technician_assignments")
 PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS + ACTIVITY_STREAMS

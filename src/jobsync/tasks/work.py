@@ -31,6 +31,7 @@ from jobsync.engine.passes import (
     ACTIVITY_STREAMS,
     JOB_STREAMS,
     LOOK_UP,
+    READ_AFTER,
     finish_stream,
     list_waiting,
     open_pass,
@@ -63,8 +64,8 @@ def register_tasks(
     @app.task(name="pull_stream", queue=PULL_QUEUE)
     async def pull_stream(tenant: str, stream: str, run: str | None) -> None:
         await run_stream(engine, tenant, stream, UUID(run) if run else None)
-        if run and stream in JOB_STREAMS:
-            await _look_up_after(duties, tenant, UUID(run))
+        if run:
+            await _go_on_after(duties, tenant, UUID(run), stream)
 
     @app.task(name="look_up", queue=PULL_QUEUE)
     async def look_up(tenant: str, run: str | None) -> None:
@@ -105,16 +106,29 @@ def register_tasks(
 async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None) -> UUID:
     """Opens a pass and defers its streams. A stream that still waits from an earlier pass is left to that one."""
     run, names = await open_pass(duties.engine, tenant, trigger, streams=streams)
-    left = False
     for name in names:
-        priority = 10 if name == "jobs" else 2 if name in ACTIVITY_STREAMS else 5
-        if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
-            await _leave_to_earlier(duties, tenant, run, name)
-            left = True
-    if left:
-        # Had all of them been left, no stream of this pass would be there to defer the look-up after.
-        await _look_up_after(duties, tenant, run)
+        if READ_AFTER.get(name) not in names:
+            await _pull(duties, tenant, run, name)
     return run
+
+
+async def _pull(duties: Duties, tenant: str, run: UUID, name: str) -> None:
+    priority = 10 if name == "jobs" else 2 if name in ACTIVITY_STREAMS else 5
+    if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
+        await _leave_to_earlier(duties, tenant, run, name)
+        # No task of this pass is there to go on after it.
+        await _go_on_after(duties, tenant, run, name)
+
+
+async def _go_on_after(duties: Duties, tenant: str, run: UUID, name: str) -> None:
+    """Defers what the pass reads after this stream: its contacts, and the look-up after the last that jobs need."""
+    if name not in JOB_STREAMS:
+        return
+    waiting = await list_waiting(duties.engine, tenant, run)
+    for follower, first in READ_AFTER.items():
+        if first == name and follower in waiting:
+            await _pull(duties, tenant, run, follower)
+    await _look_up_after(duties, tenant, run)
 
 
 async def _defer_stream(
@@ -138,7 +152,12 @@ async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
     waiting = await list_waiting(duties.engine, tenant, run)
     if LOOK_UP not in waiting or any(name in waiting for name in JOB_STREAMS):
         return
-    if not await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
+    if await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
+        return
+    # Refused: it waits already. Two streams that end together both come here, so it may be this pass's own.
+    async with duties.engine.database.transaction(None) as session:
+        own = await session.value("is_pass_queued", {"run": str(run), "task": "look_up"})
+    if not own:
         await _leave_to_earlier(duties, tenant, run, LOOK_UP)
 
 
@@ -156,11 +175,8 @@ async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:
 
 async def is_busy(duties: Duties, queue: str, tenant: str) -> bool:
     """True while any task of the tenant waits or runs in that queue, here or elsewhere."""
-    for status in ("todo", "doing"):
-        tasks = await duties.app.job_manager.list_jobs_async(queue=queue, status=status)
-        if any(task.task_kwargs.get("tenant") == tenant for task in tasks):
-            return True
-    return False
+    async with duties.engine.database.transaction(None) as session:
+        return await session.value("is_queue_busy", {"queue": queue, "tenant": tenant})
 
 
 async def defer_drain(duties: Duties, tenant: str, destination: str, due_before: str | None = None) -> None:
@@ -224,5 +240,6 @@ async def _leave_to_later(duties: Duties, ids: dict[str, Any]) -> None:
     if ids.get("run"):
         tenant, run = ids["tenant"], UUID(ids["run"])
         report = {"left_to": "a later pass"}
-        await finish_stream(duties.engine, tenant, run, ids.get("stream", LOOK_UP), report, None)
-        await _look_up_after(duties, tenant, run)
+        name = ids.get("stream", LOOK_UP)
+        await finish_stream(duties.engine, tenant, run, name, report, None)
+        await _go_on_after(duties, tenant, run, name)
