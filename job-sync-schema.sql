@@ -924,23 +924,22 @@ comment on table jobsync.quarantine is 'Records that do not fit, kept byte for b
 create function jobsync.choose_contacts(p_tenant text, p_owner_kind text, p_owner_ids bigint[])
 returns table (owner_id bigint, phone text, email text, do_not_text boolean)
 language sql stable rows 1000 as $$
-  with reachable as (
-    select c.owner_id, c.type, c.phone, c.value, c.do_not_text,
-           pg_catalog.row_number() over (
-             partition by c.owner_id, c.type = 'Email'
-             order by (c.type <> 'MobilePhone'), coalesce(c.do_not_text, false), c.modified_on desc nulls last, c.st_contact_id) as place
-      from jobsync.contacts c
-     where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owner_ids) and c.active
-       and ((c.type in ('MobilePhone', 'Phone') and c.phone is not null)
-            or (c.type = 'Email' and pg_catalog.length(c.value) <= 320 and pg_catalog.btrim(c.value) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
-  )
-  select o.owner_id, p.phone, pg_catalog.lower(pg_catalog.btrim(e.value)), p.do_not_text
-    from pg_catalog.unnest(p_owner_ids) o(owner_id)
-    left join reachable p on p.owner_id = o.owner_id and p.type <> 'Email' and p.place = 1
-    left join reachable e on e.owner_id = o.owner_id and e.type = 'Email' and e.place = 1
+  select c.owner_id,
+         (pg_catalog.array_agg(c.phone order by c.place) filter (where c.is_phone))[1],
+         (pg_catalog.array_agg(pg_catalog.lower(pg_catalog.btrim(c.value)) order by c.place) filter (where c.is_email))[1],
+         (pg_catalog.array_agg(c.do_not_text order by c.place) filter (where c.is_phone))[1]
+    from (select k.owner_id, k.phone, k.value, k.do_not_text,
+                 k.active and k.type in ('MobilePhone', 'Phone') and k.phone is not null as is_phone,
+                 k.active and k.type = 'Email' and pg_catalog.btrim(k.value) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$' as is_email,
+                 pg_catalog.row_number() over (
+                   partition by k.owner_id
+                   order by (k.type <> 'MobilePhone'), coalesce(k.do_not_text, false), k.modified_on desc nulls last, k.st_contact_id) as place
+            from jobsync.contacts k
+           where k.tenant_id = p_tenant and k.owner_kind = p_owner_kind and k.owner_id = any (p_owner_ids)) c
+   group by c.owner_id
 $$;
 comment on function jobsync.choose_contacts(text, text, bigint[]) is
-  'Best phone and email per owner: mobile first, then other phones, never fax; a valid email; inactive contacts left out.';
+  'Best phone and email of each owner who has contacts: mobile first, then other phones, never fax; a valid email; inactive contacts left out.';
 
 create function jobsync.quarantine_records(p_tenant text, p_stream text, p_records jsonb, p_raw bytea[], p_now timestamptz)
 returns integer language sql volatile as $$
@@ -1439,7 +1438,7 @@ $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
 create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -1452,6 +1451,10 @@ declare
   v_refused_raw bytea[];
   v_planned integer;
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   perform lock_stream(p_tenant, 'jobs');
   select t.deliver_from into v_deliver_from from tenants t where t.tenant_id = p_tenant;
   with page as materialized (
@@ -1459,7 +1462,7 @@ begin
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
       from page p
-      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = p.id
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
   ), odd as materialized (
     -- What does not cast as it stands: made plain, or refused (doc is null).
@@ -1479,7 +1482,7 @@ begin
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = n.id
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
      where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
@@ -1581,26 +1584,27 @@ comment on function jobsync.store_jobs(text, jsonb, text) is
   'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
 begin
   -- Whoever stores the parents meanwhile resolves after this, or was done before it: nothing stays wanted unseen.
   perform lock_stream(p_tenant, 'wanted');
   with of_jobs as materialized (
-    select distinct j.st_customer_id, j.st_location_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs)
+    select distinct j.st_customer_id, j.st_location_id from unnest(p_jobs) i(id)
+     cross join lateral (select x.st_customer_id, x.st_location_id from jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
   ), asked as (
     select p.st_customer_id as id, c.st_customer_id is null as absent,
            c.contacts_read_at is null and coalesce(c.source, '') <> 'api'
              and not coalesce(f.complete_from_start and c.created_at <= f.caught_up_at, false) as unread, 'customers' as stream
       from (select distinct o.st_customer_id from of_jobs o where o.st_customer_id > 0) p
-      left join customers c on c.tenant_id = p_tenant and c.st_customer_id = p.st_customer_id
+      left join lateral (select x.* from customers x where x.tenant_id = p_tenant and x.st_customer_id = p.st_customer_id offset 0) c on true
       left join cursors f on f.tenant_id = p_tenant and f.stream = 'customer_contacts'
     union all
     select p.st_location_id, l.st_location_id is null,
            l.contacts_read_at is null and not coalesce(f.complete_from_start and l.created_at <= f.caught_up_at, false), 'locations'
       from (select distinct o.st_location_id from of_jobs o where o.st_location_id > 0) p
-      left join locations l on l.tenant_id = p_tenant and l.st_location_id = p.st_location_id
+      left join lateral (select x.* from locations x where x.tenant_id = p_tenant and x.st_location_id = p.st_location_id offset 0) l on true
       left join cursors f on f.tenant_id = p_tenant and f.stream = 'location_contacts'
   ), missing as (
     select a.stream, a.id from asked a where a.absent
@@ -1609,7 +1613,7 @@ begin
   )
   insert into wanted (tenant_id, stream, id, wanted_at)
   select p_tenant, m.stream, m.id, v_now from missing m
-   where not exists (select from wanted w where w.tenant_id = p_tenant and w.stream = m.stream and w.id = m.id)
+   where (select true from wanted w where w.tenant_id = p_tenant and w.stream = m.stream and w.id = m.id limit 1) is null
    order by m.stream, m.id
   on conflict (tenant_id, stream, id) do nothing;
 end
@@ -1713,7 +1717,7 @@ $$;
 comment on function jobsync.with_address(jsonb, jsonb) is 'The stored record with the new one merged over it, its address key by key.';
 
 create function jobsync.store_customers(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
@@ -1721,6 +1725,10 @@ declare
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
   with page as materialized (
@@ -1728,7 +1736,7 @@ begin
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
       from page p
-      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = p.id
+      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
   ), odd as materialized (
     select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
@@ -1745,7 +1753,7 @@ begin
            with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
                              else c.st_raw_data end, n.raw) as doc
       from newest n
-      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = n.id
+      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = n.id offset 0) c on true
      where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
   ), typed as (
     select m.id, m.doc,
@@ -1818,7 +1826,7 @@ comment on function jobsync.store_customers(text, jsonb, text) is
   'Stores customers in ServiceTitan''s form (id, name, address) or the guide''s (customerId, firstName, ...). The same page again writes nothing.';
 
 create function jobsync.store_locations(p_tenant text, p_page jsonb)
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
@@ -1826,13 +1834,17 @@ declare
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   perform lock_stream(p_tenant, 'locations');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
       from page p
-      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = p.id
+      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
   ), odd as materialized (
     select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
@@ -1846,7 +1858,7 @@ begin
   ), merged as (
     select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
       from newest n
-      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = n.id
+      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = n.id offset 0) l on true
      where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
@@ -1898,7 +1910,7 @@ comment on function jobsync.store_locations(text, jsonb) is 'Stores locations. T
 -- p_phones: for each record of the page the E.164 form of its value, or null; the library that knows numbers is Python's.
 -- p_owners: not null when the page holds the whole contact list of these owners, so that what is missing is gone.
 create function jobsync.store_contacts(p_tenant text, p_owner_kind text, p_page jsonb, p_phones jsonb, p_owners bigint[])
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
@@ -1912,6 +1924,10 @@ declare
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
@@ -1921,7 +1937,9 @@ begin
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
              and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
       from page p
-      left join jobsync.contacts c on c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = p.owner_id and c.st_contact_id = p.id
+      left join lateral (
+        select x.* from jobsync.contacts x
+         where x.tenant_id = p_tenant and x.owner_kind = p_owner_kind and x.owner_id = p.owner_id and x.st_contact_id = p.id offset 0) c on true
      where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
     select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
@@ -1985,25 +2003,19 @@ comment on function jobsync.store_contacts(text, text, jsonb, jsonb, bigint[]) i
   'Stores contacts of customers or locations, merged by contact id, and refreshes the best phone and email of their owners.';
 
 create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owners bigint[]) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_with_contacts bigint[];
 begin
   -- An owner without any contact keeps what he has: it came through /db.
-  select array_agg(distinct k.owner_id) into v_with_contacts from contacts k
-   where k.tenant_id = p_tenant and k.owner_kind = p_owner_kind and k.owner_id = any (p_owners);
-  if v_with_contacts is null then
-    return;
-  end if;
   if p_owner_kind = 'customer' then
     update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', v_with_contacts) b
+      from choose_contacts(p_tenant, 'customer', p_owners) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
     update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', v_with_contacts) b
+      from choose_contacts(p_tenant, 'location', p_owners) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;
@@ -2169,7 +2181,7 @@ $$;
 comment on function jobsync.is_plain_activity(jsonb) is 'True when every field of a flat record of an activity stream casts as it stands.';
 
 create function jobsync.sift_page(p_tenant text, p_stream text, p_key text, p_page jsonb) returns jobsync.sifted[]
-language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' as $$
 declare
   v_sifted sifted[];
 begin
@@ -2181,7 +2193,7 @@ begin
         from (select p.n, p.doc, try_bigint(p.doc -> 'id') as id from jsonb_array_elements($1) with ordinality p(doc, n)
               -- offset 0: under row-level security only a bare column is looked up by key.
               offset 0) e
-        left join jobsync.%1$I t on t.tenant_id = $2 and t.%2$I = e.id
+        left join lateral (select x.* from jobsync.%1$I x where x.tenant_id = $2 and x.%2$I = e.id offset 0) t on true
        where e.doc is distinct from t.st_raw_data
     ), flat as materialized (
       select f.*, flat_record($3, f.merged) as flat
@@ -2537,12 +2549,23 @@ create function jobsync.is_sticky_reason(p_reason text) returns boolean language
 $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
+create function jobsync.mark_planned(p_tenant text, p_jobs bigint[], p_statuses text[], p_reasons text[]) returns void
+language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
+  update jobs j set ghl_sync_status = m.status, ghl_sync_reason = m.reason, ghl_sync_error = null, updated_at = n.at
+    from unnest(p_jobs, p_statuses, p_reasons) m(id, status, reason), (select jobsync.now() as at offset 0) n
+   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = m.id
+$$;
+comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
+
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_queued integer;
+  v_marked bigint[];
+  v_statuses text[];
+  v_reasons text[];
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
@@ -2552,12 +2575,12 @@ begin
            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
            o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
-      join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.id
-      join tenants t on t.tenant_id = j.tenant_id
+      cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
+      join tenants t on t.tenant_id = p_tenant
       left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
       left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
       left join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id
-      left join outbox o on o.tenant_id = p_tenant and o.st_job_id = x.id
+      left join lateral (select k.* from outbox k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) o on true
   ), decided as materialized (
     -- queue: owed, so it has a row in the outbox; leave: delivered, nothing more is owed; skip, offer: never delivered.
     select f.*, case
@@ -2573,13 +2596,16 @@ begin
         else 'queue' end as decision
       from facts f
   ), parked as (
-    delete from outbox o using decided d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued and d.decision in ('skip', 'offer', 'leave')
+    delete from outbox o
+     where o.tenant_id = p_tenant and o.st_job_id = any (array(select d.st_job_id from decided d where d.queued and d.decision in ('skip', 'offer', 'leave')))
        and (o.lease_until is null or o.lease_until <= v_now)
     returning 1
   ), owed as (
-    select d.*, exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id)
-             or exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id) as waits
+    -- limit 1, not exists: looked up for each job, never hashed as a whole.
+    select d.*, coalesce(
+        (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id limit 1),
+        (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id limit 1),
+        false) as waits
       from decided d where d.decision = 'queue'
   ), refreshed as (
     update outbox o set
@@ -2605,26 +2631,23 @@ begin
       from owed d where not d.queued order by d.st_job_id
     on conflict (tenant_id, st_job_id) do nothing
     returning 1
-  ), marked as (
-    update jobs j set
-        ghl_sync_status = case d.decision when 'skip' then 'skipped' else 'pending' end,
-        ghl_sync_reason = case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end,
-        ghl_sync_error = null, updated_at = v_now
+  ), marks as (
+    select d.st_job_id, case d.decision when 'skip' then 'skipped' when 'leave' then 'synced' else 'pending' end as status,
+           case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end as reason
       from decided d
-     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
-       and (d.decision in ('skip', 'offer') or d.decision = 'queue' and (d.changed or d.status <> 'pending'))
-       and (j.ghl_sync_status, j.ghl_sync_reason) is distinct from
-           (case d.decision when 'skip' then 'skipped' else 'pending' end,
-            case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end)
-    returning 1
-  ), restored as (
-    -- The route went away while an update waited: the job stays as delivered.
-    update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
-      from decided d
-     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision = 'leave' and j.ghl_sync_status = 'pending'
-    returning 1
+     where case d.decision
+             when 'skip' then (d.status, d.reason) is distinct from ('skipped', d.skip)
+             when 'offer' then (d.status, d.reason) is distinct from ('pending', null)
+             when 'queue' then d.status <> 'pending' or d.changed and d.reason is distinct from case when d.delivered then 'update' end
+             -- The route went away while an update waited: the job stays as delivered.
+             when 'leave' then d.status = 'pending'
+             else false end
   )
-  select count(*) into v_queued from queued;
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason) into v_queued, v_marked, v_statuses, v_reasons
+    from marks m;
+  if v_marked is not null then
+    perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
+  end if;
   return v_queued;
 end
 $$;
@@ -2632,7 +2655,7 @@ comment on function jobsync.plan_jobs(text, bigint[], boolean[]) is
   'Decides for each touched job: deliver, offer to the external deliverer, skip with a reason, or leave. p_changed, beside p_touched: whether its own facts changed. Answers how many outbox rows were added. Idempotent.';
 
 create function jobsync.lock_jobs(p_tenant text, p_jobs bigint[]) returns bigint[]
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_locked bigint[];
 begin
@@ -2645,7 +2668,7 @@ $$;
 comment on function jobsync.lock_jobs(text, bigint[]) is 'Locks rows of jobs before they are planned, in the order in which everybody locks them. Answers those that exist.';
 
 create function jobsync.plan_unit(p_tenant text, p_unit bigint) returns integer
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_custom_plan as $$
 declare
   v_jobs bigint[];
 begin
@@ -2740,7 +2763,7 @@ create function jobsync.claim_deliveries(
   p_due_before timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
@@ -2932,7 +2955,7 @@ $$;
 comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
 
 create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
@@ -3444,7 +3467,7 @@ comment on function public.upsert_job_from_st(jsonb, jsonb) is
 
 -- [{job, customer}, ...] -> {total, succeeded, failed, results:[{stJobId, dbJobId, success, warnings?}], errors:[{stJobId, index, error}]}
 create function jobsync.upsert_items(p_tenant text, p_items jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_jobs jsonb;

@@ -134,3 +134,26 @@ async def test_chunked_bodies_are_read_to_their_end(api: Api) -> None:
 
     answer = await api.call("POST", "/db/jobs/upsert-batch", data=pieces(), headers=JSON)
     assert answer.body["succeeded"] == 1
+
+
+@pytest.mark.long
+async def test_a_hundred_thousand_items_half_of_them_bad_twice(api: Api, dsn: str) -> None:
+    good = (
+        json.dumps({"job": a_job(number), "customer": a_customer(number % 5000 + 1)}).encode()
+        for number in range(1, 50_001)
+    )
+    items = [item for piece in good for item in (piece, b'{"customer": {"customerId": 1}}')]
+    report = await send(api, items)
+    assert (report["total"], report["succeeded"], report["failed"]) == (100_000, 50_000, 50_000)
+    assert [error["index"] for error in report["errors"]] == list(range(1, 100_000, 2))
+
+    def versions() -> Any:
+        with psycopg.connect(dsn) as connection:
+            return connection.execute(
+                "select count(*), md5(string_agg(xmin::text, ',' order by st_job_id)) from jobs"
+            ).fetchone()
+
+    before = versions()
+    assert before[0] == 50_000
+    assert (await send(api, items))["succeeded"] == 50_000
+    assert versions() == before

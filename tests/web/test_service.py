@@ -132,7 +132,8 @@ async def exchange(port: int, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     try:
-        return await reader.read()
+        with anyio.fail_after(10):
+            return await reader.read()
     except ConnectionResetError:
         return b""
     finally:
@@ -181,7 +182,7 @@ async def test_a_slow_head_ends_the_connection(api: Api, monkeypatch: pytest.Mon
     writer.write(kept)
     await reader.readuntil(b'{"status":"ok"}')
     writer.write(b"GET /health")
-    with contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError), anyio.fail_after(10):
         assert await reader.read() == b""
     writer.close()
 

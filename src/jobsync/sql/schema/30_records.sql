@@ -112,23 +112,22 @@ comment on table jobsync.quarantine is 'Records that do not fit, kept byte for b
 create function jobsync.choose_contacts(p_tenant text, p_owner_kind text, p_owner_ids bigint[])
 returns table (owner_id bigint, phone text, email text, do_not_text boolean)
 language sql stable rows 1000 as $$
-  with reachable as (
-    select c.owner_id, c.type, c.phone, c.value, c.do_not_text,
-           pg_catalog.row_number() over (
-             partition by c.owner_id, c.type = 'Email'
-             order by (c.type <> 'MobilePhone'), coalesce(c.do_not_text, false), c.modified_on desc nulls last, c.st_contact_id) as place
-      from jobsync.contacts c
-     where c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = any (p_owner_ids) and c.active
-       and ((c.type in ('MobilePhone', 'Phone') and c.phone is not null)
-            or (c.type = 'Email' and pg_catalog.length(c.value) <= 320 and pg_catalog.btrim(c.value) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'))
-  )
-  select o.owner_id, p.phone, pg_catalog.lower(pg_catalog.btrim(e.value)), p.do_not_text
-    from pg_catalog.unnest(p_owner_ids) o(owner_id)
-    left join reachable p on p.owner_id = o.owner_id and p.type <> 'Email' and p.place = 1
-    left join reachable e on e.owner_id = o.owner_id and e.type = 'Email' and e.place = 1
+  select c.owner_id,
+         (pg_catalog.array_agg(c.phone order by c.place) filter (where c.is_phone))[1],
+         (pg_catalog.array_agg(pg_catalog.lower(pg_catalog.btrim(c.value)) order by c.place) filter (where c.is_email))[1],
+         (pg_catalog.array_agg(c.do_not_text order by c.place) filter (where c.is_phone))[1]
+    from (select k.owner_id, k.phone, k.value, k.do_not_text,
+                 k.active and k.type in ('MobilePhone', 'Phone') and k.phone is not null as is_phone,
+                 k.active and k.type = 'Email' and pg_catalog.btrim(k.value) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$' as is_email,
+                 pg_catalog.row_number() over (
+                   partition by k.owner_id
+                   order by (k.type <> 'MobilePhone'), coalesce(k.do_not_text, false), k.modified_on desc nulls last, k.st_contact_id) as place
+            from jobsync.contacts k
+           where k.tenant_id = p_tenant and k.owner_kind = p_owner_kind and k.owner_id = any (p_owner_ids)) c
+   group by c.owner_id
 $$;
 comment on function jobsync.choose_contacts(text, text, bigint[]) is
-  'Best phone and email per owner: mobile first, then other phones, never fax; a valid email; inactive contacts left out.';
+  'Best phone and email of each owner who has contacts: mobile first, then other phones, never fax; a valid email; inactive contacts left out.';
 
 create function jobsync.quarantine_records(p_tenant text, p_stream text, p_records jsonb, p_raw bytea[], p_now timestamptz)
 returns integer language sql volatile as $$

@@ -36,7 +36,7 @@ $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
 create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -49,6 +49,10 @@ declare
   v_refused_raw bytea[];
   v_planned integer;
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   perform lock_stream(p_tenant, 'jobs');
   select t.deliver_from into v_deliver_from from tenants t where t.tenant_id = p_tenant;
   with page as materialized (
@@ -56,7 +60,7 @@ begin
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
       from page p
-      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = p.id
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
   ), odd as materialized (
     -- What does not cast as it stands: made plain, or refused (doc is null).
@@ -76,7 +80,7 @@ begin
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = n.id
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
      where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
@@ -178,26 +182,27 @@ comment on function jobsync.store_jobs(text, jsonb, text) is
   'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
 begin
   -- Whoever stores the parents meanwhile resolves after this, or was done before it: nothing stays wanted unseen.
   perform lock_stream(p_tenant, 'wanted');
   with of_jobs as materialized (
-    select distinct j.st_customer_id, j.st_location_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs)
+    select distinct j.st_customer_id, j.st_location_id from unnest(p_jobs) i(id)
+     cross join lateral (select x.st_customer_id, x.st_location_id from jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
   ), asked as (
     select p.st_customer_id as id, c.st_customer_id is null as absent,
            c.contacts_read_at is null and coalesce(c.source, '') <> 'api'
              and not coalesce(f.complete_from_start and c.created_at <= f.caught_up_at, false) as unread, 'customers' as stream
       from (select distinct o.st_customer_id from of_jobs o where o.st_customer_id > 0) p
-      left join customers c on c.tenant_id = p_tenant and c.st_customer_id = p.st_customer_id
+      left join lateral (select x.* from customers x where x.tenant_id = p_tenant and x.st_customer_id = p.st_customer_id offset 0) c on true
       left join cursors f on f.tenant_id = p_tenant and f.stream = 'customer_contacts'
     union all
     select p.st_location_id, l.st_location_id is null,
            l.contacts_read_at is null and not coalesce(f.complete_from_start and l.created_at <= f.caught_up_at, false), 'locations'
       from (select distinct o.st_location_id from of_jobs o where o.st_location_id > 0) p
-      left join locations l on l.tenant_id = p_tenant and l.st_location_id = p.st_location_id
+      left join lateral (select x.* from locations x where x.tenant_id = p_tenant and x.st_location_id = p.st_location_id offset 0) l on true
       left join cursors f on f.tenant_id = p_tenant and f.stream = 'location_contacts'
   ), missing as (
     select a.stream, a.id from asked a where a.absent
@@ -206,7 +211,7 @@ begin
   )
   insert into wanted (tenant_id, stream, id, wanted_at)
   select p_tenant, m.stream, m.id, v_now from missing m
-   where not exists (select from wanted w where w.tenant_id = p_tenant and w.stream = m.stream and w.id = m.id)
+   where (select true from wanted w where w.tenant_id = p_tenant and w.stream = m.stream and w.id = m.id limit 1) is null
    order by m.stream, m.id
   on conflict (tenant_id, stream, id) do nothing;
 end

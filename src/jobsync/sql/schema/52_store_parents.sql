@@ -46,7 +46,7 @@ $$;
 comment on function jobsync.with_address(jsonb, jsonb) is 'The stored record with the new one merged over it, its address key by key.';
 
 create function jobsync.store_customers(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
@@ -54,6 +54,10 @@ declare
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
   with page as materialized (
@@ -61,7 +65,7 @@ begin
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
       from page p
-      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = p.id
+      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
   ), odd as materialized (
     select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
@@ -78,7 +82,7 @@ begin
            with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
                              else c.st_raw_data end, n.raw) as doc
       from newest n
-      left join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = n.id
+      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = n.id offset 0) c on true
      where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
   ), typed as (
     select m.id, m.doc,
@@ -151,7 +155,7 @@ comment on function jobsync.store_customers(text, jsonb, text) is
   'Stores customers in ServiceTitan''s form (id, name, address) or the guide''s (customerId, firstName, ...). The same page again writes nothing.';
 
 create function jobsync.store_locations(p_tenant text, p_page jsonb)
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
@@ -159,13 +163,17 @@ declare
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   perform lock_stream(p_tenant, 'locations');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
     select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
       from page p
-      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = p.id
+      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
   ), odd as materialized (
     select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
@@ -179,7 +187,7 @@ begin
   ), merged as (
     select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
       from newest n
-      left join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = n.id
+      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = n.id offset 0) l on true
      where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
@@ -231,7 +239,7 @@ comment on function jobsync.store_locations(text, jsonb) is 'Stores locations. T
 -- p_phones: for each record of the page the E.164 form of its value, or null; the library that knows numbers is Python's.
 -- p_owners: not null when the page holds the whole contact list of these owners, so that what is missing is gone.
 create function jobsync.store_contacts(p_tenant text, p_owner_kind text, p_page jsonb, p_phones jsonb, p_owners bigint[])
-returns jsonb language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
@@ -245,6 +253,10 @@ declare
   v_refused jsonb;
   v_refused_raw bytea[];
 begin
+  -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
+  if jsonb_array_length(p_page) > 20 then
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+  end if;
   perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
@@ -254,7 +266,9 @@ begin
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
              and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
       from page p
-      left join jobsync.contacts c on c.tenant_id = p_tenant and c.owner_kind = p_owner_kind and c.owner_id = p.owner_id and c.st_contact_id = p.id
+      left join lateral (
+        select x.* from jobsync.contacts x
+         where x.tenant_id = p_tenant and x.owner_kind = p_owner_kind and x.owner_id = p.owner_id and x.st_contact_id = p.id offset 0) c on true
      where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
     select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
@@ -318,25 +332,19 @@ comment on function jobsync.store_contacts(text, text, jsonb, jsonb, bigint[]) i
   'Stores contacts of customers or locations, merged by contact id, and refreshes the best phone and email of their owners.';
 
 create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owners bigint[]) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_with_contacts bigint[];
 begin
   -- An owner without any contact keeps what he has: it came through /db.
-  select array_agg(distinct k.owner_id) into v_with_contacts from contacts k
-   where k.tenant_id = p_tenant and k.owner_kind = p_owner_kind and k.owner_id = any (p_owners);
-  if v_with_contacts is null then
-    return;
-  end if;
   if p_owner_kind = 'customer' then
     update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', v_with_contacts) b
+      from choose_contacts(p_tenant, 'customer', p_owners) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
     update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', v_with_contacts) b
+      from choose_contacts(p_tenant, 'location', p_owners) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;

@@ -48,7 +48,7 @@ $$;
 comment on function jobsync.is_plain_activity(jsonb) is 'True when every field of a flat record of an activity stream casts as it stands.';
 
 create function jobsync.sift_page(p_tenant text, p_stream text, p_key text, p_page jsonb) returns jobsync.sifted[]
-language plpgsql set search_path = jobsync, public set work_mem = '64MB' set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' as $$
 declare
   v_sifted sifted[];
 begin
@@ -60,7 +60,7 @@ begin
         from (select p.n, p.doc, try_bigint(p.doc -> 'id') as id from jsonb_array_elements($1) with ordinality p(doc, n)
               -- offset 0: under row-level security only a bare column is looked up by key.
               offset 0) e
-        left join jobsync.%1$I t on t.tenant_id = $2 and t.%2$I = e.id
+        left join lateral (select x.* from jobsync.%1$I x where x.tenant_id = $2 and x.%2$I = e.id offset 0) t on true
        where e.doc is distinct from t.st_raw_data
     ), flat as materialized (
       select f.*, flat_record($3, f.merged) as flat

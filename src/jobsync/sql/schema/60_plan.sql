@@ -8,12 +8,23 @@ create function jobsync.is_sticky_reason(p_reason text) returns boolean language
 $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
+create function jobsync.mark_planned(p_tenant text, p_jobs bigint[], p_statuses text[], p_reasons text[]) returns void
+language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
+  update jobs j set ghl_sync_status = m.status, ghl_sync_reason = m.reason, ghl_sync_error = null, updated_at = n.at
+    from unnest(p_jobs, p_statuses, p_reasons) m(id, status, reason), (select jobsync.now() as at offset 0) n
+   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = m.id
+$$;
+comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
+
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_queued integer;
+  v_marked bigint[];
+  v_statuses text[];
+  v_reasons text[];
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
@@ -23,12 +34,12 @@ begin
            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
            o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
-      join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.id
-      join tenants t on t.tenant_id = j.tenant_id
+      cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
+      join tenants t on t.tenant_id = p_tenant
       left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
       left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
       left join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id
-      left join outbox o on o.tenant_id = p_tenant and o.st_job_id = x.id
+      left join lateral (select k.* from outbox k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) o on true
   ), decided as materialized (
     -- queue: owed, so it has a row in the outbox; leave: delivered, nothing more is owed; skip, offer: never delivered.
     select f.*, case
@@ -44,13 +55,16 @@ begin
         else 'queue' end as decision
       from facts f
   ), parked as (
-    delete from outbox o using decided d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued and d.decision in ('skip', 'offer', 'leave')
+    delete from outbox o
+     where o.tenant_id = p_tenant and o.st_job_id = any (array(select d.st_job_id from decided d where d.queued and d.decision in ('skip', 'offer', 'leave')))
        and (o.lease_until is null or o.lease_until <= v_now)
     returning 1
   ), owed as (
-    select d.*, exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id)
-             or exists (select from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id) as waits
+    -- limit 1, not exists: looked up for each job, never hashed as a whole.
+    select d.*, coalesce(
+        (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id limit 1),
+        (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id limit 1),
+        false) as waits
       from decided d where d.decision = 'queue'
   ), refreshed as (
     update outbox o set
@@ -76,26 +90,23 @@ begin
       from owed d where not d.queued order by d.st_job_id
     on conflict (tenant_id, st_job_id) do nothing
     returning 1
-  ), marked as (
-    update jobs j set
-        ghl_sync_status = case d.decision when 'skip' then 'skipped' else 'pending' end,
-        ghl_sync_reason = case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end,
-        ghl_sync_error = null, updated_at = v_now
+  ), marks as (
+    select d.st_job_id, case d.decision when 'skip' then 'skipped' when 'leave' then 'synced' else 'pending' end as status,
+           case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end as reason
       from decided d
-     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
-       and (d.decision in ('skip', 'offer') or d.decision = 'queue' and (d.changed or d.status <> 'pending'))
-       and (j.ghl_sync_status, j.ghl_sync_reason) is distinct from
-           (case d.decision when 'skip' then 'skipped' else 'pending' end,
-            case d.decision when 'skip' then d.skip when 'queue' then case when d.delivered then 'update' end end)
-    returning 1
-  ), restored as (
-    -- The route went away while an update waited: the job stays as delivered.
-    update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
-      from decided d
-     where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id and d.decision = 'leave' and j.ghl_sync_status = 'pending'
-    returning 1
+     where case d.decision
+             when 'skip' then (d.status, d.reason) is distinct from ('skipped', d.skip)
+             when 'offer' then (d.status, d.reason) is distinct from ('pending', null)
+             when 'queue' then d.status <> 'pending' or d.changed and d.reason is distinct from case when d.delivered then 'update' end
+             -- The route went away while an update waited: the job stays as delivered.
+             when 'leave' then d.status = 'pending'
+             else false end
   )
-  select count(*) into v_queued from queued;
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason) into v_queued, v_marked, v_statuses, v_reasons
+    from marks m;
+  if v_marked is not null then
+    perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
+  end if;
   return v_queued;
 end
 $$;
@@ -103,7 +114,7 @@ comment on function jobsync.plan_jobs(text, bigint[], boolean[]) is
   'Decides for each touched job: deliver, offer to the external deliverer, skip with a reason, or leave. p_changed, beside p_touched: whether its own facts changed. Answers how many outbox rows were added. Idempotent.';
 
 create function jobsync.lock_jobs(p_tenant text, p_jobs bigint[]) returns bigint[]
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_locked bigint[];
 begin
@@ -116,7 +127,7 @@ $$;
 comment on function jobsync.lock_jobs(text, bigint[]) is 'Locks rows of jobs before they are planned, in the order in which everybody locks them. Answers those that exist.';
 
 create function jobsync.plan_unit(p_tenant text, p_unit bigint) returns integer
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_custom_plan as $$
 declare
   v_jobs bigint[];
 begin

@@ -56,7 +56,7 @@ comment on function public.upsert_job_from_st(jsonb, jsonb) is
 
 -- [{job, customer}, ...] -> {total, succeeded, failed, results:[{stJobId, dbJobId, success, warnings?}], errors:[{stJobId, index, error}]}
 create function jobsync.upsert_items(p_tenant text, p_items jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_jobs jsonb;

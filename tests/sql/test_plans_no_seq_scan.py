@@ -1,0 +1,207 @@
+"""With 20,000 jobs no question of every day reads a big table from end to end.
+
+What a statement really did is counted (pg_stat_xact_user_tables), so functions are seen through as well: no sequential
+scan, and no more rows fetched by index than the answer needs. As the program's role: row-level security makes plans of
+its own, where a key that is not a bare column is not looked up at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from jobsync.db.queries import get_query
+from tests.conftest import Server, drop_database
+from tests.sql.story import POOL, SALES, Story, committed, contact, customer, job, location
+
+JOBS = 20_000
+BIG = ("jobs", "customers", "locations", "contacts", "outbox", "attempts", "audit", "wanted", "quarantine", "sync_logs")
+LOAD = f"""
+insert into public.customers (st_customer_id, first_name, source, contacts_read_at, modified_on, phone, st_raw_data)
+  select n, 'Ada', 'servicetitan', now(), now(), '+1602555' || lpad(n::text, 4, '0'), '{{}}' from generate_series(1, {JOBS}) n;
+insert into jobsync.locations (tenant_id, st_location_id, st_customer_id, contacts_read_at, modified_on, st_raw_data)
+  select 'default', n, n, now(), now(), '{{}}' from generate_series(1, {JOBS}) n;
+insert into jobsync.contacts (tenant_id, owner_kind, owner_id, st_contact_id, type, value)
+  select 'default', 'customer', n, n, 'MobilePhone', 'x' from generate_series(1, {JOBS}) n;
+insert into public.jobs (st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, created_on, modified_on, source,
+    ghl_sync_status, ghl_sync_reason, job_hash, job_hash_version, delivered_hash, ghl_opportunity_id, st_raw_data)
+  select n, n::text, n, n, case when n % 2 = 0 then {SALES} else {POOL} end, 81, now() - n * interval '1 minute', now() - n * interval '1 minute',
+    'servicetitan', case when n % 10 < 7 then 'synced' when n % 10 < 9 then 'pending' when n % 200 = 9 then 'failed' else 'skipped' end,
+    case when n % 10 = 9 then case when n % 200 = 9 then 'rejected' else 'before_start' end end, 'h', 1, case when n % 10 < 7 then 'h'::bytea end,
+    case when n % 10 < 7 then 'opp-' || n end, jsonb_build_object('summary', repeat('x', 900)) from generate_series(1, {JOBS}) n;
+insert into jobsync.attempts (tenant_id, st_job_id, version, destination_id, delivery_id, event, outcome, started_at)
+  select 'default', n, 1, gen_random_uuid(), gen_random_uuid(), 'created', 'accepted', now() - interval '2 days' from generate_series(1, {JOBS}) n;
+insert into jobsync.audit (tenant_id, actor, action, subject) select 'default', 'x', 'job_marked', 'job:' || n from generate_series(1, {JOBS}) n;
+insert into jobsync.wanted (tenant_id, stream, id) select 'default', 'customers', 900000 + n from generate_series(1, {JOBS}) n;
+insert into jobsync.quarantine (tenant_id, stream, record_id, reason, raw, raw_hash, resolved_at)
+  select 'default', 'jobs', n::text, 'x', '', n::text::bytea, case when n > 20 then now() end from generate_series(1, {JOBS}) n;
+insert into public.sync_logs (sync_type, status, started_at, duration_ms)
+  select 'job_pull', 'completed', now() - n * interval '1 minute', 5 from generate_series(1, {JOBS}) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded_dsn(server: Server, template: str) -> Iterator[str]:
+    """A database with 20,000 of everything: Sales is delivered by JobSync, Pool by somebody else."""
+    name = f"loaded_{template}"
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        dsn = server.named(name)
+        with committed(dsn) as story:
+            # Rows of an asynchronous commit are not yet known as visible to all when the vacuum comes.
+            story.connection.execute("set synchronous_commit = on")
+            destination = story.hook(SALES)
+            story.route(POOL, "external")
+            story.live()
+            story.connection.execute(LOAD.encode())
+            story.owner(
+                "insert into jobsync.outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, next_attempt_at) "
+                "select 'default', st_job_id, st_customer_id, %s, 1, 'created', now() - interval '1 hour' from jobs "
+                "where ghl_sync_status = 'pending' and business_unit_id = 1314",
+                destination,
+            )
+            story.connection.execute("vacuum analyze")
+        yield dsn
+        drop_database(connection, name)
+
+
+@pytest.fixture
+def loaded(loaded_dsn: str) -> Iterator[Story]:
+    with psycopg.connect(loaded_dsn, row_factory=dict_row) as connection:
+        yield Story(connection)
+        connection.rollback()
+
+
+def reads(story: Story) -> dict[str, tuple[int, int]]:
+    """Of the big tables: how often each was read from end to end, and how many rows were fetched by index, until now."""
+    rows = story.owner(
+        "select relname, seq_scan, coalesce(idx_tup_fetch, 0)::int as fetched from pg_stat_xact_user_tables "
+        "where schemaname in ('public', 'jobsync') and relname = any (%s)", list(BIG),
+    )  # fmt: skip
+    return {row["relname"]: (row["seq_scan"], row["fetched"]) for row in rows}
+
+
+@contextmanager
+def reading_at_most(story: Story, rows: int, *, whole: tuple[str, ...] = ()) -> Iterator[None]:
+    """Nothing in here reads a big table from end to end, nor more than `rows` rows of it by index; `whole` may be counted."""
+    before = reads(story)
+    yield
+    after = reads(story)
+    moved = {
+        name: (after[name][0] - before[name][0], after[name][1] - before[name][1])
+        for name in after
+        if name not in whole
+    }
+    assert {name: count for name, count in moved.items() if count[0] > 0 or count[1] > rows} == {}
+
+
+STATEMENTS: dict[str, str] = {
+    "the due destinations": "select * from jobsync.list_due_destinations()",
+    "a claim": "select count(*) from jobsync.claim_deliveries('default', (select id from jobsync.destinations), 64, 60, 0, 1)",
+    "the state of a destination": "select jobsync.destination_state('default', (select id from jobsync.destinations))",
+    "the guide's pending jobs": "select * from public.jobs_pending_ghl_sync limit 100",
+    "the pending jobs of a unit": f"select * from public.jobs_pending_ghl_sync where business_unit_id = {POOL} limit 100",
+    "the guide's failed jobs": "select * from public.jobs where ghl_sync_status = 'failed' order by updated_at desc limit 20",
+    "one job's state": "select * from jobsync.v_job_status where st_job_id = 77",
+    "what one job would tell": "select * from jobsync.projections where st_job_id = 77",
+    "the reasons": "select * from jobsync.v_unsynced_reasons",
+    "the tenant's line": "select * from jobsync.v_tenant_status",
+    "the watermark": "select jobsync.publish_watermark('default')",
+    "closing a run of drains": "select jobsync.report_delivery_run('default', jobsync.open_delivery_run('default'), 1, 0, null, true)",
+    "what is planned": "select jobsync.count_planned('default')",
+    "ids to look up": "select jobsync.list_wanted('default', 'customers', 50)",
+    "marking a job": "select count(*) from jobsync.mark_job('default', 18, 'synced', null, null)",
+    "replaying a job": "select jobsync.replay_jobs('default', '{18}', false, 'a test')",
+    "the newest runs": "select * from public.sync_logs where tenant_id = 'default' order by started_at desc limit 5",
+    "a job's attempts": "select * from jobsync.attempts where st_job_id = 77 order by id desc limit 50",
+    "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x')",
+}
+
+
+# What counts a whole class of rows reads that class, by its index or, where it is most of the table, as a whole.
+COUNTS = {"the reasons": (), "the tenant's line": ("outbox",), "what is planned": ("outbox",)}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_everyday_questions_read_no_big_table_from_end_to_end(loaded: Story, name: str) -> None:
+    with reading_at_most(loaded, JOBS if name in COUNTS else 1100, whole=COUNTS.get(name, ())):
+        loaded.rows(STATEMENTS[name])
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_storing_looks_rows_up_by_key(loaded: Story, count: int) -> None:
+    later = "2999-01-01T10:00:00Z"
+    numbers = range(1, count + 1)
+    with reading_at_most(loaded, count * 12):
+        loaded.page(*(job(n, customerId=n, locationId=n, modifiedOn=later) for n in numbers))
+    with reading_at_most(loaded, count * 12):
+        loaded.page(*(customer(n, modifiedOn=later) for n in numbers), stream="customers")
+    with reading_at_most(loaded, count * 12):
+        loaded.page(*(location(n, modifiedOn=later) for n in numbers), stream="locations")
+    with reading_at_most(loaded, count * 12):
+        loaded.page(
+            *(contact(n, n, "+16025550101") for n in numbers),
+            stream="customer_contacts",
+            phones=["+16025550101"] * count,
+        )
+    with reading_at_most(loaded, count * 20):
+        loaded.upsert(*((job(30_000 + n), {"customerId": n, "firstName": "Grace"}) for n in numbers))
+
+
+@pytest.mark.parametrize("stream", ["appointments", "estimates", "invoices"])
+def test_storing_what_happens_around_jobs_looks_rows_up_by_key(loaded: Story, stream: str) -> None:
+    key = {"appointments": "st_appointment_id", "estimates": "st_estimate_id", "invoices": "st_invoice_id"}[stream]
+    loaded.owner(
+        f"insert into jobsync.{stream} (tenant_id, {key}, st_raw_data) select 'default', n, '{{}}' from generate_series(1, 20000) n"
+    )
+    loaded.owner(f"analyze jobsync.{stream}")
+    loaded.page({"id": 5, "jobId": 5, "modifiedOn": "2026-03-01T10:00:00Z"}, stream=stream)
+    found = loaded.owner("select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables where relname = %s", stream)[0]
+    assert found["seq_scan"] == 0
+    assert found["idx_tup_fetch"] < 20
+
+
+def test_booking_a_group_looks_rows_up_by_key(loaded: Story) -> None:
+    assert len(loaded.claim()) == 64
+    numbers = [row["st_job_id"] for row in loaded.claimed]
+    with reading_at_most(loaded, 64 * 12):
+        loaded.finish(only=numbers[:32])
+        loaded.finish("ambiguous", only=numbers[32:])
+
+
+def test_the_plan_of_a_page_outlives_an_empty_table(committed_story: Story) -> None:
+    """A session that began on empty, analyzed tables goes on looking up by key when they have grown."""
+    story = committed_story
+    story.hook()
+    story.connection.execute("vacuum analyze")
+    for start in range(0, 8000, 400):
+        story.page(*(job(n) for n in range(start + 1, start + 401)))
+    with story.connection.transaction(force_rollback=True), reading_at_most(story, 40 * 12):
+        story.page(*(job(n, summary="Changed", modifiedOn="2026-03-02T10:00:00Z") for n in range(1, 41)))
+
+
+API: dict[str, dict[str, Any]] = {
+    "api_read_job": {"job": 77}, "api_read_customer": {"customer": 77}, "api_list_pending": {"unit": None, "jobs": None, "limit": 100},
+    "api_mark_job": {"job": 18, "status": "synced", "opportunity": None, "error": None},
+    "api_list_logs": {"sync_type": None, "status": None, "before": None, "before_id": None, "limit": 100, "offset": 0},
+    "api_list_units": {"sync_enabled": None, "unit": None}, "api_read_health": {}, "api_list_state": {},
+    "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
+    "identify_job": {"id": 77, "text": "77"}, "find_jobs": {"status": "failed", "reason": None, "unit": None, "limit": 50},
+    "tell_job": {"job": 77}, "list_attempts": {"job": 77}, "list_job_audit": {"subject": "job:77"}, "failed_jobs": {"reason": None, "limit": 100},
+    "list_reasons": {}, "tenant_status": {}, "list_units": {}, "stream_lags": {}, "list_due_destinations": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", API)
+def test_no_statement_of_the_api_or_the_command_line_reads_a_big_table_from_end_to_end(
+    loaded: Story, name: str
+) -> None:
+    counts = name in ("list_reasons", "tenant_status")
+    with reading_at_most(loaded, JOBS if counts else 1100, whole=("outbox",) if counts else ()), loaded.as_app():
+        loaded.connection.execute(get_query(name).encode(), {"tenant": "default", **API[name]}).fetchall()
