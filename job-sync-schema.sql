@@ -7,8 +7,8 @@ begin;
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
--- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 65 deliver -> 70 guide functions ->
--- 80 views -> 85 api -> 90 access.
+-- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules -> 64 cards ->
+-- 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -693,6 +693,8 @@ create table jobsync.routes (
   pipeline_name text,
   stage_id text,
   stage_name text,
+  card text not null default 'own' constraint route_card_is_known check (card in ('own', 'sales')),
+  problem text,
   armed boolean not null default true,
   armed_reason text,
   updated_at timestamptz not null default jobsync.now(),
@@ -703,6 +705,8 @@ create table jobsync.routes (
 create index routes_by_destination on jobsync.routes (tenant_id, destination_id);
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
+comment on column jobsync.routes.card is 'own: each job its own card; sales: a job made from a sold estimate goes on with the card of the job it was sold in.';
+comment on column jobsync.routes.problem is 'What is wrong with the route''s pipeline or stage in GoHighLevel (renamed, gone); null: nothing.';
 comment on column jobsync.routes.armed is 'False: arm refused this route (jobs were pushed from outside in the last 24 h).';
 
 create table jobsync.audit (
@@ -1315,7 +1319,7 @@ comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text,
 create view jobsync.unit_routes with (security_invoker = true) as
   select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
          coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
-         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.armed, true) as armed, r.armed_reason,
+         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.card, 'own') as card, r.problem, coalesce(r.armed, true) as armed, r.armed_reason,
          d.kind as destination_kind, d.label as destination_label, d.masked as destination_masked, d.paused_at as destination_paused_at,
          d.pause_reason as destination_pause_reason
     from public.business_units u
@@ -2238,6 +2242,7 @@ begin
   end if;
   if v_written is not null then
     perform resolve_quarantined(p_tenant, p_stream, v_written, jobsync.now());
+    perform plan_activity(p_tenant, p_stream, p_sifted);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', p_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - p_stored - jsonb_array_length(v_refused));
@@ -2566,13 +2571,16 @@ declare
   v_marked bigint[];
   v_statuses text[];
   v_reasons text[];
+  v_sales bigint[] := link_installs(p_tenant, p_touched);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
-           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash as differs, coalesce(x.changed, false) as changed,
+           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
-           skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
+           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
+                    case when r.card = 'sales' then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
+                                                        and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -2647,6 +2655,9 @@ begin
     from marks m;
   if v_marked is not null then
     perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
+  end if;
+  if v_sales <> '{}' then
+    v_queued := v_queued + replan_cards(p_tenant, v_sales);
   end if;
   return v_queued;
 end
@@ -2754,6 +2765,533 @@ create function jobsync.contested_reason(p_tenant text, p_unit bigint) returns t
 $$;
 comment on function jobsync.contested_reason(text, bigint) is 'Why a unit must not be armed yet, or null.';
 
+-- What GoHighLevel has: pipelines, their stages, custom fields, pulled by name and id. Routes and rules are written with
+-- names and sent with ids. A row is never deleted: what GoHighLevel no longer shows is `gone`, so that a route or rule that
+-- points at it can say so.
+
+create table jobsync.pipelines (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  pipeline_id text not null,
+  name text not null,
+  position integer not null default 0,
+  seen_at timestamptz not null default jobsync.now(),
+  gone_at timestamptz,
+  primary key (tenant_id, pipeline_id)
+);
+comment on table jobsync.pipelines is 'Pipelines of the tenant''s GoHighLevel location, as last pulled; gone_at: no longer there.';
+
+create table jobsync.pipeline_stages (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  pipeline_id text not null,
+  stage_id text not null,
+  name text not null,
+  position integer not null default 0,
+  protected boolean not null default false,
+  seen_at timestamptz not null default jobsync.now(),
+  gone_at timestamptz,
+  primary key (tenant_id, pipeline_id, stage_id)
+);
+comment on table jobsync.pipeline_stages is 'Stages in their order (position 0 is the first); gone_at: no longer there.';
+comment on column jobsync.pipeline_stages.protected is 'A card that stands in this stage is never moved by JobSync: people work there.';
+
+create table jobsync.card_fields (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  field_id text not null,
+  model text not null constraint card_field_model_is_known check (model in ('contact', 'opportunity')),
+  name text not null,
+  field_key text,
+  data_type text,
+  seen_at timestamptz not null default jobsync.now(),
+  gone_at timestamptz,
+  primary key (tenant_id, field_id)
+);
+comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
+
+-- Rules: (event, condition) -> stage, status, value, tags, custom fields. What a card should be is computed from what
+-- ServiceTitan says now, never from the clock and never from an earlier answer: asked twice, it says the same.
+--
+--   card_facts: what happened to each job -> matching_rules: the rules that hold -> plan_cards: what its card should be
+--   -> plan_opportunities: the part of it that is sent (64 decides where a card may be moved, and what is told again)
+--
+-- Precedence: position, then the number of conditions, then the name; of the rules that hold, the last one that names a
+-- thing (stage, status, value) decides it. Tags add up; a later custom field overwrites an earlier one.
+
+create table jobsync.rules (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  name text not null constraint rule_name_is_short check (length(name) between 1 and 100),
+  position integer not null,
+  event text not null constraint rule_event_is_known check (event in ('created', 'appointment_scheduled', 'estimate_sent', 'dispatched', 'working',
+    'hold', 'estimate_dismissed', 'estimate_sold', 'completed', 'invoiced', 'canceled')),
+  unit_ids bigint[],
+  job_type_ids bigint[],
+  tag_type_ids bigint[],
+  campaign_ids bigint[],
+  amount_from numeric,
+  amount_below numeric,
+  pipeline_id text,
+  stage_id text,
+  status text constraint rule_status_is_known check (status in ('open', 'won', 'lost')),
+  value text constraint rule_value_is_known check (value in ('job_total', 'open_estimates', 'sold_estimates', 'invoices')),
+  tags text[] not null default '{}',
+  custom_fields jsonb not null default '{}',
+  backwards boolean not null default false,
+  enabled boolean not null default true,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, name),
+  constraint rule_stage_has_a_pipeline check (stage_id is null or pipeline_id is not null)
+);
+comment on table jobsync.rules is 'What a card becomes when something happened to its job. Of the rules that hold, the one furthest down (position) decides each thing it names.';
+comment on column jobsync.rules.custom_fields is 'Id of the field in GoHighLevel -> a text, or {"fact": name} with a name of jobsync.card_fact_names().';
+comment on column jobsync.rules.backwards is 'May move a card to an earlier stage of the same pipeline; never over what a person did.';
+
+-- The order in which things usually happen, as the position of a rule that is given none: the later thing decides.
+create function jobsync.event_positions() returns jsonb language sql immutable parallel safe as $$
+  select '{"created": 100, "appointment_scheduled": 200, "estimate_sent": 300, "dispatched": 400, "working": 500, "hold": 600, "estimate_dismissed": 700,
+           "estimate_sold": 800, "completed": 900, "invoiced": 1000, "canceled": 1100}'::jsonb
+$$;
+comment on function jobsync.event_positions() is 'The events that rules know, each with the position that a rule about it gets by itself.';
+
+create function jobsync.card_fact_names() returns text[] language sql immutable parallel safe as $$
+  select '{job_number,job_status,job_type,business_unit,campaign,completed_on,first_appointment,last_appointment,technicians,open_estimates,sold_estimates,sold_on,invoice_total,invoice_balance}'::text[]
+$$;
+comment on function jobsync.card_fact_names() is 'Facts of a job that a rule may write into a custom field.';
+
+create function jobsync.card_facts(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, business_unit_id bigint, job_type_id bigint, tag_type_ids bigint[], campaign_id bigint, total numeric, events text[],
+               amounts jsonb, facts jsonb)
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+  -- offset 0: each job looks its few rows up by key, also under row-level security.
+  select j.st_job_id, j.business_unit_id, j.job_type_id, j.tag_type_ids, j.campaign_id, j.total,
+         array_remove(array[
+           'created',
+           case when a.live > 0 or a.known = 0 and j.appointment_count > 0 then 'appointment_scheduled' end,
+           case when e.open > 0 then 'estimate_sent' end,
+           case when s.status = 'dispatched' then 'dispatched' end,
+           case when s.status in ('inprogress', 'working') then 'working' end,
+           case when s.status = 'hold' then 'hold' end,
+           case when e.dismissed > 0 and e.open = 0 and e.sold = 0 then 'estimate_dismissed' end,
+           case when e.sold > 0 then 'estimate_sold' end,
+           case when s.status = 'completed' then 'completed' end,
+           case when i.done > 0 then 'invoiced' end,
+           case when s.status in ('canceled', 'cancelled') or not j.active then 'canceled' end], null),
+         jsonb_build_object('job_total', j.total, 'open_estimates', e.open_amount, 'sold_estimates', e.sold_amount, 'invoices', i.amount),
+         jsonb_build_object('job_number', j.st_job_number, 'job_status', j.job_status, 'job_type', coalesce(t.name, j.job_type_name),
+           'business_unit', u.name, 'campaign', c.name, 'completed_on', j.completed_on, 'first_appointment', a.first_start,
+           'last_appointment', a.last_start, 'technicians', w.names, 'open_estimates', e.open_amount, 'sold_estimates', e.sold_amount,
+           'sold_on', e.sold_on, 'invoice_total', i.amount, 'invoice_balance', i.balance)
+    from unnest(p_jobs) k(id)
+   cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = k.id offset 0) j
+   cross join lateral (select replace(lower(coalesce(j.job_status, '')), ' ', '') as status) s
+   cross join lateral (
+      select count(*) as known, count(*) filter (where p.active and p.unused is distinct from true and lower(coalesce(p.status, '')) not like 'cancel%') as live,
+             min(p.starts_on) filter (where p.active) as first_start, max(p.starts_on) filter (where p.active) as last_start
+        from appointments p where p.tenant_id = p_tenant and p.st_job_id = j.st_job_id) a
+   cross join lateral (
+      select count(*) filter (where y.state = 'open') as open, count(*) filter (where y.state = 'sold') as sold, count(*) filter (where y.state = 'dismissed') as dismissed,
+             sum(y.amount) filter (where y.state = 'open') as open_amount, sum(y.amount) filter (where y.state = 'sold') as sold_amount, max(y.sold_on) as sold_on
+        from (select q.subtotal + coalesce(q.tax, 0) as amount, q.sold_on,
+                     case when q.sold_on is not null or lower(q.status) = 'sold' then 'sold' else lower(q.status) end as state
+                from estimates q where q.tenant_id = p_tenant and q.st_job_id = j.st_job_id and q.active) y) e
+   cross join lateral (
+      -- Every job has an invoice from its first day: it counts once it was posted, exported, sent or reviewed as invoiced.
+      select count(*) filter (where z.adjustment_to_id is null and (z.sync_status in ('Posted', 'Exported') or z.sent_status in ('Sent', 'Opened')
+                                    or z.review_status = 'Invoiced')) as done, sum(z.total) as amount, sum(z.balance) as balance
+        from (select v.adjustment_to_id, v.sync_status, v.sent_status, v.review_status, v.total, v.balance
+                from invoices v where v.tenant_id = p_tenant and v.st_job_id = j.st_job_id and v.active
+              union all
+              select v.adjustment_to_id, v.sync_status, v.sent_status, v.review_status, v.total, v.balance
+                from invoices v where v.tenant_id = p_tenant and v.st_invoice_id = j.invoice_id and v.st_job_id is null and v.active) z) i
+    left join lateral (
+      select string_agg(distinct m.technician_name, ', ') as names from technician_assignments m
+       where m.tenant_id = p_tenant and m.st_job_id = j.st_job_id and m.active) w on true
+    left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+    left join job_types t on t.tenant_id = p_tenant and t.st_job_type_id = j.job_type_id
+    left join campaigns c on c.tenant_id = p_tenant and c.st_campaign_id = j.campaign_id
+$$;
+comment on function jobsync.card_facts(text, bigint[]) is
+  'What happened to each job: the events that hold now (a state such as hold only while it lasts), amounts by kind, and facts for custom fields.';
+
+create function jobsync.matching_rules(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, place bigint, rule jobsync.rules, amounts jsonb, facts jsonb)
+language sql stable set search_path = jobsync, public as $$
+  select f.st_job_id, row_number() over (partition by f.st_job_id order by r.position, r.conditions, r.name collate "C"), r.rule, f.amounts, f.facts
+    from card_facts(p_tenant, p_jobs) f
+    left join lateral (
+      select x as rule, x.position, x.name, num_nonnulls(x.unit_ids, x.job_type_ids, x.tag_type_ids, x.campaign_ids, x.amount_from, x.amount_below) as conditions
+        from rules x
+       where x.tenant_id = p_tenant and x.enabled and x.event = any (f.events)
+         and (x.unit_ids is null or f.business_unit_id = any (x.unit_ids)) and (x.job_type_ids is null or f.job_type_id = any (x.job_type_ids))
+         and (x.tag_type_ids is null or x.tag_type_ids && f.tag_type_ids) and (x.campaign_ids is null or f.campaign_id = any (x.campaign_ids))
+         and (num_nonnulls(x.amount_from, x.amount_below) = 0 or (
+           select y.amount >= coalesce(x.amount_from, '-infinity') and y.amount < coalesce(x.amount_below, 'infinity')
+             from (select (f.amounts ->> case x.event when 'estimate_sold' then 'sold_estimates' when 'estimate_sent' then 'open_estimates'
+                                                      when 'invoiced' then 'invoices' else 'job_total' end)::numeric as amount) y))) r on true
+$$;
+comment on function jobsync.matching_rules(text, bigint[]) is
+  'The rules that hold for each job in their order (place 1 first, the last one decides); a job for which none holds has one row without rule. An amount is that of the sold or open estimates, of the invoices, else of the job.';
+
+create type jobsync.card_target as (pipeline_id text, stage_id text, rule text, backwards boolean);
+comment on type jobsync.card_target is 'Where a rule puts a card.';
+
+create function jobsync.own_cards(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, backwards boolean,
+               stage_rule text, status_rule text, rules text[], problem text)
+language sql stable set search_path = jobsync, public as $$
+  with held as materialized (
+    select m.st_job_id, m.place, (m.rule).*, m.amounts, m.facts from matching_rules(p_tenant, p_jobs) m
+  ), joined as (
+    select h.st_job_id,
+           (array_agg(row(h.pipeline_id, h.stage_id, h.name, h.backwards)::card_target order by h.place desc) filter (where h.pipeline_id is not null))[1] as target,
+           (array_agg(h.status order by h.place desc) filter (where h.status is not null))[1] as status,
+           (array_agg(h.name order by h.place desc) filter (where h.status is not null))[1] as status_rule,
+           (array_agg(h.amounts ->> h.value order by h.place desc) filter (where h.amounts ->> h.value is not null))[1] as value,
+           array_agg(h.name order by h.place) filter (where h.name is not null) as rules
+      from held h group by h.st_job_id
+  ), tagged as (
+    select h.st_job_id, array_agg(distinct t.tag order by t.tag) as tags from held h cross join lateral unnest(h.tags) t(tag) group by h.st_job_id
+  ), fielded as (
+    select d.st_job_id, jsonb_object_agg(d.key, d.value) filter (where d.value is not null) as fields
+      from (select distinct on (h.st_job_id, k.key) h.st_job_id, k.key,
+                   case jsonb_typeof(k.value) when 'object' then h.facts -> (k.value ->> 'fact') else k.value end as value
+              from held h cross join lateral jsonb_each(h.custom_fields) k
+             order by h.st_job_id, k.key, h.place desc) d
+     where d.value is distinct from 'null'::jsonb
+     group by d.st_job_id
+  )
+  select o.st_job_id, case when g.stage_id is not null then p.pipeline_id end, case when p.pipeline_id is not null then g.stage_id end, coalesce(o.status, 'open'), coalesce(o.value::numeric, j.total), coalesce(t.tags, '{}'),
+         coalesce(f.fields, '{}'), coalesce((o.target).backwards, false), (o.target).rule, o.status_rule, coalesce(o.rules, '{}'),
+         case when w.pipeline_id is null then 'no_pipeline' when p.pipeline_id is null then 'pipeline_gone' when g.stage_id is null then 'stage_gone' end
+    from joined o
+   cross join lateral (select x.business_unit_id, x.total from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = o.st_job_id offset 0) j
+    left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+   cross join lateral (select case when o.target is null then r.pipeline_id else (o.target).pipeline_id end as pipeline_id,
+                              case when o.target is null then r.stage_id else (o.target).stage_id end as stage_id) w
+    -- No stage named: the first that is there. A stage or pipeline that is gone is never replaced by a guess.
+    left join lateral (
+      select s.pipeline_id, s.stage_id from pipeline_stages s
+       where s.tenant_id = p_tenant and s.pipeline_id = w.pipeline_id and s.gone_at is null and (w.stage_id is null or s.stage_id = w.stage_id)
+       order by s.position, s.stage_id limit 1) g on true
+    left join pipelines p on p.tenant_id = p_tenant and p.pipeline_id = w.pipeline_id and p.gone_at is null
+    left join tagged t on t.st_job_id = o.st_job_id
+    left join fielded f on f.st_job_id = o.st_job_id
+$$;
+comment on function jobsync.own_cards(text, bigint[]) is
+  'What each job alone says about its card, with the rules that decided. problem: no_pipeline, pipeline_gone, stage_gone (then there is no pipeline_id).';
+
+-- Cards: what GoHighLevel should show for a job, where a card may be moved, and when it has to be told again.
+--
+--   own_cards (63) -> plan_cards: with what the install job of a sold estimate adds -> card_plans: what was planned and told
+--   choose_stage, choose_status: a person's move is not undone
+--   rules or routes edited -> rebaseline_cards: nothing is sent by that; list_rebaselined shows it, send_rebaselined sends it
+
+create table jobsync.card_plans (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  card jsonb not null,
+  told jsonb,
+  base jsonb,
+  sent jsonb,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 70);
+comment on table jobsync.card_plans is 'API routes: the card of each job as the rules want it, and as GoHighLevel was last told. Written when a job is claimed; webhook routes have no rows.';
+comment on column jobsync.card_plans.base is 'What a change is measured against, where that is not what was told: after an edit of rules or routes nothing is sent by itself.';
+comment on column jobsync.card_plans.sent is 'What is under way; becomes told when it is accepted.';
+
+create table jobsync.install_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  estimate_id bigint,
+  project_id bigint,
+  sales_job_id bigint,
+  linked_by text constraint link_is_known check (linked_by in ('estimate', 'project', 'ambiguous', 'own_card')),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_job_id)
+);
+create index install_links_by_sale on jobsync.install_links (tenant_id, sales_job_id) where sales_job_id is not null;
+create index install_links_by_estimate on jobsync.install_links (tenant_id, estimate_id) where estimate_id is not null;
+create index install_links_by_project on jobsync.install_links (tenant_id, project_id) where project_id is not null;
+create index estimates_by_project on jobsync.estimates (tenant_id, st_project_id) where st_project_id is not null;
+comment on table jobsync.install_links is 'Jobs of units whose route says card: sales, with the sales job whose card goes on with them. Linked by the estimate they were made from, else by the project; never by the customer.';
+comment on column jobsync.install_links.linked_by is 'estimate, project; ambiguous: several sold jobs in the project; own_card: it had a card already; null: no sold estimate known yet.';
+
+create function jobsync.has_card_to_continue(p_tenant text, p_job bigint, p_destination uuid) returns boolean
+language sql stable set search_path = jobsync, public as $$
+  select exists (
+    select from public.jobs j join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+     where j.tenant_id = p_tenant and j.st_job_id = p_job and r.deliverer = 'jobsync' and r.card = 'own' and r.destination_id = p_destination
+       and j.ghl_sync_status <> 'skipped')
+$$;
+comment on function jobsync.has_card_to_continue(text, bigint, uuid) is 'True when JobSync keeps a card of its own for this job in the same location.';
+
+create function jobsync.find_sales_jobs(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, estimate_id bigint, project_id bigint, sales_job_id bigint, linked_by text)
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+  select j.st_job_id, k.estimate_id, k.project_id, case when f.own then null else coalesce(e.st_job_id, case when p.sales = 1 then p.st_job_id end) end,
+         case when f.own then 'own_card' when e.st_job_id is not null then 'estimate' when p.sales = 1 then 'project' when p.sales > 1 then 'ambiguous' end
+    from unnest(p_jobs) i(id)
+   cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
+    join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.card = 'sales' and r.deliverer = 'jobsync'
+   cross join lateral (select nullif(try_bigint(j.st_raw_data -> 'createdFromEstimateId'), 0) as estimate_id,
+                              nullif(try_bigint(j.st_raw_data -> 'projectId'), 0) as project_id) k
+   cross join lateral (select j.delivered_hash is not null or j.ghl_opportunity_id is not null as own) f
+    left join lateral (
+      select q.st_job_id from estimates q
+       where q.tenant_id = p_tenant and q.st_estimate_id = k.estimate_id and q.active and q.st_job_id <> j.st_job_id
+         and has_card_to_continue(p_tenant, q.st_job_id, r.destination_id) offset 0) e on true
+    left join lateral (
+      select count(distinct q.st_job_id) as sales, min(q.st_job_id) as st_job_id from estimates q
+       where k.estimate_id is null and q.tenant_id = p_tenant and q.st_project_id = k.project_id and q.active and q.st_job_id <> j.st_job_id
+         and (q.sold_on is not null or lower(q.status) = 'sold') and has_card_to_continue(p_tenant, q.st_job_id, r.destination_id)) p on true
+$$;
+comment on function jobsync.find_sales_jobs(text, bigint[]) is
+  'For jobs of units with card: sales, the job whose card goes on with them: the one of the estimate they were made from, else the only one of their project with a sold estimate.';
+
+create function jobsync.link_installs(p_tenant text, p_jobs bigint[]) returns bigint[]
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sales bigint[];
+begin
+  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') then
+    return '{}';
+  end if;
+  insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
+  select p_tenant, f.st_job_id, f.estimate_id, f.project_id, f.sales_job_id, f.linked_by from find_sales_jobs(p_tenant, p_jobs) f order by f.st_job_id
+  on conflict (tenant_id, st_job_id) do update set estimate_id = excluded.estimate_id, project_id = excluded.project_id,
+    sales_job_id = excluded.sales_job_id, linked_by = excluded.linked_by, updated_at = jobsync.now()
+   where (l.estimate_id, l.project_id, l.sales_job_id, l.linked_by) is distinct from (excluded.estimate_id, excluded.project_id, excluded.sales_job_id, excluded.linked_by);
+  select array_agg(distinct l.sales_job_id) into v_sales from install_links l
+   where l.tenant_id = p_tenant and l.st_job_id = any (p_jobs) and l.sales_job_id is not null;
+  return coalesce(v_sales, '{}');
+end
+$$;
+comment on function jobsync.link_installs(text, bigint[]) is 'Links install jobs with the sales jobs whose cards they continue; answers these sales jobs. Twice writes nothing.';
+
+create function jobsync.plan_cards(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, backwards boolean,
+               stage_rule text, status_rule text, rules text[], problem text, continued_by bigint)
+language plpgsql stable set search_path = jobsync, public as $$
+#variable_conflict use_column
+declare
+  v_installs bigint[] := array(
+    select distinct on (l.sales_job_id) l.st_job_id from install_links l
+     where l.tenant_id = p_tenant and l.sales_job_id = any (p_jobs) order by l.sales_job_id, l.st_job_id desc);
+begin
+  if v_installs = '{}' then
+    return query select c.*, null::bigint from own_cards(p_tenant, p_jobs) c order by c.st_job_id;
+    return;
+  end if;
+  -- The newest install job says where the card is; what the sales job alone knows stays (tags, fields, its value).
+  return query
+    with own as materialized (
+      select c.* from own_cards(p_tenant, array(select distinct x from unnest(p_jobs || v_installs) x)) c
+    )
+    select s.st_job_id, coalesce(i.pipeline_id, s.pipeline_id), case when i.pipeline_id is not null then i.stage_id else s.stage_id end,
+           coalesce(i.status, s.status), coalesce(nullif(i.value, 0), s.value),
+           case when i.st_job_id is null then s.tags else array(select distinct x from unnest(s.tags || i.tags) x order by x) end,
+           s.custom_fields || coalesce(i.custom_fields, '{}'), case when i.pipeline_id is not null then i.backwards else s.backwards end,
+           case when i.pipeline_id is not null then i.stage_rule else s.stage_rule end, coalesce(i.status_rule, s.status_rule),
+           s.rules || coalesce(i.rules, '{}'), case when i.pipeline_id is not null then null else s.problem end, i.st_job_id
+      from own s
+      left join install_links l on l.tenant_id = p_tenant and l.sales_job_id = s.st_job_id and l.st_job_id = any (v_installs)
+      left join own i on i.st_job_id = l.st_job_id
+     where s.st_job_id = any (p_jobs)
+     order by s.st_job_id;
+end
+$$;
+comment on function jobsync.plan_cards(text, bigint[]) is
+  'What the card of each job should be, which rules decided, what is in the way (problem), and the install job that goes on with it (continued_by).';
+
+create function jobsync.plan_opportunities(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+language sql stable set search_path = jobsync, public as $$
+  select c.st_job_id, c.pipeline_id, c.stage_id, c.status, c.value, c.tags, c.custom_fields from plan_cards(p_tenant, p_jobs) c order by c.st_job_id
+$$;
+comment on function jobsync.plan_opportunities(text, bigint[]) is
+  'What the card of each job should be: pipeline and stage by id, status (open, won, lost), value, tags to add, custom field id -> value. pipeline_id null: no pipeline is named, or it is gone (plan_cards says which).';
+
+create function jobsync.card_document(p_card jsonb) returns jsonb language sql immutable parallel safe as $$
+  select p_card - '{st_job_id,backwards,stage_rule,status_rule,rules,problem,continued_by}'::text[]
+$$;
+comment on function jobsync.card_document(jsonb) is 'The part of a planned card that GoHighLevel is told: equal documents need no second telling.';
+
+-- Where a card may be moved. written: where JobSync last put it; seen: where it was last read; either may be unknown.
+create function jobsync.choose_stage(
+  p_tenant text, p_wanted_pipeline text, p_wanted_stage text, p_backwards boolean, p_written_pipeline text, p_written_stage text,
+  p_seen_pipeline text, p_seen_stage text
+) returns table (pipeline_id text, stage_id text, reason text)
+language sql stable set search_path = jobsync, public as $$
+  select case when d.reason is null then p_wanted_pipeline else d.pipeline end, case when d.reason is null then p_wanted_stage else d.stage end, d.reason
+    from (
+      select a.pipeline, a.stage, case
+          when a.stage is null then null
+          when (a.pipeline, a.stage) = (p_wanted_pipeline, p_wanted_stage) then 'there'
+          when p_wanted_stage is null then 'no_target'
+          when o.protected then 'protected_stage'
+          -- A person moved it: only news (another wish than what was last written) that leads further on moves it again.
+          when a.by_hand and (p_wanted_pipeline, p_wanted_stage) is not distinct from (p_written_pipeline, p_written_stage) then 'moved_by_hand'
+          when a.by_hand and a.pipeline is distinct from p_written_pipeline and a.pipeline is distinct from p_wanted_pipeline then 'moved_by_hand'
+          when a.by_hand and a.pipeline = p_wanted_pipeline and w.position <= o.position then 'moved_by_hand'
+          when a.pipeline = p_wanted_pipeline and w.position < o.position and not coalesce(p_backwards, false) then 'forward_only'
+        end as reason
+        from (select coalesce(p_seen_pipeline, p_written_pipeline) as pipeline, coalesce(p_seen_stage, p_written_stage) as stage,
+                     p_seen_stage is not null and p_written_stage is not null
+                       and (p_seen_pipeline, p_seen_stage) is distinct from (p_written_pipeline, p_written_stage) as by_hand) a
+        left join pipeline_stages o on o.tenant_id = p_tenant and o.pipeline_id = a.pipeline and o.stage_id = a.stage
+        left join pipeline_stages w on w.tenant_id = p_tenant and w.pipeline_id = p_wanted_pipeline and w.stage_id = p_wanted_stage) d
+$$;
+comment on function jobsync.choose_stage(text, text, text, boolean, text, text, text, text) is
+  'The pipeline and stage to write for a card. reason null: move it (or create it there); else it stays where it is, and why: there, protected_stage, moved_by_hand, forward_only, no_target.';
+
+create function jobsync.choose_status(p_wanted text, p_written text, p_seen text) returns table (status text, reason text)
+language sql immutable parallel safe as $$
+  select case when d.reason is null then p_wanted else p_seen end, d.reason
+    from (select case when p_seen is null or p_written is null or p_seen = p_written then null
+                      when p_seen = p_wanted then 'there'
+                      when p_wanted = p_written or p_wanted = 'open' then 'set_by_hand' end as reason) d
+$$;
+comment on function jobsync.choose_status(text, text, text) is
+  'The status to write for a card. What a person closed is not opened again, and only news (won, lost) overwrites what a person set.';
+
+create function jobsync.note_cards(p_tenant text, p_jobs bigint[]) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into card_plans as c (tenant_id, st_job_id, card, sent)
+  select p_tenant, d.st_job_id, d.document, d.document
+    from (select p.st_job_id, card_document(to_jsonb(p)) as document from plan_cards(p_tenant, p_jobs) p) d order by d.st_job_id
+  on conflict (tenant_id, st_job_id) do update set card = excluded.card, sent = excluded.sent, updated_at = jobsync.now()
+$$;
+comment on function jobsync.note_cards(text, bigint[]) is 'When jobs of an API route are claimed: what they are about to be told. Called by claim_deliveries.';
+
+create function jobsync.tell_cards(p_tenant text, p_jobs bigint[]) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update card_plans c set told = c.sent, base = null, sent = null, updated_at = jobsync.now()
+    from (select x.st_job_id from card_plans x where x.tenant_id = p_tenant and x.st_job_id = any (p_jobs) and x.sent is not null
+           order by x.st_job_id for no key update) l
+   where c.tenant_id = p_tenant and c.st_job_id = l.st_job_id
+$$;
+comment on function jobsync.tell_cards(text, bigint[]) is 'After a send was accepted: what was under way has been told. Called by finish_deliveries.';
+
+create function jobsync.card_differs(p_tenant text, p_job bigint) returns boolean
+language sql stable set search_path = jobsync, public as $$
+  select coalesce((select c.card is distinct from coalesce(c.base, c.told) from card_plans c where c.tenant_id = p_tenant and c.st_job_id = p_job), false)
+$$;
+comment on function jobsync.card_differs(text, bigint) is 'True when the rules say something else about a job''s card than what it was told (or measured against) last.';
+
+create function jobsync.replan_cards(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[] := array(select c.st_job_id from card_plans c where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) order by c.st_job_id);
+begin
+  if v_jobs = '{}' then
+    return 0;
+  end if;
+  perform lock_jobs(p_tenant, v_jobs);
+  with moved as (
+    update card_plans c set card = d.document, updated_at = jobsync.now()
+      from (select p.st_job_id, card_document(to_jsonb(p)) as document from plan_cards(p_tenant, v_jobs) p) d
+     where c.tenant_id = p_tenant and c.st_job_id = d.st_job_id and c.card is distinct from d.document
+    returning c.st_job_id
+  )
+  select array_agg(m.st_job_id order by m.st_job_id) into v_jobs from moved m;
+  if v_jobs is null then
+    return 0;
+  end if;
+  return plan_jobs(p_tenant, v_jobs, array_fill(true, array[cardinality(v_jobs)]));
+end
+$$;
+comment on function jobsync.replan_cards(text, bigint[]) is
+  'After something around these jobs changed (visits, estimates, invoices): plans those whose card the rules now want otherwise. Answers how many outbox rows were added.';
+
+-- Called with what a page of an activity stream wrote. Most tenants' pages end at the first question.
+create function jobsync.plan_activity(p_tenant text, p_stream text, p_sifted jobsync.sifted[]) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+  v_installs bigint[];
+begin
+  if p_stream not in ('appointments', 'estimates', 'invoices', 'technician_assignments')
+     or not exists (select from destinations d where d.tenant_id = p_tenant and d.kind = 'api') then
+    return 0;
+  end if;
+  select array_agg(distinct x.id) into v_jobs
+    from (select (s.fields ->> 'jobId')::bigint as id from unnest(p_sifted) s where s.reason is null
+          union all
+          select j.st_job_id from unnest(p_sifted) s join public.jobs j on j.tenant_id = p_tenant and j.invoice_id = s.id and j.invoice_id > 0
+           where p_stream = 'invoices' and s.reason is null and s.fields ->> 'jobId' is null) x where x.id > 0;
+  if p_stream = 'estimates' and exists (select from install_links l where l.tenant_id = p_tenant) then
+    select array_agg(distinct l.st_job_id) into v_installs
+      from unnest(p_sifted) s
+      join install_links l on l.tenant_id = p_tenant and (l.estimate_id = s.id or l.project_id = (s.fields ->> 'projectId')::bigint)
+     where s.reason is null and l.linked_by is distinct from 'own_card';
+    if v_installs is not null then
+      perform plan_jobs(p_tenant, lock_jobs(p_tenant, v_installs), null);
+    end if;
+  end if;
+  if v_jobs is null then
+    return 0;
+  end if;
+  return replan_cards(p_tenant, v_jobs || array(select l.sales_job_id from install_links l
+                                                 where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs) and l.sales_job_id is not null));
+end
+$$;
+comment on function jobsync.plan_activity(text, text, jobsync.sifted[]) is
+  'Plans the jobs of API routes whose rules say something new because of this page. Webhook routes are never planned by it.';
+
+create function jobsync.rebaseline_cards(p_tenant text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_after bigint := 0;
+  v_jobs bigint[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  loop
+    v_jobs := array(select c.st_job_id from card_plans c where c.tenant_id = p_tenant and c.st_job_id > v_after order by c.st_job_id limit 1000);
+    exit when v_jobs = '{}';
+    v_after := v_jobs[cardinality(v_jobs)];
+    update card_plans c set card = d.document, updated_at = jobsync.now(),
+           -- What waited to be told still does; for all others the new wish is the one that changes are measured against.
+           base = case when c.card is distinct from coalesce(c.base, c.told) then c.base else nullif(d.document, c.told) end
+      from (select p.st_job_id, card_document(to_jsonb(p)) as document from plan_cards(p_tenant, v_jobs) p) d
+     where c.tenant_id = p_tenant and c.st_job_id = d.st_job_id and c.card is distinct from d.document;
+  end loop;
+  return (select count(*) from card_plans c where c.tenant_id = p_tenant and c.base is not null and c.card = c.base);
+end
+$$;
+comment on function jobsync.rebaseline_cards(text) is
+  'After an edit of rules, routes or stages: the new wishes become what later changes are measured against. Sends nothing. Answers how many delivered jobs now differ from what was told.';
+
+create function jobsync.list_rebaselined(p_tenant text, p_limit integer default null)
+returns table (st_job_id bigint, st_job_number text, business_unit_id bigint, told jsonb, wanted jsonb)
+language sql stable set search_path = jobsync, public as $$
+  select c.st_job_id, j.st_job_number, j.business_unit_id, c.told, c.card
+    from card_plans c join public.jobs j on j.tenant_id = c.tenant_id and j.st_job_id = c.st_job_id
+   where c.tenant_id = p_tenant and c.base is not null and c.card = c.base
+   order by c.st_job_id limit p_limit
+$$;
+comment on function jobsync.list_rebaselined(text, integer) is 'Delivered jobs whose card would be told otherwise under the rules as they are now: what `plan --rebaseline` shows.';
+
+create function jobsync.send_rebaselined(p_tenant text, p_jobs bigint[], p_actor text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  perform lock_jobs(p_tenant, p_jobs);
+  with freed as (
+    update card_plans c set base = null, updated_at = jobsync.now()
+     where c.tenant_id = p_tenant and (p_jobs is null or c.st_job_id = any (p_jobs)) and c.base is not null and c.card = c.base
+    returning c.st_job_id
+  )
+  select array_agg(f.st_job_id order by f.st_job_id) into v_jobs from freed f;
+  if v_jobs is null then
+    return 0;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'rebaseline_sent', 'tenant', jsonb_build_object('jobs', cardinality(v_jobs)));
+  return plan_jobs(p_tenant, v_jobs, array_fill(true, array[cardinality(v_jobs)]));
+end
+$$;
+comment on function jobsync.send_rebaselined(text, bigint[], text) is
+  'A person sends what an edit of rules changed: these jobs (null: all that list_rebaselined shows) are planned. Answers how many.';
+
 -- Delivering: claim -> (the program sends) -> finish. Nothing here sends; every rule about whether something may leave is here.
 -- Refusals, in this order: mode, pause, destination pause, caps, limited arm, shared budget. A claim counts a version against
 -- caps and limit; a send that certainly was not executed gives it back.
@@ -2799,7 +3337,8 @@ begin
   v_window := v_limit * 4;
   loop
     with due as materialized (
-      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash as same
+      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
+             and not (v_destination.kind = 'api' and card_differs(p_tenant, o.st_job_id)) as same
         from outbox o
         join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
         join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
@@ -2880,6 +3419,9 @@ begin
     insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
     on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
+  end if;
+  if v_destination.kind = 'api' then
+    perform note_cards(p_tenant, v_jobs);
   end if;
   return query
     with claimed as (
@@ -2965,6 +3507,7 @@ declare
   v_destination_faults integer;
   v_accepted integer;
   v_test_only boolean;
+  v_told bigint[];
   v_wait double precision;
   v_retry_window constant integer := 8;
 begin
@@ -3056,10 +3599,13 @@ begin
              where x.verdict <> 'synced' and x.outcome is distinct from 'ambiguous' and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
-         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited')
-    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait
+         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
+    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
+  if v_told is not null then
+    perform tell_cards(p_tenant, v_told);
+  end if;
   if v_given_back is not null then
     update send_counts c set sends = greatest(0, c.sends - b.value::integer)
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;

@@ -43,7 +43,8 @@ begin
   v_window := v_limit * 4;
   loop
     with due as materialized (
-      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash as same
+      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
+             and not (v_destination.kind = 'api' and card_differs(p_tenant, o.st_job_id)) as same
         from outbox o
         join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
         join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
@@ -124,6 +125,9 @@ begin
     insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
     on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
+  end if;
+  if v_destination.kind = 'api' then
+    perform note_cards(p_tenant, v_jobs);
   end if;
   return query
     with claimed as (
@@ -209,6 +213,7 @@ declare
   v_destination_faults integer;
   v_accepted integer;
   v_test_only boolean;
+  v_told bigint[];
   v_wait double precision;
   v_retry_window constant integer := 8;
 begin
@@ -300,10 +305,13 @@ begin
              where x.verdict <> 'synced' and x.outcome is distinct from 'ambiguous' and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
-         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited')
-    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait
+         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
+    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
+  if v_told is not null then
+    perform tell_cards(p_tenant, v_told);
+  end if;
   if v_given_back is not null then
     update send_counts c set sends = greatest(0, c.sends - b.value::integer)
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
