@@ -2909,7 +2909,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     left join campaigns c on c.tenant_id = p_tenant and c.st_campaign_id = j.campaign_id
 $$;
 comment on function jobsync.card_facts(text, bigint[]) is
-  'What happened to each job: the events that hold now (a state such as hold only while it lasts), amounts by kind, and facts for custom fields.';
+  'What happened to each job: the events that hold at present (a state such as hold only while it lasts), amounts by kind, and facts for custom fields.';
 
 create function jobsync.matching_rules(p_tenant text, p_jobs bigint[])
 returns table (st_job_id bigint, place bigint, rule jobsync.rules, amounts jsonb, facts jsonb)
