@@ -4,6 +4,7 @@
     pull_stream         one stream of one tenant
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
+    watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
 (JOBSYNC_STALLED_SECONDS).
@@ -22,6 +23,7 @@ from procrastinate import App, JobContext
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
+from jobsync.alerts.watch import watch
 from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
@@ -99,6 +101,11 @@ def register_tasks(
             await rescue_stalled(duties)
             await open_due_passes(duties)
             await defer_due_drains(duties, None)
+
+        @app.periodic(cron="* * * * *")
+        @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
+        async def watch_all(context: JobContext, timestamp: int) -> None:
+            await watch(engine)
 
     return duties
 
