@@ -46,6 +46,7 @@ from jobsync.tasks.app import defer_once
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
 ABANDONED_AFTER = "30 minutes"
+TALLY_LINES = 64
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ async def open_due_passes(duties: Duties) -> int:
         for row in await session.rows("list_tenants"):
             await session.value("abandon_runs", {"tenant": row["tenant_id"], "older_than": ABANDONED_AFTER})
         due = [row["tenant_id"] for row in await session.rows("claim_due_tenants", {"configured": configured})]
+        await session.value("fold_tallies_beyond", {"lines": TALLY_LINES})
     for tenant in due:
         await defer_pass(duties, tenant, "schedule")
     return len(due)

@@ -174,7 +174,7 @@ $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
 create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
-language sql stable set search_path = jobsync, public as $$
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
@@ -184,12 +184,15 @@ language sql stable set search_path = jobsync, public as $$
     'wait_seconds', case when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
-    'due', exists (select from outbox o
-                     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-                     join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-                    where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= jobsync.now()
-                      and (o.lease_until is null or o.lease_until <= jobsync.now())))
-    from tenants t
+    -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
+    'due', (select true from outbox o
+              join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+              join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+             where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= n.at
+               and (o.lease_until is null or o.lease_until <= n.at)
+             order by o.next_attempt_at, o.st_job_id limit 1) is true)
+    from (select jobsync.now() as at offset 0) n
+    cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = 'destination:' || p_destination
    where t.tenant_id = p_tenant
