@@ -7,8 +7,8 @@ begin;
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
--- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules -> 64 cards ->
--- 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
+-- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
+-- 64 cards -> 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -407,8 +407,12 @@ create index jobs_by_modified on public.jobs (tenant_id, modified_on);
 create index jobs_by_customer on public.jobs (tenant_id, st_customer_id);
 create index jobs_by_sync_time on public.jobs (tenant_id, synced_from_st_at);
 create index jobs_by_unit on public.jobs (tenant_id, business_unit_id, created_on);
--- What is not delivered: the pending view, the failed, the reasons. Delivered jobs, nearly all in the end, are not in it.
-create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, created_on) include (ghl_sync_reason, business_unit_id, st_job_id)
+-- What is not delivered; delivered jobs, nearly all in the end, are in neither. The first is the order of the pending view,
+-- the second finds the oldest of each reason and unit.
+create index jobs_pending on public.jobs (tenant_id, created_on, st_job_id) include (business_unit_id) where ghl_sync_status = 'pending';
+-- case, not coalesce: under row-level security PostgreSQL does not look coalesce up in an index.
+create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, (case when ghl_sync_reason is null then 'waiting' else ghl_sync_reason end),
+    (case when business_unit_id is null then 0 else business_unit_id end), created_on, st_job_id)
   where ghl_sync_status <> 'synced';
 create index jobs_by_opportunity on public.jobs (tenant_id, ghl_opportunity_id) where ghl_opportunity_id is not null;
 comment on table public.jobs is 'One row per ServiceTitan job, with where it stands on its way into GoHighLevel.';
@@ -983,6 +987,21 @@ create table jobsync.wanted (
 );
 comment on table jobsync.wanted is 'Parents that stored jobs refer to and that are not here yet: brought by their feed, else looked up by ids, 50 a call.';
 
+-- Written beside the parents, so that nobody has to look through all that is wanted to find what has come.
+create table jobsync.arrived (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  stream text not null,
+  ids bigint[] not null,
+  primary key (tenant_id, id)
+);
+comment on table jobsync.arrived is 'Parents stored, and contact lists read, since jobsync.resolve_wanted last ran: one line for each page.';
+
+create function jobsync.note_arrived(p_tenant text, p_stream text, p_ids bigint[]) returns void language sql volatile as $$
+  insert into jobsync.arrived (tenant_id, stream, ids) select p_tenant, p_stream, p_ids where cardinality(p_ids) > 0
+$$;
+comment on function jobsync.note_arrived(text, text, bigint[]) is 'Notes parents that were stored, for jobsync.resolve_wanted.';
+
 -- What happens around a job: appointments, estimates, invoices, technician assignments; and two short lists that jobs
 -- name by id: tag types and campaigns. Each row keeps ServiceTitan's record as it came beside the typed columns.
 -- No foreign keys: a visit may arrive before its job. st_job_id links; the views of 82 resolve.
@@ -1243,6 +1262,8 @@ create table jobsync.outbox (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- The whole order of a claim: a first load makes a million rows due at one moment.
 create index outbox_due on jobsync.outbox (destination_id, next_attempt_at, st_job_id);
+-- Looked through whenever parents arrive: the others of a long queue are not.
+create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for = 'parents';
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
 comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
@@ -1294,6 +1315,191 @@ language sql immutable parallel safe as $$
   select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job || ':' || p_version)::uuid
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
+
+-- Tallies: how many rows of a class there are, kept by the statements that change them, so that nobody counts a big table.
+--
+-- Each statement that adds, changes or removes rows writes the difference it made, in its own transaction: one line for
+-- each class, also negative. A total is the sum of the lines, exact in every snapshot. Lines are only ever added, so two
+-- workers never wait for each other; fold_tallies() puts many lines together into one, and skips what another one holds.
+-- A statement that changed no class writes nothing. Decision 3 says why it is done like this.
+
+create table jobsync.tallies (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs')),
+  class text not null,
+  reason text,
+  business_unit_id bigint,
+  destination_id uuid,
+  rows bigint not null,
+  timed bigint not null default 0,
+  milliseconds bigint not null default 0,
+  folded boolean not null default false,
+  primary key (tenant_id, id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+create index tallies_unfolded on jobsync.tallies (tenant_id) where not folded;
+comment on table jobsync.tallies is
+  'Differences whose sums are counts: jobs by status, reason and unit; the outbox by event, what it waits for and destination; open quarantine by stream; runs by type and status (reason).';
+comment on column jobsync.tallies.timed is 'Of runs: how many of them have a duration; milliseconds is the sum of these.';
+comment on column jobsync.tallies.folded is 'True: the sum of many lines. False: what one statement changed.';
+
+create view jobsync.v_tallies with (security_invoker = true) as
+  select t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id, sum(t.rows)::bigint as rows, sum(t.timed)::bigint as timed, sum(t.milliseconds)::bigint as milliseconds
+    from jobsync.tallies t
+   group by t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id
+  having sum(t.rows) <> 0;
+comment on view jobsync.v_tallies is 'How many rows of each class there are; see jobsync.tallies for what the columns mean by topic.';
+
+create function jobsync.fold_tallies(p_tenant text) returns integer language plpgsql set search_path = jobsync, public as $$
+declare
+  v_folded integer;
+begin
+  -- Whoever folds now does it for everybody.
+  if not pg_try_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant)) then
+    return 0;
+  end if;
+  with gone as (
+    delete from tallies t where t.tenant_id = p_tenant returning t.*
+  ), kept as (
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
+    select p_tenant, g.topic, g.class, g.reason, g.business_unit_id, g.destination_id, sum(g.rows), sum(g.timed), sum(g.milliseconds), true from gone g
+     group by g.topic, g.class, g.reason, g.business_unit_id, g.destination_id having sum(g.rows) <> 0 or sum(g.timed) <> 0
+    returning 1
+  )
+  select count(*) into v_folded from gone;
+  return v_folded;
+end
+$$;
+comment on function jobsync.fold_tallies(text) is
+  'Puts the lines of a tenant together, one for each class. Totals do not change; while another session folds, nothing is done. Answers how many lines there were.';
+
+create function jobsync.fold_tallies_beyond(p_lines integer) returns integer language sql volatile set search_path = jobsync, public as $$
+  select coalesce(sum(fold_tallies(t.tenant_id)), 0)::integer
+    from (select u.tenant_id from tallies u where not u.folded group by u.tenant_id having count(*) > p_lines) t
+$$;
+comment on function jobsync.fold_tallies_beyond(integer) is 'Folds the tallies of every tenant with more than so many single lines. Run by the schedule as the owner.';
+
+-- A class that neither grew nor shrank is not in the sums, so that an update of anything else writes nothing.
+create function jobsync.tally_jobs() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
+    select a.tenant_id, 'jobs', a.ghl_sync_status, coalesce(a.ghl_sync_reason, 'waiting'), a.business_unit_id, count(*)
+      from added a where a.ghl_sync_status <> 'synced'
+     group by 1, 3, 4, 5;
+  elsif tg_op = 'DELETE' then
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
+    select r.tenant_id, 'jobs', r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -count(*)
+      from removed r where r.ghl_sync_status <> 'synced'
+     group by 1, 3, 4, 5;
+  else
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
+    select d.tenant_id, 'jobs', d.class, d.reason, d.business_unit_id, sum(d.rows)
+      from (select a.tenant_id, a.ghl_sync_status as class, coalesce(a.ghl_sync_reason, 'waiting') as reason, a.business_unit_id , 1 as rows
+              from added a where a.ghl_sync_status <> 'synced'
+            union all
+            select r.tenant_id, r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -1
+              from removed r where r.ghl_sync_status <> 'synced') d
+     group by d.tenant_id, d.class, d.reason, d.business_unit_id having sum(d.rows) <> 0;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_jobs() is 'Trigger: writes how many jobs of each status, reason and unit a statement added or took away; delivered ones are not counted.';
+create trigger tally_added after insert on public.jobs referencing new table as added for each statement execute function jobsync.tally_jobs();
+create trigger tally_removed after delete on public.jobs referencing old table as removed for each statement execute function jobsync.tally_jobs();
+create trigger tally_changed after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_jobs();
+
+create function jobsync.tally_outbox() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into tallies (tenant_id, topic, class, reason, destination_id, rows)
+    select a.tenant_id, 'outbox', a.event, a.waiting_for, a.destination_id, count(*) from added a group by 1, 3, 4, 5;
+  elsif tg_op = 'DELETE' then
+    insert into tallies (tenant_id, topic, class, reason, destination_id, rows)
+    select r.tenant_id, 'outbox', r.event, r.waiting_for, r.destination_id, -count(*) from removed r group by 1, 3, 4, 5;
+  else
+    insert into tallies (tenant_id, topic, class, reason, destination_id, rows)
+    select d.tenant_id, 'outbox', d.event, d.waiting_for, d.destination_id, sum(d.rows)
+      from (select a.tenant_id, a.event, a.waiting_for, a.destination_id, 1 as rows from added a
+            union all
+            select r.tenant_id, r.event, r.waiting_for, r.destination_id, -1 from removed r) d
+     group by d.tenant_id, d.event, d.waiting_for, d.destination_id having sum(d.rows) <> 0;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_outbox() is 'Trigger: writes how many waiting deliveries of each event, reason to wait and destination a statement added or took away.';
+create trigger tally_added after insert on jobsync.outbox referencing new table as added for each statement execute function jobsync.tally_outbox();
+create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
+create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
+
+create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op <> 'INSERT' then
+    insert into tallies (tenant_id, topic, class, rows)
+    select r.tenant_id, 'quarantine', r.stream, -count(*) from removed r where r.resolved_at is null group by 1, 3;
+  end if;
+  if tg_op <> 'DELETE' then
+    insert into tallies (tenant_id, topic, class, rows)
+    select a.tenant_id, 'quarantine', a.stream, count(*) from added a where a.resolved_at is null group by 1, 3;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_quarantine() is 'Trigger: writes how many open quarantined records of each stream a statement added or took away.';
+create trigger tally_added after insert on jobsync.quarantine referencing new table as added for each statement execute function jobsync.tally_quarantine();
+create trigger tally_removed after delete on jobsync.quarantine referencing old table as removed for each statement execute function jobsync.tally_quarantine();
+create trigger tally_changed after update on jobsync.quarantine referencing old table as removed new table as added for each statement execute function jobsync.tally_quarantine();
+
+create function jobsync.tally_runs() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into tallies (tenant_id, topic, class, reason, rows, timed, milliseconds)
+    select a.tenant_id, 'runs', a.sync_type, a.status, count(*), count(a.duration_ms), coalesce(sum(a.duration_ms), 0) from added a group by 1, 3, 4;
+  elsif tg_op = 'DELETE' then
+    insert into tallies (tenant_id, topic, class, reason, rows, timed, milliseconds)
+    select r.tenant_id, 'runs', r.sync_type, r.status, -count(*), -count(r.duration_ms), -coalesce(sum(r.duration_ms), 0) from removed r group by 1, 3, 4;
+  else
+    insert into tallies (tenant_id, topic, class, reason, rows, timed, milliseconds)
+    select d.tenant_id, 'runs', d.sync_type, d.status, sum(d.rows), coalesce(sum(d.rows) filter (where d.duration_ms is not null), 0),
+           coalesce(sum(d.rows * d.duration_ms::bigint), 0)
+      from (select a.tenant_id, a.sync_type, a.status, a.duration_ms, 1 as rows from added a
+            union all
+            select r.tenant_id, r.sync_type, r.status, r.duration_ms, -1 from removed r) d
+     group by d.tenant_id, d.sync_type, d.status
+    having sum(d.rows) <> 0 or coalesce(sum(d.rows * d.duration_ms::bigint), 0) <> 0 or coalesce(sum(d.rows) filter (where d.duration_ms is not null), 0) <> 0;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_runs() is 'Trigger: writes how many runs of each type and status a statement added or took away, and how long they took.';
+create trigger tally_added after insert on public.sync_logs referencing new table as added for each statement execute function jobsync.tally_runs();
+create trigger tally_removed after delete on public.sync_logs referencing old table as removed for each statement execute function jobsync.tally_runs();
+create trigger tally_changed after update on public.sync_logs referencing old table as removed new table as added for each statement execute function jobsync.tally_runs();
+
+create function jobsync.recount_tallies(p_tenant text) returns void language plpgsql set search_path = jobsync, public as $$
+begin
+  -- Nobody may change a counted row between the count and the new lines.
+  lock table jobs, outbox, quarantine, sync_logs in share row exclusive mode;
+  perform pg_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant));
+  delete from tallies t where t.tenant_id = p_tenant;
+  insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
+  select p_tenant, 'jobs', j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, null::uuid, count(*), 0, 0, true
+    from jobs j where j.tenant_id = p_tenant and j.ghl_sync_status <> 'synced' group by 3, 4, 5
+  union all
+  select p_tenant, 'outbox', o.event, o.waiting_for, null, o.destination_id, count(*), 0, 0, true
+    from outbox o where o.tenant_id = p_tenant group by 3, 4, 6
+  union all
+  select p_tenant, 'quarantine', q.stream, null, null, null, count(*), 0, 0, true
+    from quarantine q where q.tenant_id = p_tenant and q.resolved_at is null group by 3
+  union all
+  select p_tenant, 'runs', l.sync_type, l.status, null, null, count(*), count(l.duration_ms), coalesce(sum(l.duration_ms), 0), true
+    from sync_logs l where l.tenant_id = p_tenant group by 3, 4;
+end
+$$;
+comment on function jobsync.recount_tallies(text) is
+  'Counts everything anew, for rows that came in with triggers switched off (a restore, an adopted table). Run as the owner; reads the tables from end to end and holds writers up meanwhile.';
 
 -- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
 
@@ -1625,33 +1831,44 @@ $$;
 comment on function jobsync.want_parents(text, bigint[]) is 'Notes which customers, locations and contact lists of these jobs are not known yet.';
 
 create function jobsync.resolve_wanted(p_tenant text) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_released integer;
+  v_gone integer;
+  v_released integer := 0;
 begin
+  -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
-  delete from wanted w
-   where w.tenant_id = p_tenant
-     and (case w.stream
-       when 'customers' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id)
-       when 'locations' then exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id)
-       when 'customer_contacts' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id and c.contacts_read_at is not null)
-       else exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id and l.contacts_read_at is not null) end
-       or (w.stream in ('customer_contacts', 'location_contacts') and exists (
-             select from cursors f where f.tenant_id = p_tenant and f.stream = w.stream and f.complete_from_start and f.caught_up_at >= w.wanted_at)));
+  with came as (
+    delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids
+  ), parents as materialized (
+    select distinct c.stream, i.id from came c cross join unnest(c.ids) i(id)
+  ), found as (
+    delete from wanted w using parents p where w.tenant_id = p_tenant and w.stream = p.stream and w.id = p.id
+    returning 1
+  ), complete as (
+    -- A list that was read from its first record on holds the contacts of everybody who has some.
+    delete from wanted w using cursors f
+     where w.tenant_id = p_tenant and f.tenant_id = p_tenant and w.stream = f.stream and f.stream in ('customer_contacts', 'location_contacts')
+       and f.complete_from_start and f.caught_up_at >= w.wanted_at
+       and not exists (select from parents p where p.stream = w.stream and p.id = w.id)
+    returning 1
+  )
+  select (select count(*) from found) + (select count(*) from complete) into v_gone;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
-  with released as materialized (
-     select x.st_job_id from outbox x
-       join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id
-      where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
-        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
-        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id)
-        for no key update of x skip locked)
-  update outbox o set waiting_for = null, next_attempt_at = v_now
-    from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
-  get diagnostics v_released = row_count;
+  if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
+    with released as materialized (
+       select x.st_job_id from outbox x
+        cross join lateral (select k.st_customer_id, k.st_location_id from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j
+        where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
+          and (select true from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id limit 1) is null
+          and (select true from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id limit 1) is null
+          for no key update of x skip locked)
+    update outbox o set waiting_for = null, next_attempt_at = v_now
+      from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
+    get diagnostics v_released = row_count;
+  end if;
   return v_released;
 end
 $$;
@@ -1816,6 +2033,7 @@ begin
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
   perform want_survivors(p_tenant, 'customers', v_owners);
+  perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
     if p_source = 'servicetitan' then
@@ -1901,6 +2119,7 @@ begin
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
   perform want_survivors(p_tenant, 'locations', v_owners);
+  perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
     perform refresh_owners(p_tenant, 'location', v_owners);
@@ -1993,6 +2212,7 @@ begin
     perform resolve_quarantined(p_tenant, v_stream, v_written, v_now);
   end if;
   perform refresh_owners(p_tenant, p_owner_kind, v_owners);
+  perform note_arrived(p_tenant, v_stream, p_owners);
   if p_owners is not null and p_owner_kind = 'customer' then
     update public.customers c set contacts_read_at = v_now, updated_at = v_now
      where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners) and c.contacts_read_at is null;
@@ -2453,6 +2673,9 @@ begin
   if v_refused > 0 then
     perform quarantine_records(p_tenant, p_stream, p_refused, p_refused_raw, jobsync.now());
     v_result := v_result || jsonb_build_object('pulled', (v_result ->> 'pulled')::int + v_refused, 'quarantined', (v_result ->> 'quarantined')::int + v_refused);
+  end if;
+  if p_stream = 'jobs' then
+    perform fold_tallies(p_tenant);
   end if;
   if (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
     raise exception '% of % records of a page of % do not fit', v_result ->> 'quarantined', v_result ->> 'pulled', p_stream
@@ -3468,7 +3691,7 @@ $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
 create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
-language sql stable set search_path = jobsync, public as $$
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
@@ -3478,12 +3701,15 @@ language sql stable set search_path = jobsync, public as $$
     'wait_seconds', case when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
-    'due', exists (select from outbox o
-                     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-                     join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-                    where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= jobsync.now()
-                      and (o.lease_until is null or o.lease_until <= jobsync.now())))
-    from tenants t
+    -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
+    'due', (select true from outbox o
+              join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+              join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+             where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= n.at
+               and (o.lease_until is null or o.lease_until <= n.at)
+             order by o.next_attempt_at, o.st_job_id limit 1) is true)
+    from (select jobsync.now() as at offset 0) n
+    cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = 'destination:' || p_destination
    where t.tenant_id = p_tenant
@@ -3705,11 +3931,11 @@ $$;
 comment on function jobsync.plan_older_jobs(text) is 'After deliver_from is set: planned jobs created before it become skipped (before_start). Answers how many.';
 
 create function jobsync.count_planned(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
-  select jsonb_build_object('planned', count(*), 'create', count(*) filter (where o.event = 'created'), 'update', count(*) filter (where o.event = 'updated'),
-      'replay', count(*) filter (where o.event = 'replayed'), 'waiting', count(*) filter (where o.waiting_for is not null),
-      'webhook_executions', count(*) filter (where d.kind = 'webhook'))
-    from outbox o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
-   where o.tenant_id = p_tenant
+  select jsonb_build_object('planned', coalesce(sum(o.rows), 0), 'create', coalesce(sum(o.rows) filter (where o.class = 'created'), 0),
+      'update', coalesce(sum(o.rows) filter (where o.class = 'updated'), 0), 'replay', coalesce(sum(o.rows) filter (where o.class = 'replayed'), 0),
+      'waiting', coalesce(sum(o.rows) filter (where o.reason is not null), 0), 'webhook_executions', coalesce(sum(o.rows) filter (where d.kind = 'webhook'), 0))
+    from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+   where o.tenant_id = p_tenant and o.topic = 'outbox'
 $$;
 comment on function jobsync.count_planned(text) is 'What the outbox holds: creates, updates, paid executions.';
 
@@ -3845,6 +4071,7 @@ begin
       completed_at = case when p_final and not v_more then v_now end,
       duration_ms = case when p_final and not v_more then least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::int end
    where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running';
+  perform fold_tallies(p_tenant);
   return p_final and not v_more;
 end
 $$;
@@ -4164,10 +4391,12 @@ comment on function jobsync.mark_customer(text, bigint, text, text, text) is 'Wh
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
 create view public.sync_statistics with (security_invoker = true) as
-  select l.sync_type, l.status, count(*) as count, avg(l.duration_ms) as avg_duration_ms, max(l.started_at) as last_sync_at
-    from public.sync_logs l
-   group by l.sync_type, l.status
-   order by l.sync_type, l.status;
+  select t.class as sync_type, t.reason as status, sum(t.rows)::bigint as count, sum(t.milliseconds) / nullif(sum(t.timed), 0) as avg_duration_ms,
+         max((select max(l.started_at) from public.sync_logs l where l.tenant_id = t.tenant_id and l.sync_type = t.class and l.status = t.reason)) as last_sync_at
+    from jobsync.v_tallies t
+   where t.topic = 'runs'
+   group by t.class, t.reason
+   order by t.class, t.reason;
 comment on view public.sync_statistics is 'Runs by type and status over all time.';
 
 create view jobsync.v_pending_jobs with (security_invoker = true) as
@@ -4215,13 +4444,21 @@ create view jobsync.v_job_status with (security_invoker = true) as
 comment on view jobsync.v_job_status is 'Where every job stands and why: verified, accepted, pending, failed, blocked (needs a person) or skipped.';
 
 create view jobsync.v_unsynced_reasons with (security_invoker = true) as
-  select j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting') as reason, j.business_unit_id, u.name as business_unit_name, count(*) as jobs,
-         min(j.created_on) as oldest, max(j.created_on) as newest, min(j.st_job_id) as sample_st_job_id
-    from public.jobs j
-    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
-   where j.ghl_sync_status <> 'synced'
-   group by j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, u.name;
-comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit.';
+  select t.tenant_id, t.class as ghl_sync_status, t.reason, t.business_unit_id, u.name as business_unit_name, t.rows as jobs,
+         first.created_on as oldest, last.created_on as newest, first.st_job_id as sample_st_job_id
+    from (select x.*, case when x.business_unit_id is null then 0 else x.business_unit_id end as unit_key from jobsync.v_tallies x where x.topic = 'jobs') t
+    left join public.business_units u on u.tenant_id = t.tenant_id and u.st_business_unit_id = t.business_unit_id
+    left join lateral (
+      select j.created_on, j.st_job_id from public.jobs j
+       where j.tenant_id = t.tenant_id and j.ghl_sync_status = t.class and j.ghl_sync_status <> 'synced' and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason
+         and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.unit_key
+       order by j.created_on, j.st_job_id limit 1) first on true
+    left join lateral (
+      select j.created_on from public.jobs j
+       where j.tenant_id = t.tenant_id and j.ghl_sync_status = t.class and j.ghl_sync_status <> 'synced' and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason
+         and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.unit_key and j.created_on is not null
+       order by j.created_on desc limit 1) last on true;
+comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit; the sample is the oldest. Counted by jobsync.tallies, not anew.';
 
 create view jobsync.v_sync_lag with (security_invoker = true) as
   select c.tenant_id, c.stream, c.mode, c.caught_up_at, extract(epoch from jobsync.now() - c.caught_up_at) as lag_seconds, c.failures, c.last_error,
@@ -4232,14 +4469,14 @@ comment on view jobsync.v_sync_lag is 'How long ago each stream was read to its 
 create view jobsync.v_tenant_status with (security_invoker = true) as
   select t.tenant_id, t.name, t.mode, t.mode_reason, t.deliver_from, t.arm_remaining, t.paused_at, t.pause_reason, t.cap_hour, t.cap_day, t.poll_seconds,
          t.next_pull_at, t.execution_price,
-         (select count(*) from jobsync.outbox o where o.tenant_id = t.tenant_id) as planned,
+         (select coalesce(sum(o.rows), 0)::bigint from jobsync.v_tallies o where o.tenant_id = t.tenant_id and o.topic = 'outbox') as planned,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
-         (select count(*) from jobsync.quarantine q where q.tenant_id = t.tenant_id and q.resolved_at is null) as quarantined,
+         (select coalesce(sum(q.rows), 0)::bigint from jobsync.v_tallies q where q.tenant_id = t.tenant_id and q.topic = 'quarantine') as quarantined,
          (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
     from jobsync.tenants t;
-comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined. `planned` is counted anew each time: some 0.1 s for a million deliveries that wait.';
+comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined. `planned` and `quarantined` come from jobsync.tallies.';
 
 -- For reports: what happens around jobs, each row with its job's number and the unit's name. Deleted and inactive rows
 -- are in them, marked by `active`, so that a sum can leave them out and a search still finds them.
@@ -4298,6 +4535,26 @@ create index leases_by_end on jobsync.leases (tenant_id, leased_until);
 comment on table jobsync.leases is 'Pending jobs that an external deliverer took for a while, so that no other run of it gets them. A mark ends the lease.';
 comment on column jobsync.leases.leased_by is 'Who asked: the id of the token, else the kind of caller.';
 
+-- The pending view in its order, without looking at the jobs that JobSync delivers itself, of which a million may wait:
+-- the first of each external unit and reason, then the first of these.
+create function jobsync.oldest_pending(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(o.st_job_id order by o.created_on, o.st_job_id), '{}')
+    from (select f.st_job_id, f.created_on
+            from v_tallies t
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = t.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = t.business_unit_id and r.deliverer = 'external'
+            cross join lateral (
+              select j.st_job_id, j.created_on from jobs j
+               where j.tenant_id = p_tenant and j.ghl_sync_status = 'pending' and j.ghl_sync_status <> 'synced'
+                 and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.business_unit_id
+               order by j.created_on, j.st_job_id limit p_limit) f
+           where t.tenant_id = p_tenant and t.topic = 'jobs' and t.class = 'pending' and (p_unit is null or t.business_unit_id = p_unit)
+           order by f.created_on, f.st_job_id limit p_limit) o
+$$;
+comment on function jobsync.oldest_pending(text, bigint, integer) is
+  'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
+
 create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -4307,10 +4564,11 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
   with chosen as (
-    select v.st_job_id from v_pending_jobs v
-     where v.tenant_id = p_tenant and (p_unit is null or v.business_unit_id = p_unit)
-       and not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = v.st_job_id)
-     order by v.created_on, v.st_job_id limit p_limit
+    -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p.id as st_job_id
+      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+     where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
+     order by p.n limit p_limit
   ), taken as (
     insert into leases (tenant_id, st_job_id, leased_until, leased_by)
     select p_tenant, c.st_job_id, jobsync.now() + p_seconds * interval '1 second', p_by from chosen c
