@@ -227,7 +227,7 @@ begin
       silence_hours = coalesce(p_silence_hours, s.silence_hours), repeat_hours = coalesce(p_repeat_hours, s.repeat_hours), updated_at = jobsync.now()
      where s.tenant_id = p_tenant
     returning * into v_row;
-  exception when invalid_datetime_format or datetime_field_overflow then
+  exception when data_exception then
     raise exception 'times are written as 22:00' using errcode = 'JS001';
   when check_violation then
     raise exception 'hours are from 1 to 720, and quiet hours have two ends' using errcode = 'JS001';
