@@ -20,11 +20,13 @@ from jobsync.engine.opening import open_engine
 from jobsync.errors import InvalidInput, RecordMissing
 from tests.alerts.outlets import Hook, Mailbox, open_hook, open_mailbox
 from tests.clock import move_clock
+from tests.docs.walk import on_stage, walk_page
 from tests.upstreams import open_stage
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"
-SLACK = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+KEY = "made-up-key-made-up-key0".replace("-", "")
+SLACK = f"slack://T1JJ3T3L2/A1BRTD4JD/{KEY:x<24}"
 
 
 @asynccontextmanager
@@ -170,10 +172,10 @@ async def test_what_no_channel_took_is_told_by_the_next_round(dsn: str, tmp_path
 async def test_channels_are_sealed_named_without_their_secret_and_removed_by_name(dsn: str, tmp_path: Path) -> None:
     async with open_here(dsn, tmp_path) as engine:
         (channel,) = await write_urls(engine, TENANT, [SLACK])
-        assert "TIiajkdnlazkcOXrIdevi7FQ" not in repr(channel)
+        assert KEY not in repr(channel)
         with psycopg.connect(dsn) as connection:
             (sealed,) = connection.execute("select sealed from jobsync.alert_settings").fetchone() or (b"",)
-        assert b"TIiajkdnlazkcOXrIdevi7FQ" not in sealed
+        assert KEY.encode() not in sealed
         with pytest.raises(InvalidInput, match="Alert URL 2") as refused:
             await write_urls(engine, TENANT, [SLACK, "nonsense-secret"])
         assert "secret" not in refused.value.message
@@ -229,3 +231,13 @@ async def test_a_hook_that_fails_is_paused_and_told_with_the_jobs_that_wait(
         assert {"destination_paused", "dead_letters"} <= codes
     assert "not saved or not published" in slack.texts()
     assert hook.rsplit("/", 1)[1] not in slack.texts()
+
+
+async def test_the_page_about_alerts_is_true(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=2) as stage:
+        assert stage.engine is not None
+        fail_a_sync(dsn)
+        await watch(stage.engine)
+        done = await walk_page("docs/alerts.md", on_stage(stage))
+        (listed,) = [one.ran.out for one in done if one.command == "jobsync alerts list"]
+        assert "failed_syncs" in listed
