@@ -2988,6 +2988,39 @@ create function jobsync.contested_reason(p_tenant text, p_unit bigint) returns t
 $$;
 comment on function jobsync.contested_reason(text, bigint) is 'Why a unit must not be armed yet, or null.';
 
+-- The request budget of a GoHighLevel location (one a tenant): every caller takes from the bucket `gohighlevel`. Deliveries
+-- ask here, so that a pause is felt at the next request and not at the end of a group; and they can be held apart from the
+-- others, so that a part of the day's quota is left to people.
+
+create function jobsync.take_delivery_request(p_tenant text, p_rate double precision, p_burst double precision)
+returns table (granted integer, wait_seconds double precision)
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if not exists (select from tenants t where t.tenant_id = p_tenant and t.mode = 'live' and t.paused_at is null) then
+    raise exception 'sending was stopped while this job was under way' using errcode = 'JS005';
+  end if;
+  return query select b.granted, b.wait_seconds from take_budget(p_tenant, 'gohighlevel', p_rate, p_burst, 1) b;
+end
+$$;
+comment on function jobsync.take_delivery_request(text, double precision, double precision) is
+  'One request to the tenant''s location for a delivery. Refused (JS005) when the tenant was paused or disarmed meanwhile.';
+
+create function jobsync.hold_deliveries(p_tenant text, p_seconds double precision) returns void
+language sql volatile as $$
+  insert into jobsync.budgets as b (tenant_id, budget_key, rate, burst, tokens, blocked_until)
+  values (p_tenant, 'gohighlevel:deliver', 1, 1, 0, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => p_seconds))
+  on conflict (tenant_id, budget_key) do update set blocked_until = greatest(b.blocked_until, excluded.blocked_until)
+$$;
+comment on function jobsync.hold_deliveries(text, double precision) is
+  'No delivery by API is claimed for p_seconds: what is left of the day''s quota is for people.';
+
+create function jobsync.delivery_hold(p_tenant text) returns double precision language sql stable as $$
+  select coalesce(max(extract(epoch from b.blocked_until - pg_catalog.clock_timestamp()))::double precision, 0)
+    from jobsync.budgets b
+   where b.tenant_id = p_tenant and b.budget_key in ('gohighlevel', 'gohighlevel:deliver') and b.blocked_until > pg_catalog.clock_timestamp()
+$$;
+comment on function jobsync.delivery_hold(text) is 'Seconds until deliveries by API may go on: after a 429, or when the day''s quota runs low; 0: now.';
+
 -- What GoHighLevel has: pipelines, their stages, custom fields, pulled by name and id. Routes and rules are written with
 -- names and sent with ids. A row is never deleted: what GoHighLevel no longer shows is `gone`, so that a route or rule that
 -- points at it can say so.
@@ -3029,6 +3062,147 @@ create table jobsync.card_fields (
   primary key (tenant_id, field_id)
 );
 comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
+
+-- One answer of GoHighLevel, as a whole: [{id, name, stages: [{id, name}]}] and [{id, name, key, model, data_type}].
+create function jobsync.store_pipelines(p_tenant text, p_pipelines jsonb, p_fields jsonb, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_changes jsonb;
+begin
+  -- Two refreshes at once would tell each other's changes twice.
+  perform pg_advisory_xact_lock(hashtextextended('jobsync pipelines of ' || p_tenant, 0));
+  with given as (
+    select p.value ->> 'id' as pipeline_id, p.value ->> 'name' as name, p.n::integer as position, p.value -> 'stages' as stages
+      from jsonb_array_elements(p_pipelines) with ordinality p(value, n)
+  ), given_stages as (
+    select g.pipeline_id, g.name as pipeline_name, s.value ->> 'id' as stage_id, s.value ->> 'name' as name, (s.n - 1)::integer as position
+      from given g cross join lateral jsonb_array_elements(g.stages) with ordinality s(value, n)
+  ), told as (
+    select 'pipeline' as what, coalesce(g.pipeline_id, k.pipeline_id) as pipeline_id, null as stage_id, coalesce(g.name, k.name) as name, k.name as before,
+           null as pipeline_name, g.pipeline_id is not null as here, k.pipeline_id is not null as known, k.gone_at is not null as was_gone
+      from given g full join (select * from pipelines x where x.tenant_id = p_tenant) k on k.pipeline_id = g.pipeline_id
+    union all
+    select 'stage', coalesce(g.pipeline_id, k.pipeline_id), coalesce(g.stage_id, k.stage_id), coalesce(g.name, k.name), k.name,
+           coalesce(g.pipeline_name, k.pipeline_name), g.stage_id is not null, k.stage_id is not null, k.gone_at is not null
+      from given_stages g
+      full join (select x.*, y.name as pipeline_name from pipeline_stages x join pipelines y on y.tenant_id = p_tenant and y.pipeline_id = x.pipeline_id
+                  where x.tenant_id = p_tenant) k on k.pipeline_id = g.pipeline_id and k.stage_id = g.stage_id
+  ), changed as (
+    select t.*, case when t.here and not t.known then 'new' when not t.here and not t.was_gone then 'gone' when t.here and t.was_gone then 'back'
+                     when t.here and t.name is distinct from t.before then 'renamed' end as change
+      from told t
+  )
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('what', c.what, 'change', c.change, 'name', c.name, 'pipeline', c.pipeline_name,
+           'before', case c.change when 'renamed' then c.before end, 'pipeline_id', c.pipeline_id, 'stage_id', c.stage_id))
+           order by c.what, c.pipeline_id, c.stage_id), '[]')
+    into v_changes from changed c where c.change is not null;
+
+  insert into pipelines as t (tenant_id, pipeline_id, name, position, seen_at)
+  select p_tenant, p.value ->> 'id', p.value ->> 'name', p.n::integer, v_now from jsonb_array_elements(p_pipelines) with ordinality p(value, n) order by 2
+  on conflict (tenant_id, pipeline_id) do update set name = excluded.name, position = excluded.position, seen_at = v_now, gone_at = null;
+  insert into pipeline_stages as t (tenant_id, pipeline_id, stage_id, name, position, seen_at)
+  select p_tenant, p.value ->> 'id', s.value ->> 'id', s.value ->> 'name', (s.n - 1)::integer, v_now
+    from jsonb_array_elements(p_pipelines) p cross join lateral jsonb_array_elements(p.value -> 'stages') with ordinality s(value, n) order by 2, 3
+  on conflict (tenant_id, pipeline_id, stage_id) do update set name = excluded.name, position = excluded.position, seen_at = v_now, gone_at = null;
+  update pipelines t set gone_at = v_now where t.tenant_id = p_tenant and t.gone_at is null
+     and not exists (select from jsonb_array_elements(p_pipelines) p where p ->> 'id' = t.pipeline_id);
+  update pipeline_stages t set gone_at = v_now where t.tenant_id = p_tenant and t.gone_at is null
+     and not exists (select from jsonb_array_elements(p_pipelines) p cross join lateral jsonb_array_elements(p -> 'stages') s
+                      where p ->> 'id' = t.pipeline_id and s ->> 'id' = t.stage_id);
+  insert into card_fields as t (tenant_id, field_id, model, name, field_key, data_type, seen_at)
+  select p_tenant, f ->> 'id', f ->> 'model', f ->> 'name', f ->> 'key', f ->> 'data_type', v_now from jsonb_array_elements(p_fields) f
+   where f ->> 'model' in ('contact', 'opportunity') order by 2
+  on conflict (tenant_id, field_id) do update set model = excluded.model, name = excluded.name, field_key = excluded.field_key,
+    data_type = excluded.data_type, seen_at = v_now, gone_at = null;
+  update card_fields t set gone_at = v_now where t.tenant_id = p_tenant and t.gone_at is null
+     and not exists (select from jsonb_array_elements(p_fields) f where f ->> 'id' = t.field_id);
+
+  perform write_audit(p_tenant, p_actor, (c ->> 'what') || '_' || (c ->> 'change'),
+                      'pipeline:' || (c ->> 'pipeline_id'), c - '{what,change}'::text[])
+     from jsonb_array_elements(v_changes) c where c ->> 'change' <> 'new';
+  perform note_target_problems(p_tenant);
+  if exists (select from jsonb_array_elements(v_changes) c where c ->> 'change' in ('gone', 'back')) then
+    perform rebaseline_cards(p_tenant);
+  end if;
+  return jsonb_build_object(
+    'pipelines', jsonb_array_length(p_pipelines), 'fields', jsonb_array_length(p_fields),
+    'stages', (select count(*) from pipeline_stages s where s.tenant_id = p_tenant and s.gone_at is null), 'changes', v_changes,
+    'problems', coalesce((select jsonb_agg(to_jsonb(v) - 'tenant_id') from v_card_problems v where v.tenant_id = p_tenant), '[]'));
+end
+$$;
+comment on function jobsync.store_pipelines(text, jsonb, jsonb, text) is
+  'Stores what GoHighLevel shows of pipelines, stages and custom fields; answers what is new, renamed, gone or back, and the routes and rules that this breaks. Twice changes nothing.';
+
+create function jobsync.target_problem(p_tenant text, p_pipeline text, p_stage text) returns text
+language sql stable set search_path = jobsync, public as $$
+  select case when p_pipeline is null then null
+              when p.pipeline_id is null then 'its pipeline is not known'
+              when p.gone_at is not null then format('pipeline "%s" is gone from GoHighLevel', p.name)
+              when p_stage is null then null
+              when s.stage_id is null then format('its stage in "%s" is not known', p.name)
+              when s.gone_at is not null then format('stage "%s" is gone from pipeline "%s" in GoHighLevel', s.name, p.name) end
+    from (select) one
+    left join pipelines p on p.tenant_id = p_tenant and p.pipeline_id = p_pipeline
+    left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = p_pipeline and s.stage_id = p_stage
+$$;
+comment on function jobsync.target_problem(text, text, text) is 'What is wrong with a pipeline and stage, in words; null when both are there (or none is named).';
+
+create function jobsync.note_target_problems(p_tenant text) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update business_units u set ghl_pipeline_name = p.name, updated_at = jobsync.now()
+    from routes r join pipelines p on p.tenant_id = r.tenant_id and p.pipeline_id = r.pipeline_id
+   where u.tenant_id = p_tenant and r.tenant_id = p_tenant and r.st_business_unit_id = u.st_business_unit_id and u.ghl_pipeline_name = r.pipeline_name
+     and u.ghl_pipeline_name is distinct from p.name;
+  -- Ids decide, names follow: a renamed stage stays the same stage.
+  update routes r set problem = x.problem, pipeline_name = x.pipeline_name, stage_name = x.stage_name, updated_at = jobsync.now()
+    from (select k.st_business_unit_id, target_problem(p_tenant, k.pipeline_id, k.stage_id) as problem, coalesce(p.name, k.pipeline_name) as pipeline_name,
+                 coalesce(s.name, k.stage_name) as stage_name
+            from routes k
+            left join pipelines p on p.tenant_id = p_tenant and p.pipeline_id = k.pipeline_id
+            left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = k.pipeline_id and s.stage_id = k.stage_id
+           where k.tenant_id = p_tenant and k.pipeline_id is not null) x
+   where r.tenant_id = p_tenant and r.st_business_unit_id = x.st_business_unit_id
+     and (r.problem, r.pipeline_name, r.stage_name) is distinct from (x.problem, x.pipeline_name, x.stage_name)
+$$;
+comment on function jobsync.note_target_problems(text) is 'Writes beside each route what is wrong with its pipeline or stage, and follows renames.';
+
+-- After set_route: where in GoHighLevel the unit's cards stand. The engine has found the ids by their names.
+create function jobsync.set_route_target(p_tenant text, p_unit bigint, p_pipeline text, p_stage text, p_card text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_differ integer;
+begin
+  update routes r set pipeline_id = coalesce(p_pipeline, r.pipeline_id), stage_id = case when p_pipeline is null then r.stage_id else p_stage end,
+         stage_name = case when p_pipeline is null or p_stage is not null then r.stage_name end, card = coalesce(p_card, r.card), updated_at = jobsync.now()
+   where r.tenant_id = p_tenant and r.st_business_unit_id = p_unit;
+  perform note_target_problems(p_tenant);
+  perform write_audit(p_tenant, p_actor, 'route_target_set', 'unit:' || p_unit,
+    jsonb_strip_nulls(jsonb_build_object('pipeline_id', p_pipeline, 'stage_id', p_stage, 'card', p_card)));
+  if p_card is not null then
+    perform plan_unit(p_tenant, p_unit);
+  end if;
+  v_differ := rebaseline_cards(p_tenant);
+  return (select to_jsonb(x) from unit_routes x where x.tenant_id = p_tenant and x.st_business_unit_id = p_unit)
+    || jsonb_build_object('differ', v_differ);
+end
+$$;
+comment on function jobsync.set_route_target(text, bigint, text, text, text, text) is
+  'Sets pipeline, stage and kind of card of a route (null: stays). Sends nothing: delivered jobs are re-baselined; answers how many now differ from what was told.';
+
+create function jobsync.protect_stage(p_tenant text, p_pipeline text, p_stage text, p_protected boolean, p_actor text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update pipeline_stages s set protected = p_protected
+   where s.tenant_id = p_tenant and s.pipeline_id = p_pipeline and s.stage_id = p_stage and s.protected <> p_protected;
+  if found then
+    perform write_audit(p_tenant, p_actor, case when p_protected then 'stage_protected' else 'stage_unprotected' end, 'pipeline:' || p_pipeline,
+                        jsonb_build_object('stage_id', p_stage));
+  end if;
+  return found;
+end
+$$;
+comment on function jobsync.protect_stage(text, text, text, boolean, text) is 'Marks a stage as one whose cards only people move, or takes the mark away. True when that changed anything.';
 
 -- Rules: (event, condition) -> stage, status, value, tags, custom fields. What a card should be is computed from what
 -- ServiceTitan says now, never from the clock and never from an earlier answer: asked twice, it says the same.
@@ -4181,6 +4355,137 @@ create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb lan
     from sync_logs r where r.tenant_id = p_tenant and r.id = p_run
 $$;
 comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';
+
+-- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
+
+create view jobsync.v_rules with (security_invoker = true) as
+  select r.tenant_id, r.name, r.position, r.event, r.unit_ids, r.job_type_ids, r.tag_type_ids, r.campaign_ids, r.amount_from, r.amount_below,
+         r.pipeline_id, p.name as pipeline_name, r.stage_id, s.name as stage_name, r.status, r.value, r.tags, r.custom_fields, r.backwards, r.enabled,
+         jobsync.target_problem(r.tenant_id, r.pipeline_id, r.stage_id) as problem, r.updated_at
+    from jobsync.rules r
+    left join jobsync.pipelines p on p.tenant_id = r.tenant_id and p.pipeline_id = r.pipeline_id
+    left join jobsync.pipeline_stages s on s.tenant_id = r.tenant_id and s.pipeline_id = r.pipeline_id and s.stage_id = r.stage_id;
+comment on view jobsync.v_rules is 'Rules with the names of their pipelines and stages; problem: what is wrong with these in GoHighLevel.';
+
+create view jobsync.v_card_problems with (security_invoker = true) as
+  select r.tenant_id, 'route' as kind, r.st_business_unit_id::text as subject, u.name, r.problem
+    from jobsync.routes r
+    left join public.business_units u on u.tenant_id = r.tenant_id and u.st_business_unit_id = r.st_business_unit_id
+   where r.problem is not null and r.deliverer = 'jobsync'
+  union all
+  select v.tenant_id, 'rule', v.name, v.name, v.problem from jobsync.v_rules v where v.enabled and v.problem is not null
+  union all
+  select l.tenant_id, 'install', l.st_job_id::text, j.st_job_number, 'several jobs of its project have a sold estimate: it has a card of its own'
+    from jobsync.install_links l join public.jobs j on j.tenant_id = l.tenant_id and j.st_job_id = l.st_job_id where l.linked_by = 'ambiguous';
+comment on view jobsync.v_card_problems is 'What a person should look at: routes and rules whose pipeline or stage is gone, install jobs whose sales job is not certain.';
+
+create view jobsync.v_pipeline_changes with (security_invoker = true) as
+  select a.tenant_id, a.at, split_part(a.action, '_', 1) as what, split_part(a.action, '_', 2) as change, a.details ->> 'name' as name,
+         a.details ->> 'before' as before, a.details ->> 'pipeline' as pipeline_name, a.actor
+    from jobsync.audit a
+   where a.action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
+comment on view jobsync.v_pipeline_changes is 'Pipelines and stages that were renamed, deleted or came back in GoHighLevel, and when that was noticed.';
+
+create function jobsync.save_rules(p_tenant text, p_rules jsonb, p_replace boolean, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_saved text[];
+  v_removed text[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  with given as (
+    select r.*, n.n from jsonb_array_elements(p_rules) with ordinality n(value, n)
+     cross join lateral jsonb_to_record(n.value) as r (name text, position integer, event text, unit_ids bigint[], job_type_ids bigint[], tag_type_ids bigint[],
+       campaign_ids bigint[], amount_from numeric, amount_below numeric, pipeline_id text, stage_id text, status text, value text, tags text[],
+       custom_fields jsonb, backwards boolean, enabled boolean)
+  ), written as (
+    insert into rules as t (tenant_id, name, position, event, unit_ids, job_type_ids, tag_type_ids, campaign_ids, amount_from, amount_below, pipeline_id,
+      stage_id, status, value, tags, custom_fields, backwards, enabled)
+    select p_tenant, g.name, coalesce(g.position, (event_positions() ->> g.event)::integer, 0), g.event, g.unit_ids, g.job_type_ids, g.tag_type_ids,
+      g.campaign_ids, g.amount_from, g.amount_below, g.pipeline_id, g.stage_id, g.status, g.value, coalesce(g.tags, '{}'), coalesce(g.custom_fields, '{}'),
+      coalesce(g.backwards, false), coalesce(g.enabled, true) from given g order by g.n
+    on conflict (tenant_id, name) do update set position = excluded.position, event = excluded.event, unit_ids = excluded.unit_ids,
+      job_type_ids = excluded.job_type_ids, tag_type_ids = excluded.tag_type_ids, campaign_ids = excluded.campaign_ids, amount_from = excluded.amount_from,
+      amount_below = excluded.amount_below, pipeline_id = excluded.pipeline_id, stage_id = excluded.stage_id, status = excluded.status,
+      value = excluded.value, tags = excluded.tags, custom_fields = excluded.custom_fields, backwards = excluded.backwards, enabled = excluded.enabled,
+      updated_at = jobsync.now()
+     where (to_jsonb(t) - '{updated_at}'::text[]) is distinct from (to_jsonb(excluded) - '{updated_at}'::text[])
+    returning t.name
+  )
+  select array_agg(w.name order by w.name) into v_saved from written w;
+  if p_replace then
+    with gone as (
+      delete from rules r where r.tenant_id = p_tenant and not exists (select from jsonb_array_elements(p_rules) g where g ->> 'name' = r.name)
+      returning r.name
+    )
+    select array_agg(g.name order by g.name) into v_removed from gone g;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'rule_set', 'rule:' || r.name, to_jsonb(r) - '{tenant_id,updated_at}'::text[])
+     from rules r where r.tenant_id = p_tenant and r.name = any (v_saved) order by r.name;
+  perform write_audit(p_tenant, p_actor, 'rule_removed', 'rule:' || x) from unnest(v_removed) x;
+  return jsonb_build_object('saved', coalesce(to_jsonb(v_saved), '[]'), 'removed', coalesce(to_jsonb(v_removed), '[]'),
+    'differ', case when v_saved is null and v_removed is null then (select count(*) from list_rebaselined(p_tenant)) else rebaseline_cards(p_tenant) end);
+end
+$$;
+comment on function jobsync.save_rules(text, jsonb, boolean, text) is
+  'Saves rules whose names the engine has turned into ids; p_replace removes all others. Sends nothing; answers what changed and how many delivered jobs now differ from what was told. Twice changes nothing.';
+
+create function jobsync.remove_rule(p_tenant text, p_name text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  delete from rules r where r.tenant_id = p_tenant and r.name = p_name;
+  if not found then
+    raise exception 'there is no rule "%"', p_name using errcode = 'JS004';
+  end if;
+  perform write_audit(p_tenant, p_actor, 'rule_removed', 'rule:' || p_name);
+  return jsonb_build_object('removed', jsonb_build_array(p_name), 'differ', rebaseline_cards(p_tenant));
+end
+$$;
+comment on function jobsync.remove_rule(text, text, text) is 'Removes a rule. Sends nothing; answers how many delivered jobs now differ from what was told.';
+
+create function jobsync.test_rules(p_tenant text, p_since timestamptz, p_limit integer) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[] := array(select j.st_job_id from public.jobs j where j.tenant_id = p_tenant and j.created_on >= p_since order by j.st_job_id);
+begin
+  return (
+    with planned as materialized (
+      select c.*, k.told, k.told is not null and ((c.pipeline_id, c.stage_id, c.status)
+                  is distinct from (k.told ->> 'pipeline_id', k.told ->> 'stage_id', k.told ->> 'status')) as differs
+        from plan_cards(p_tenant, v_jobs) c
+        left join card_plans k on k.tenant_id = p_tenant and k.st_job_id = c.st_job_id
+    ), named as materialized (
+      select p.*, l.name as pipeline_name, s.name as stage_name, tl.name as told_pipeline, ts.name as told_stage
+        from planned p
+        left join pipelines l on l.tenant_id = p_tenant and l.pipeline_id = p.pipeline_id
+        left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = p.pipeline_id and s.stage_id = p.stage_id
+        left join pipelines tl on tl.tenant_id = p_tenant and tl.pipeline_id = p.told ->> 'pipeline_id'
+        left join pipeline_stages ts on ts.tenant_id = p_tenant and ts.pipeline_id = p.told ->> 'pipeline_id' and ts.stage_id = p.told ->> 'stage_id'
+    )
+    select jsonb_build_object(
+      'jobs', cardinality(v_jobs), 'since', p_since,
+      'rules', coalesce((select jsonb_agg(jsonb_build_object('name', r.name, 'event', r.event, 'jobs', coalesce(h.jobs, 0), 'decides_stage', coalesce(h.stage, 0),
+                   'decides_status', coalesce(h.status, 0)) order by r.position, r.name)
+          from rules r
+          left join (select x.name, count(*) as jobs, count(*) filter (where n.stage_rule = x.name) as stage, count(*) filter (where n.status_rule = x.name) as status
+                       from named n cross join lateral unnest(n.rules) x(name) group by x.name) h on h.name = r.name
+         where r.tenant_id = p_tenant and r.enabled), '[]'),
+      'outcomes', coalesce((select jsonb_agg(jsonb_build_object('pipeline', o.pipeline_name, 'stage', o.stage_name, 'status', o.status, 'jobs', o.jobs,
+                   'value', o.value) order by o.pipeline_name, o.stage_position, o.status)
+          from (select n.pipeline_name, n.stage_name, n.status, min(s.position) as stage_position, count(*) as jobs, sum(n.value) as value from named n
+                  left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = n.pipeline_id and s.stage_id = n.stage_id
+                 where n.problem is null group by 1, 2, 3) o), '[]'),
+      'problems', coalesce((select jsonb_object_agg(x.problem, x.jobs) from (select n.problem, count(*) as jobs from named n where n.problem is not null group by 1) x), '{}'),
+      'told', (select count(*) from named n where n.told is not null), 'differ', (select count(*) from named n where n.differs),
+      'differences', coalesce((select jsonb_agg(to_jsonb(d)) from (
+          select n.st_job_id, n.told_pipeline as pipeline_now, n.told_stage as stage_now, n.told ->> 'status' as status_now, n.pipeline_name as pipeline,
+                 n.stage_name as stage, n.status, n.stage_rule as rule
+            from named n where n.differs order by n.st_job_id desc limit p_limit) d), '[]')));
+end
+$$;
+comment on function jobsync.test_rules(text, timestamptz, integer) is
+  'What the rules say about the jobs created since a time: how many each rule holds for and decides, where the cards would stand, and which delivered cards would stand elsewhere than they were told. Changes nothing.';
 
 -- The guide's three functions, and what the /db endpoints call: bodies that come from n8n, scripts and psql.
 -- An empty text counts as "not given"; a field of the wrong kind is left out with a warning, never the whole item.
