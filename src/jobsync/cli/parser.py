@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jobsync import __version__
-from jobsync.cli import alerts, database, demo, jobs, openapi, passes, sending, simulate, units, up
+from jobsync.cli import alerts, database, demo, doctor, jobs, openapi, passes, sending, simulate, units, up
 from jobsync.cli.shared import Shared
 
 EPILOG = (
@@ -53,6 +53,7 @@ def version() -> None:
 
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
+app.command("doctor")(doctor.doctor)
 app.command("status")(sending.status)
 app.command("sync")(passes.sync)
 app.command("pull")(passes.pull)
