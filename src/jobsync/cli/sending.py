@@ -19,6 +19,7 @@ from jobsync.errors import ConfirmationNeeded
 from jobsync.tasks.worker import sync_once
 
 WAIT_FOR_FIRST = 45.0
+MOST_SAME = 1000
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
@@ -98,13 +99,15 @@ def describe_plan(found: dict[str, Any]) -> list[str]:
     """The plan in words, ending in one Next line."""
     skipped = sum(row["jobs"] for row in found["skip"])
     lines = [
-        f"create {found['create']}  update {found['update']}  replay {found['replay']}  same {found['same']}  "
+        f"create {found['create']}  update {found['update']}  replay {found['replay']}  same {_at_most(found['same'])}  "
         f"skip {skipped}  (waiting for contacts: {found['waiting']}, held: {found['held']})"
     ]
     if skipped:
         lines.append("skip: " + ", ".join(f"{row['reason']} {row['jobs']}" for row in found["skip"]))
     lines += [
-        f"  {row['create'] + row['update'] + row['replay']:>6}  {row['name'] or row['business_unit_id']}  by {row['kind']}"
+        f"  {row['jobs']:>6}  {row['name'] or row['business_unit_id']}  by {row['kind']}"
+        + ("" if row["armed"] else "   not armed")
+        + ("   paused" if row["paused"] else "")
         for row in found["units"]
     ]
     lines.append(
@@ -136,6 +139,10 @@ def describe_rebaseline(found: dict[str, Any]) -> list[str]:
     )
     lines.append("Next: jobsync replay --rebaseline --dry-run")
     return lines
+
+
+def _at_most(count: int) -> str:
+    return f"{count} or more" if count >= MOST_SAME else str(count)
 
 
 def _tell_change(change: list[Any]) -> str:

@@ -52,12 +52,15 @@ select v.st_job_id, v.st_job_number, v.business_unit_name, v.job_status, v.state
  order by v.st_job_id desc limit %(limit)s;
 
 -- name: search_jobs
-select s.matched, v.st_job_id, v.st_job_number, v.business_unit_name, v.job_status, v.state, v.ghl_sync_reason,
-       coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name
+select s.matched, v.*
   from jobsync.search_jobs(%(tenant)s, %(text)s, %(number)s::bigint, %(phone)s, %(limit)s) s
-  join jobsync.v_job_status v on v.tenant_id = %(tenant)s and v.st_job_id = s.st_job_id
-  join public.jobs j on j.tenant_id = v.tenant_id and j.st_job_id = v.st_job_id
-  left join public.customers c on c.tenant_id = j.tenant_id and c.st_customer_id = j.st_customer_id
+ cross join lateral (
+   select x.st_job_id, x.st_job_number, x.business_unit_name, x.job_status, x.state, x.ghl_sync_reason,
+          coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name
+     from jobsync.v_job_status x
+     join public.jobs j on j.tenant_id = x.tenant_id and j.st_job_id = x.st_job_id
+     left join public.customers c on c.tenant_id = j.tenant_id and c.st_customer_id = j.st_customer_id
+    where x.tenant_id = %(tenant)s and x.st_job_id = s.st_job_id offset 0) v
  order by v.st_job_id desc;
 
 -- name: identify_job

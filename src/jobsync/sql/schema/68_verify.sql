@@ -30,7 +30,7 @@ comment on table jobsync.verify_marks is 'Up to which attempt each tenant''s acc
 
 -- Attempts are gone through once, by their key. One that is still open holds the mark back for ten minutes.
 create function jobsync.queue_verifications(p_tenant text, p_since timestamptz default null) returns integer
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_from bigint;
@@ -79,7 +79,10 @@ comment on function jobsync.queue_verifications(text, timestamptz) is
 
 create function jobsync.claim_verifications(p_tenant text, p_limit integer, p_unseen_since timestamptz) returns table (
   st_job_id bigint, version integer, accepted_at timestamptz, kind text, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
-language sql volatile set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  return query
   -- Whoever claims has two minutes; then it is somebody else's turn.
   with due as (
     select v.st_job_id, v.version, v.accepted_at, v.destination_id from verifications v
@@ -93,7 +96,8 @@ language sql volatile set search_path = jobsync, public as $$
   select d.st_job_id, d.version, d.accepted_at, x.kind, p.ghl_opportunity_id, p.ghl_contact_id, p.phone, p.email
     from due d
     join destinations x on x.tenant_id = p_tenant and x.id = d.destination_id
-    cross join lateral (select q.* from projections q where q.tenant_id = p_tenant and q.st_job_id = d.st_job_id offset 0) p
+    cross join lateral (select q.* from projections q where q.tenant_id = p_tenant and q.st_job_id = d.st_job_id offset 0) p;
+end
 $$;
 comment on function jobsync.claim_verifications(text, integer, timestamptz) is
   'Takes accepted deliveries to be looked for now; p_unseen_since: all that were not looked for since then, whether due or given up.';
@@ -104,12 +108,12 @@ $$;
 comment on function jobsync.verify_delay(integer) is 'Wait before the next look after so many looks; null: none.';
 
 create function jobsync.finish_verifications(p_tenant text, p_results jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
 begin
-  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id in (select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r)
+  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r))
     order by j.st_job_id for no key update;
   with results as materialized (
     select r.* from jsonb_to_recordset(p_results) as r (st_job_id bigint, version integer, result text, opportunity_id text, doubled boolean)

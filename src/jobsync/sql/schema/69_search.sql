@@ -5,7 +5,7 @@ create index customers_by_company on public.customers (tenant_id, lower(company_
 
 create function jobsync.search_jobs(p_tenant text, p_text text, p_number bigint, p_phone text, p_limit integer)
 returns table (st_job_id bigint, matched text)
-language plpgsql stable set search_path = jobsync, public as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 #variable_conflict use_column
 declare
   v_words text[] := regexp_split_to_array(lower(trim(p_text)), '\s+');

@@ -1,45 +1,42 @@
 -- The plan as people see it: exactly what waits to be sent, what is skipped and why, and what it costs.
 
-create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb language sql stable set search_path = jobsync, public as $$
-  with waiting as materialized (
-    select o.st_job_id, o.event, o.waiting_for, o.next_attempt_at, d.kind, d.paused_at is not null as paused, coalesce(r.armed, true) as armed,
-           j.business_unit_id, c.ghl_contact_id is not null as known
-      from outbox o
-      join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
-      join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-      left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id
-      left join customers c on c.tenant_id = j.tenant_id and c.st_customer_id = j.st_customer_id
-     where o.tenant_id = p_tenant
-  ), price as (select t.execution_price, t.mode, t.deliver_from, t.cap_hour, t.cap_day from tenants t where t.tenant_id = p_tenant)
-  select jsonb_build_object(
-    'mode', (select p.mode from price p), 'since', p_since,
-    'planned', count(*), 'create', count(*) filter (where w.event = 'created'), 'update', count(*) filter (where w.event = 'updated'),
-    'replay', count(*) filter (where w.event = 'replayed'), 'waiting', count(*) filter (where w.waiting_for is not null),
-    'held', count(*) filter (where w.paused or not w.armed),
-    'same', (select count(*) from jobs j where j.tenant_id = p_tenant and j.modified_on >= p_since and j.ghl_sync_status = 'synced'),
+-- Counts come from the tallies: a plan of a million jobs is told at once.
+create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_plan jsonb := count_planned(p_tenant);
+  v_price numeric;
+  v_mode text;
+begin
+  select t.execution_price, t.mode into v_price, v_mode from tenants t where t.tenant_id = p_tenant;
+  return v_plan || jsonb_build_object(
+    'mode', v_mode, 'since', p_since,
+    'held', (select coalesce(sum(o.rows), 0) from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id and d.paused_at is not null
+              where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'same', (select count(*) from (select from jobs j where j.tenant_id = p_tenant and j.modified_on >= p_since and j.ghl_sync_status = 'synced' limit 1000) x),
     'skip', (select coalesce(jsonb_agg(jsonb_build_object('reason', s.reason, 'jobs', s.jobs) order by s.jobs desc, s.reason), '[]')
-               from (select v.reason, sum(v.jobs) as jobs from v_unsynced_reasons v where v.tenant_id = p_tenant and v.ghl_sync_status = 'skipped' group by 1) s),
-    'units', (select coalesce(jsonb_agg(jsonb_build_object('business_unit_id', g.business_unit_id, 'name', u.name, 'kind', g.kind, 'create', g.creates,
-                         'update', g.updates, 'replay', g.replays) order by g.jobs desc, g.business_unit_id), '[]')
-                from (select i.business_unit_id, i.kind, count(*) as jobs, count(*) filter (where i.event = 'created') as creates,
-                             count(*) filter (where i.event = 'updated') as updates, count(*) filter (where i.event = 'replayed') as replays
-                        from waiting i group by 1, 2) g
-                left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = g.business_unit_id),
-    -- A job of a new contact takes at most four requests, of a known one two, a change one (by API); a hook takes one.
-    'requests', coalesce(sum(case when w.kind = 'webhook' or w.event = 'updated' then 1 when w.known then 2 else 4 end), 0),
-    'webhook_executions', count(*) filter (where w.kind = 'webhook'),
-    'execution_price', (select p.execution_price from price p),
-    'cost', count(*) filter (where w.kind = 'webhook') * (select p.execution_price from price p))
-    from waiting w
+               from (select v.reason, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'skipped' group by 1) s),
+    'units', (select coalesce(jsonb_agg(jsonb_build_object('business_unit_id', g.business_unit_id, 'name', u.name, 'kind', u.destination_kind, 'destination',
+                         u.destination_masked, 'armed', u.armed, 'paused', u.destination_paused_at is not null, 'jobs', g.jobs) order by g.jobs desc, g.business_unit_id), '[]')
+                from (select v.business_unit_id, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'pending' group by 1) g
+                join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = g.business_unit_id and u.deliverer = 'jobsync'),
+    -- By API a job of a new contact takes at most four requests and a change one; a hook takes one.
+    'requests', (select coalesce(sum(o.rows * case when d.kind = 'webhook' or o.class = 'updated' then 1 else 4 end), 0)
+                   from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+                  where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'execution_price', v_price, 'cost', (v_plan ->> 'webhook_executions')::numeric * v_price);
+end
 $$;
 comment on function jobsync.show_plan(text, timestamptz) is
-  'What would be sent: counts by event and unit, skips by reason, requests at most, paid executions and their price. same: delivered jobs that changed since p_since and need nothing. Changes nothing.';
+  'What would be sent: counts by event and unit, skips by reason, requests at most, paid executions and their price. same: delivered jobs that changed since p_since and need nothing (1,000: or more). Changes nothing.';
 
 create function jobsync.show_planned_jobs(p_tenant text, p_unit bigint, p_limit integer) returns table (
   st_job_id bigint, st_job_number text, business_unit_name text, job_status text, event text, version integer, kind text, destination text,
   pipeline_name text, stage_name text, waiting_for text, next_attempt_at timestamptz, changes jsonb)
-language sql stable set search_path = jobsync, public as $$
-  select o.st_job_id, j.st_job_number, u.name, j.job_status, o.event, o.version, d.kind, d.masked, coalesce(r.pipeline_name, u.ghl_pipeline_name), r.stage_name,
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  return query select o.st_job_id, j.st_job_number, u.name, j.job_status, o.event, o.version, d.kind, d.masked, coalesce(r.pipeline_name, u.ghl_pipeline_name), r.stage_name,
          o.waiting_for, o.next_attempt_at,
          case when f.st_job_id is not null then changed_facts(f.facts, job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
     from outbox o
@@ -49,26 +46,35 @@ language sql stable set search_path = jobsync, public as $$
     left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id
     left join delivered_facts f on f.tenant_id = o.tenant_id and f.st_job_id = o.st_job_id
    where o.tenant_id = p_tenant and (p_unit is null or j.business_unit_id = p_unit)
-   order by o.next_attempt_at, o.st_job_id limit p_limit
+   order by o.st_job_id limit p_limit;
+end
 $$;
 comment on function jobsync.show_planned_jobs(text, bigint, integer) is
-  'The jobs that wait to be sent, next one first, and what changed since they were last told (null: never told, or not known any more).';
+  'The jobs that wait to be sent, by id, and what changed since they were last told (null: never told, or not known any more).';
 
 create function jobsync.show_outdated(p_tenant text, p_unit bigint, p_limit integer) returns table (
   st_job_id bigint, business_unit_id bigint, business_unit_name text, kind text, changes jsonb)
 language sql stable set search_path = jobsync, public as $$
+  with outdated as (
+    select f.st_job_id, changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) as changes
+      from delivered_facts f
+      join jobs j on j.tenant_id = f.tenant_id and j.st_job_id = f.st_job_id
+     where f.tenant_id = p_tenant
+    union all
+    -- API routes: the rules were edited, and would make something else of the card.
+    select r.st_job_id, changed_facts(r.told, r.wanted) from list_rebaselined(p_tenant) r
+  )
   select j.st_job_id, j.business_unit_id, u.name, d.kind, x.changes
-    from delivered_facts f
-    join jobs j on j.tenant_id = f.tenant_id and j.st_job_id = f.st_job_id and j.ghl_sync_status = 'synced'
+    from (select o.st_job_id, jsonb_object_agg(e.key, e.value) as changes from outdated o cross join lateral jsonb_each(o.changes) e group by o.st_job_id) x
+    join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id and j.ghl_sync_status = 'synced'
     join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
     join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
     left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
-    cross join lateral (select changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) as changes) x
-   where f.tenant_id = p_tenant and x.changes <> '{}' and (p_unit is null or j.business_unit_id = p_unit)
+   where p_unit is null or j.business_unit_id = p_unit
    order by j.st_job_id limit p_limit
 $$;
 comment on function jobsync.show_outdated(text, bigint, integer) is
-  'Delivered jobs that would be told differently today: a renamed unit or type, another route, another body. They are never sent by themselves.';
+  'Delivered jobs that would be told differently today: a renamed unit or type, another route or rule, another body. They are never sent by themselves.';
 
 create view jobsync.v_stopped_sends with (security_invoker = true) as
   select t.tenant_id, case when t.mode_reason in ('cap_hour', 'cap_day') then t.mode_reason else 'mode' end as cause, 'tenant' as subject, t.mode_set_at as since,
