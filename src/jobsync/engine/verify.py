@@ -17,7 +17,7 @@ from typing import Any
 
 from jobsync.db.pool import Row, as_jsonb
 from jobsync.engine.context import Engine
-from jobsync.engine.location_access import open_gohighlevel, read_gohighlevel_credentials
+from jobsync.engine.ghl_connection import open_gohighlevel, read_gohighlevel_credentials
 from jobsync.errors import JobSyncError, RecordMissing, RequestRejected
 from jobsync.gohighlevel.client import GoHighLevelClient
 from jobsync.gohighlevel.records import Opportunity

@@ -29,8 +29,8 @@ from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.hook_sender import open_sender
-from jobsync.engine.location_access import read_gohighlevel_credentials
 from jobsync.engine.passes import (
     ACTIVITY_STREAMS,
     JOB_STREAMS,

@@ -15,7 +15,7 @@ from procrastinate import App
 from procrastinate.exceptions import ProcrastinateException
 
 from jobsync.engine.context import Engine
-from jobsync.engine.location_access import read_gohighlevel_credentials
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.passes import list_waiting, report_pass
 from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, DatabaseUnavailable, JobSyncError, LockHeld
