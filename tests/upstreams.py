@@ -97,6 +97,16 @@ class Stage:
         """The same as settings of this process."""
         return Settings.model_validate(self.environment())
 
+    @property
+    def location(self) -> Any:
+        """GoHighLevel's one location."""
+        return self.level.find_location(None)
+
+    def connect_location(self) -> None:
+        """Puts GoHighLevel's token, location and address into the environment."""
+        token = self.level.tokens.issue_pit(self.location.id)
+        self.more |= {"GHL_API_KEY": token, "GHL_LOCATION_ID": self.location.id, "GHL_API_URL": self.level_url}
+
     def add_hook(self, mode: str = "live") -> str:
         """A new inbound hook in GoHighLevel; its URL."""
         return self.level_url + self.level.hook_path(self.level.add_hook(mode=mode))
@@ -256,14 +266,18 @@ async def open_stage(
     seed: int = 7,
     engine: bool = True,
     lists_only: bool = False,
+    connected: bool = False,
     more: dict[str, Any] | None = None,
     **switches: Any,
 ) -> AsyncIterator[Stage]:
-    """The stage. `more`: further settings by variable name; `lists_only`: ServiceTitan refuses its export feeds."""
+    """The stage. `more`: further settings by variable name; `lists_only`: ServiceTitan refuses its export feeds;
+    `connected`: GoHighLevel's API is connected, too."""
     async with open_upstreams(jobs=jobs, seed=seed, **switches) as (served, serving):
         if lists_only:
             served.simulator.faults.refuse(FEEDS)
         stage = Stage(served.simulator, serving.app, served.url, serving.url, dsn, directory, dict(more or {}))
+        if connected:
+            stage.connect_location()
         if not engine:
             yield stage
             return

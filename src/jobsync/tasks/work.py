@@ -4,6 +4,7 @@
     pull_stream         one stream of one tenant
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
+    verify              reads back what one tenant's GoHighLevel accepted
     watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
@@ -28,6 +29,7 @@ from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.hook_sender import open_sender
 from jobsync.engine.passes import (
     ACTIVITY_STREAMS,
@@ -39,12 +41,14 @@ from jobsync.engine.passes import (
     open_pass,
     run_stream,
 )
+from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
 
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
+VERIFY_QUEUE = "verify"
 ABANDONED_AFTER = "30 minutes"
 TALLY_LINES = 64
 
@@ -94,6 +98,16 @@ def register_tasks(
         if report.more and not stopping():
             await defer_drain(duties, tenant, destination, due_before)
 
+    @app.task(name="verify", queue=VERIFY_QUEUE)
+    async def verify(tenant: str) -> None:
+        try:
+            report = await verify_deliveries(engine, tenant, stopping=stopping)
+            failure = report.error
+        except JobSyncError as error:
+            failure = error
+        if failure is not None:
+            get_log(tenant=tenant).warning("verify_failed", code=failure.code, error_type=type(failure).__name__)
+
     if periodic:
 
         @app.periodic(cron="*/10 * * * * *")
@@ -102,6 +116,7 @@ def register_tasks(
             await rescue_stalled(duties)
             await open_due_passes(duties)
             await defer_due_drains(duties, None)
+            await defer_due_verifications(duties)
 
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
@@ -206,6 +221,21 @@ async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: da
             duties, row["tenant_id"], str(row["destination_id"]), due_before.isoformat() if due_before else None
         )
     return len(rows)
+
+
+async def defer_due_verifications(duties: Duties) -> int:
+    """Defers the verification of each tenant that has something to read back. Answers how many."""
+    configured = []
+    try:
+        if await read_gohighlevel_credentials(duties.engine, DEFAULT_TENANT) is not None:
+            configured.append(DEFAULT_TENANT)
+    except ConfigError:
+        pass
+    async with duties.engine.database.transaction(None) as session:
+        due = [row["tenant_id"] for row in await session.rows("list_due_verifications", {"configured": configured})]
+    for tenant in due:
+        await defer_once(duties.app, "verify", lock=f"verify:{tenant}", priority=-5, tenant=tenant)
+    return len(due)
 
 
 async def open_due_passes(duties: Duties) -> int:

@@ -15,8 +15,10 @@ from procrastinate import App
 from procrastinate.exceptions import ProcrastinateException
 
 from jobsync.engine.context import Engine
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.passes import list_waiting, report_pass
-from jobsync.errors import DatabaseUnavailable, JobSyncError, LockHeld
+from jobsync.engine.verify import verify_deliveries
+from jobsync.errors import ConfigError, DatabaseUnavailable, JobSyncError, LockHeld
 from jobsync.log import get_log
 from jobsync.tasks.app import build_app
 from jobsync.tasks.work import (
@@ -36,6 +38,7 @@ HEARTBEATS = 6
 GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
 LOOK_EVERY_SECONDS = 0.2
+VERIFY_SECONDS = 15.0
 
 
 async def _run(app: App, engine: Engine, *, wait: bool) -> None:
@@ -134,8 +137,8 @@ async def sync_once(
 ) -> dict[str, Any]:
     """One whole pass: pull everything that is due, then send each due row once. Answers the counts of `report_pass`.
 
-    With `deliver` alone, counts are those of the sends; `run` is None then. LockHeld with `wait` False when another
-    worker holds the work.
+    With `deliver` alone, counts are those of the sends. `started_at`: when the pass
+    began, by the database's clock. LockHeld with `wait` False when another worker holds the work.
     """
 
     async def act(duties: Duties) -> dict[str, Any]:
@@ -145,11 +148,15 @@ async def sync_once(
             run = await defer_pass(duties, tenant, "command", streams=streams)
 
             await finish_tasks(duties, partial(is_pulled, duties, tenant, run), wait_for_others=wait)
+        looks = 0
         if deliver:
             await send_due(engine, duties, tenant, wait=wait)
+            looks = await verify_sent(engine, tenant)
         if run is not None:
-            return await report_pass(engine, tenant, run)
-        return await report_sends(engine, tenant, started)
+            report = await report_pass(engine, tenant, run)
+        else:
+            report = await report_sends(engine, tenant, started)
+        return {**report, "gohighlevel_requests": report["gohighlevel_requests"] + looks, "started_at": started}
 
     return await run_in_foreground(engine, act)
 
@@ -182,6 +189,20 @@ async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = 
         sends = so_far
     async with engine.database.transaction(tenant) as session:
         await session.value("close_delivery_runs", {"tenant": tenant})
+
+
+async def verify_sent(engine: Engine, tenant: str) -> int:
+    """Reads back what is due to be read back, where GoHighLevel is connected; how many requests that took.
+
+    What GoHighLevel answers to that never fails a pass: it is looked for again.
+    """
+    try:
+        if await read_gohighlevel_credentials(engine, tenant) is None:
+            return 0
+        return (await verify_deliveries(engine, tenant, longest=VERIFY_SECONDS)).requests
+    except ConfigError as error:
+        get_log(tenant=tenant).warning("verify_failed", code=error.code, error_type=type(error).__name__)
+        return 0
 
 
 async def report_sends(engine: Engine, tenant: str, since: datetime) -> dict[str, Any]:

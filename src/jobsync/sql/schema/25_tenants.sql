@@ -17,6 +17,7 @@ create table jobsync.tenants (
   next_pull_at timestamptz,
   feeds_refused_at timestamptz,
   execution_price numeric not null default 0.01,
+  verify_minutes integer not null default 30 constraint verify_minutes_is_positive check (verify_minutes > 0),
   created_at timestamptz not null default jobsync.now(),
   updated_at timestamptz not null default jobsync.now()
 );
@@ -25,6 +26,8 @@ comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also c
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
+comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
+comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 

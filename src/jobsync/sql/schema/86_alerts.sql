@@ -98,6 +98,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
     from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
   union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted by GoHighLevel and not found there', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
+  union all
   select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
