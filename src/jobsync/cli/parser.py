@@ -13,7 +13,22 @@ from typing import Annotated
 import typer
 
 from jobsync import __version__
-from jobsync.cli import alerts, database, demo, doctor, jobs, openapi, passes, sending, simulate, units, up, verify
+from jobsync.cli import (
+    alerts,
+    database,
+    demo,
+    doctor,
+    jobs,
+    openapi,
+    passes,
+    sending,
+    simulate,
+    tenants,
+    tokens,
+    units,
+    up,
+    verify,
+)
 from jobsync.cli.shared import Shared
 
 EPILOG = (
@@ -69,6 +84,8 @@ app.command("why")(jobs.why)
 app.command("replay")(jobs.replay)
 app.add_typer(units.app, name="units")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(database.app, name="db")
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

@@ -137,6 +137,7 @@ create table jobsync.tokens (
   name text not null,
   secret_hash bytea not null,
   scopes text[] not null,
+  all_tenants boolean not null default false,
   expires_at timestamptz,
   last_used_at timestamptz,
   revoked_at timestamptz,
@@ -144,6 +145,7 @@ create table jobsync.tokens (
   primary key (tenant_id, id)
 );
 create unique index tokens_by_id on jobsync.tokens (id);
+comment on column jobsync.tokens.all_tenants is 'True: with the scope admin it may act for any tenant that X-JobSync-Tenant names.';
 comment on table jobsync.tokens is 'API tokens js_<id>_<secret>: only the SHA-256 of the secret is stored.';
 
 create function jobsync.write_audit(p_tenant text, p_actor text, p_action text, p_subject text, p_details jsonb default '{}')
