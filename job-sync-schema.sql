@@ -615,6 +615,7 @@ create table jobsync.tenants (
   next_pull_at timestamptz,
   feeds_refused_at timestamptz,
   execution_price numeric not null default 0.01,
+  verify_minutes integer not null default 30 constraint verify_minutes_is_positive check (verify_minutes > 0),
   created_at timestamptz not null default jobsync.now(),
   updated_at timestamptz not null default jobsync.now()
 );
@@ -623,6 +624,8 @@ comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also c
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
+comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
+comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
@@ -732,6 +735,7 @@ create table jobsync.tokens (
   name text not null,
   secret_hash bytea not null,
   scopes text[] not null,
+  all_tenants boolean not null default false,
   expires_at timestamptz,
   last_used_at timestamptz,
   revoked_at timestamptz,
@@ -739,6 +743,7 @@ create table jobsync.tokens (
   primary key (tenant_id, id)
 );
 create unique index tokens_by_id on jobsync.tokens (id);
+comment on column jobsync.tokens.all_tenants is 'True: with the scope admin it may act for any tenant that X-JobSync-Tenant names.';
 comment on table jobsync.tokens is 'API tokens js_<id>_<secret>: only the SHA-256 of the secret is stored.';
 
 create function jobsync.write_audit(p_tenant text, p_actor text, p_action text, p_subject text, p_details jsonb default '{}')
@@ -1298,9 +1303,11 @@ create table jobsync.send_counts (
   tenant_id text not null,
   hour timestamptz not null,
   sends integer not null default 0,
+  executions integer not null default 0,
   primary key (tenant_id, hour)
 );
 comment on table jobsync.send_counts is 'Accepted sends per hour: what the caps count.';
+comment on column jobsync.send_counts.executions is 'How many of them went to a hook: each starts a workflow, which GoHighLevel bills.';
 
 create table jobsync.outside_marks (
   tenant_id text not null,
@@ -3813,8 +3820,8 @@ begin
 
   select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
   if v_new > 0 then
-    insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
-    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
+    insert into send_counts as c (tenant_id, hour, sends, executions) values (p_tenant, v_hour, v_new, case v_destination.kind when 'webhook' then v_new else 0 end)
+    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends, executions = c.executions + excluded.executions;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   if v_destination.kind = 'api' then
@@ -4007,7 +4014,9 @@ begin
     perform tell_cards(p_tenant, v_told);
   end if;
   if v_given_back is not null then
-    update send_counts c set sends = greatest(0, c.sends - b.value::integer)
+    update send_counts c set sends = greatest(0, c.sends - b.value::integer),
+           executions = case when exists (select from destinations d where d.tenant_id = p_tenant and d.id = p_destination and d.kind = 'webhook')
+                             then greatest(0, c.executions - b.value::integer) else c.executions end
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
@@ -4356,6 +4365,192 @@ create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb lan
 $$;
 comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';
 
+-- Verifying: what GoHighLevel accepted is read back until it is found there. A 2xx of a hook only says "queued"; only a
+-- card that carries the job's id proves that it landed.
+--
+--   accepted attempt -> verifications (waits for its check) -> found: row deleted, jobs.ghl_verified_at set
+--                                      ^                   -> missing, unmarked: looked for again, ever more rarely
+--                                      |___________________|-> deleted: the card that was there is gone (API)
+
+create table jobsync.verifications (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  destination_id uuid not null,
+  version integer not null,
+  accepted_at timestamptz not null,
+  check_at timestamptz,
+  checks integer not null default 0,
+  checked_at timestamptz,
+  result text constraint result_is_known check (result in ('missing', 'unmarked', 'unknown')),
+  primary key (tenant_id, st_job_id)
+);
+create index verifications_due on jobsync.verifications (tenant_id, check_at);
+comment on table jobsync.verifications is 'Accepted deliveries that were not read back yet; a row is deleted when its job was found in GoHighLevel.';
+comment on column jobsync.verifications.check_at is 'When it is looked for next; null: given up after seven looks. `jobsync verify` looks for those, too.';
+comment on column jobsync.verifications.result is 'Null: not looked for yet. missing: nothing of it is in GoHighLevel. unmarked: the contact has a new card, which carries no st_job_id. unknown: GoHighLevel could not be asked.';
+
+create table jobsync.verify_marks (
+  tenant_id text primary key,
+  attempt_id bigint not null
+);
+comment on table jobsync.verify_marks is 'Up to which attempt each tenant''s accepted deliveries were put into verifications.';
+
+-- Attempts are gone through once, by their key. One that is still open holds the mark back for ten minutes.
+create function jobsync.queue_verifications(p_tenant text, p_since timestamptz default null) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_from bigint;
+  v_to bigint;
+  v_queued integer;
+begin
+  -- One after another: of two that queue at once, the second sees the first one's mark.
+  perform pg_advisory_xact_lock(hashtextextended('jobsync verify ' || p_tenant, 0));
+  select m.attempt_id into v_from from verify_marks m where m.tenant_id = p_tenant;
+  if v_from is null or p_since is not null then
+    -- The first time: what was accepted in the last day.
+    select coalesce(min(a.id), v_from, 0) - 1 into v_from from attempts a
+     where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day');
+  end if;
+  select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from) into v_to
+    from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 20000) a;
+  with accepted as (
+    select distinct on (a.st_job_id) a.st_job_id, a.destination_id, a.version from attempts a
+     where a.tenant_id = p_tenant and a.id > v_from and a.id <= v_to and a.outcome in ('accepted', 'accepted_without_id')
+     order by a.st_job_id, a.id desc
+  ), queued as (
+    insert into verifications as v (tenant_id, st_job_id, destination_id, version, accepted_at, check_at)
+    select p_tenant, a.st_job_id, a.destination_id, a.version, j.ghl_accepted_at,
+           -- A workflow needs a moment, and what it made is not found at once.
+           case d.kind when 'api' then v_now else greatest(v_now, j.ghl_accepted_at + interval '15 seconds') end
+      from accepted a
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = a.st_job_id
+       and j.ghl_sync_status in ('synced', 'pending') and j.ghl_accepted_at is not null
+       and (j.ghl_verified_at is null or j.ghl_verified_at < j.ghl_accepted_at)
+      join destinations d on d.tenant_id = p_tenant and d.id = a.destination_id
+     order by a.st_job_id
+    on conflict (tenant_id, st_job_id) do update set
+        destination_id = excluded.destination_id, version = excluded.version, accepted_at = excluded.accepted_at, check_at = excluded.check_at,
+        checks = 0, result = null
+      where v.accepted_at < excluded.accepted_at or p_since is not null
+    returning 1
+  )
+  select count(*) into v_queued from queued;
+  insert into verify_marks as m (tenant_id, attempt_id) values (p_tenant, v_to)
+  on conflict (tenant_id) do update set attempt_id = greatest(m.attempt_id, excluded.attempt_id);
+  return v_queued;
+end
+$$;
+comment on function jobsync.queue_verifications(text, timestamptz) is
+  'Puts what was accepted since the last call (p_since: since then) and is not verified into verifications. Answers how many. Harmless when repeated.';
+
+create function jobsync.claim_verifications(p_tenant text, p_limit integer, p_unseen_since timestamptz) returns table (
+  st_job_id bigint, version integer, accepted_at timestamptz, kind text, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  return query
+  -- Whoever claims has two minutes; then it is somebody else's turn.
+  with due as (
+    select v.st_job_id, v.version, v.accepted_at, v.destination_id from verifications v
+     where v.tenant_id = p_tenant
+       and case when p_unseen_since is null then v.check_at <= jobsync.now() else v.checked_at is null or v.checked_at < p_unseen_since end
+     order by v.check_at nulls last, v.st_job_id limit p_limit for update skip locked
+  ), taken as (
+    update verifications v set check_at = jobsync.now() + interval '2 minutes', checked_at = jobsync.now(), checks = v.checks + 1
+      from due d where v.tenant_id = p_tenant and v.st_job_id = d.st_job_id
+  )
+  select d.st_job_id, d.version, d.accepted_at, x.kind, p.ghl_opportunity_id, p.ghl_contact_id, p.phone, p.email
+    from due d
+    join destinations x on x.tenant_id = p_tenant and x.id = d.destination_id
+    cross join lateral (select q.* from projections q where q.tenant_id = p_tenant and q.st_job_id = d.st_job_id offset 0) p;
+end
+$$;
+comment on function jobsync.claim_verifications(text, integer, timestamptz) is
+  'Takes accepted deliveries to be looked for now; p_unseen_since: all that were not looked for since then, whether due or given up.';
+
+create function jobsync.verify_delay(p_checks integer) returns interval language sql immutable parallel safe as $$
+  select (array[30, 60, 300, 1800, 7200, 43200])[p_checks] * interval '1 second'
+$$;
+comment on function jobsync.verify_delay(integer) is 'Wait before the next look after so many looks; null: none.';
+
+create function jobsync.finish_verifications(p_tenant text, p_results jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_report jsonb;
+begin
+  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r))
+    order by j.st_job_id for no key update;
+  with results as materialized (
+    select r.* from jsonb_to_recordset(p_results) as r (st_job_id bigint, version integer, result text, opportunity_id text, doubled boolean)
+      -- Sent anew meanwhile: what was read back says nothing about that.
+      join verifications v on v.tenant_id = p_tenant and v.st_job_id = r.st_job_id and v.version = r.version
+  ), settled as (
+    delete from verifications v using results r
+     where v.tenant_id = p_tenant and v.st_job_id = r.st_job_id and r.result in ('verified', 'deleted', 'unprovable')
+    returning 1
+  ), kept as (
+    update verifications v set result = r.result, checks = case r.result when 'unknown' then greatest(v.checks - 1, 0) else v.checks end,
+           check_at = v_now + case r.result when 'unknown' then interval '5 minutes' else verify_delay(v.checks) end
+      from results r where v.tenant_id = p_tenant and v.st_job_id = r.st_job_id and r.result not in ('verified', 'deleted', 'unprovable')
+    returning 1
+  ), found as (
+    update jobs j set ghl_verified_at = v_now, ghl_opportunity_id = coalesce(r.opportunity_id, j.ghl_opportunity_id), updated_at = v_now,
+           ghl_sync_flags = nullif(array(select distinct f from unnest(coalesce(j.ghl_sync_flags, '{}')
+             || case when r.doubled then '{doubled_in_ghl}'::text[] else '{}' end) f where r.doubled or f <> 'doubled_in_ghl' order by f), '{}')
+      from results r where j.tenant_id = p_tenant and j.st_job_id = r.st_job_id and r.result = 'verified'
+    returning 1
+  ), dropped as (
+    delete from outbox o using results r
+     where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and r.result = 'deleted' and (o.lease_until is null or o.lease_until <= v_now)
+    returning 1
+  ), deleted as (
+    update jobs j set ghl_sync_status = 'skipped', ghl_sync_reason = 'deleted_in_ghl', updated_at = v_now,
+           ghl_sync_error = 'Its card was deleted in GoHighLevel; it is not made again by itself.'
+      from results r where j.tenant_id = p_tenant and j.st_job_id = r.st_job_id and r.result = 'deleted'
+    returning j.st_job_id
+  ), told as (
+    select write_audit(p_tenant, 'jobsync', 'deleted_in_ghl', 'job:' || d.st_job_id, '{}') from deleted d
+  )
+  select jsonb_build_object('checked', count(*), 'verified', count(*) filter (where r.result = 'verified'),
+           'missing', count(*) filter (where r.result = 'missing'), 'unmarked', count(*) filter (where r.result = 'unmarked'),
+           'unprovable', count(*) filter (where r.result = 'unprovable'), 'deleted', count(*) filter (where r.result = 'deleted'), 'unknown', count(*) filter (where r.result = 'unknown'),
+           'told', (select count(*) from told))
+    into v_report from results r;
+  return v_report - 'told';
+end
+$$;
+comment on function jobsync.finish_verifications(text, jsonb) is
+  'Books what was read back: verified (with the card''s id), missing, unmarked, unprovable (no phone, no e-mail: nothing to look for), deleted, unknown. A delivery sent anew meanwhile is left alone.';
+
+create function jobsync.list_due_verifications(p_configured text[]) returns table (tenant_id text)
+language sql stable set search_path = jobsync, public as $$
+  select t.tenant_id from tenants t
+   where (t.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = t.tenant_id and c.kind = 'gohighlevel' and c.state = 'ok'))
+     and (exists (select from verifications v where v.tenant_id = t.tenant_id and v.check_at <= jobsync.now())
+          or coalesce((select a.id from attempts a where a.tenant_id = t.tenant_id order by a.id desc limit 1), 0)
+             > coalesce((select m.attempt_id from verify_marks m where m.tenant_id = t.tenant_id), 0))
+$$;
+comment on function jobsync.list_due_verifications(text[]) is
+  'Tenants with something to read back: GoHighLevel is connected (p_configured: by the environment) and a check is due or something was accepted since.';
+
+create view jobsync.v_unverified with (security_invoker = true) as
+  select v.tenant_id, v.destination_id, d.kind, d.masked as destination_masked, j.business_unit_id, u.name as business_unit_name, v.result,
+         count(*) as jobs, min(v.accepted_at) as first_accepted_at, max(v.accepted_at) as last_accepted_at, min(v.st_job_id) as sample_st_job_id,
+         case v.result
+           when 'unmarked' then 'GoHighLevel made cards that carry no st_job_id: let the workflow write the field st_job_id, or nothing can be proven.'
+           else 'GoHighLevel accepted them, and nothing of them is there: the workflow may be a draft, or its action fails.' end as why
+    from jobsync.verifications v
+    join public.jobs j on j.tenant_id = v.tenant_id and j.st_job_id = v.st_job_id
+    join jobsync.tenants t on t.tenant_id = v.tenant_id
+    left join public.business_units u on u.tenant_id = v.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join jobsync.destinations d on d.tenant_id = v.tenant_id and d.id = v.destination_id
+   where v.result in ('missing', 'unmarked') and v.accepted_at < jobsync.now() - t.verify_minutes * interval '1 minute'
+   group by v.tenant_id, v.destination_id, d.kind, d.masked, j.business_unit_id, u.name, v.result;
+comment on view jobsync.v_unverified is
+  'Alert condition: deliveries that GoHighLevel accepted longer than tenants.verify_minutes ago and that were looked for there in vain, by unit and destination.';
+
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
 create view jobsync.v_rules with (security_invoker = true) as
@@ -4486,6 +4681,60 @@ end
 $$;
 comment on function jobsync.test_rules(text, timestamptz, integer) is
   'What the rules say about the jobs created since a time: how many each rule holds for and decides, where the cards would stand, and which delivered cards would stand elsewhere than they were told. Changes nothing.';
+
+-- One search for people: a job by whatever they hold in their hands.
+
+create index customers_by_last_name on public.customers (tenant_id, lower(last_name) text_pattern_ops) where last_name is not null;
+create index customers_by_company on public.customers (tenant_id, lower(company_name) text_pattern_ops) where company_name is not null;
+
+create function jobsync.search_jobs(p_tenant text, p_text text, p_number bigint, p_phone text, p_limit integer)
+returns table (st_job_id bigint, matched text)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+declare
+  v_words text[] := regexp_split_to_array(lower(trim(p_text)), '\s+');
+  v_pattern text := replace(replace(replace(v_words[cardinality(v_words)], '\', '\\'), '%', '\%'), '_', '\_') || '%';
+  v_whole text := replace(replace(replace(lower(trim(p_text)), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+begin
+  -- From the surest to the vaguest; the first that finds something is the answer.
+  return query select j.st_job_id, 'id' from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_number;
+  if found then return; end if;
+  return query select j.st_job_id, 'number' from jobs j where j.tenant_id = p_tenant and j.st_job_number = trim(p_text) order by 1 desc limit p_limit;
+  if found then return; end if;
+  return query select j.st_job_id, 'opportunity' from jobs j where j.tenant_id = p_tenant and j.ghl_opportunity_id = trim(p_text) order by 1 desc limit p_limit;
+  if found then return; end if;
+  return query select j.st_job_id, 'contact' from customers c join jobs j on j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id
+                where c.tenant_id = p_tenant and c.ghl_contact_id = trim(p_text) order by 1 desc limit p_limit;
+  if found then return; end if;
+  if p_phone is not null then
+    return query
+      select distinct j.st_job_id, 'phone' from jobs j
+       where j.tenant_id = p_tenant and (
+         j.st_customer_id in (select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.phone = p_phone
+                              union select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'customer')
+         or j.st_location_id in (select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'location'))
+       order by 1 desc limit p_limit;
+    if found then return; end if;
+  end if;
+  return query select j.st_job_id, 'email' from customers c join jobs j on j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id
+                where c.tenant_id = p_tenant and c.email = lower(trim(p_text)) order by 1 desc limit p_limit;
+  if found then return; end if;
+  -- A name: what it ends with is how a last name begins, and its other words stand in the first name; or a company's beginning.
+  if length(trim(p_text)) >= 2 then
+    return query
+      select j.st_job_id, 'name' from (
+        select c.st_customer_id from customers c
+         where c.tenant_id = p_tenant and lower(c.last_name) like v_pattern
+           and (cardinality(v_words) = 1 or lower(c.first_name) like v_words[1] || '%')
+        union
+        select c.st_customer_id from customers c where c.tenant_id = p_tenant and lower(c.company_name) like v_whole) f
+      join jobs j on j.tenant_id = p_tenant and j.st_customer_id = f.st_customer_id
+      order by 1 desc limit p_limit;
+  end if;
+end
+$$;
+comment on function jobsync.search_jobs(text, text, bigint, text, integer) is
+  'Jobs that a text means: ServiceTitan id, job number, GoHighLevel opportunity or contact id, phone (p_phone: E.164), email, name. Newest first; what is surest answers alone.';
 
 -- The guide's three functions, and what the /db endpoints call: bodies that come from n8n, scripts and psql.
 -- An empty text counts as "not given"; a field of the wrong kind is left out with a warning, never the whole item.
@@ -4693,6 +4942,114 @@ end
 $$;
 comment on function jobsync.mark_customer(text, bigint, text, text, text) is 'What an outside deliverer says about a customer; nothing when the customer is not known.';
 
+-- What each delivered job looked like when it was told: so that a plan can say what would change, and so that a person
+-- can ask what a new name, route or software would tell differently. Nothing here makes anything due.
+
+-- Raise it when what is told about a job changes (a new key of the hook's body): delivered jobs then show up in
+-- `plan --rebaseline`, and nothing is sent.
+create function jobsync.body_version() returns integer language sql immutable parallel safe as $$ select 1 $$;
+comment on function jobsync.body_version() is 'Version of what JobSync tells about a job.';
+
+create table jobsync.delivered_facts (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  delivered_at timestamptz not null default jobsync.now(),
+  facts jsonb not null,
+  told_as jsonb not null,
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 80);
+comment on table jobsync.delivered_facts is 'The job''s own facts at its last delivery (texts as hashes: no personal data), and the names and the route under which it was told.';
+
+create function jobsync.job_facts(j public.jobs) returns jsonb language sql stable as $$
+  select jsonb_build_object('number', j.st_job_number, 'customer', j.st_customer_id, 'location', j.st_location_id, 'business_unit', j.business_unit_id,
+    'job_type', j.job_type_id, 'status', j.job_status, 'priority', j.priority, 'summary', pg_catalog.md5(j.summary), 'completed_on', j.completed_on,
+    'total', j.total, 'campaign', j.campaign_id, 'tags', pg_catalog.to_jsonb(j.tag_type_ids), 'active', j.active)
+$$;
+comment on function jobsync.job_facts(public.jobs) is 'The facts that job_hash covers, readable; the summary as a hash.';
+
+create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+  select jsonb_build_object('body_version', jobsync.body_version(), 'unit_name', u.name, 'type_name', t.name,
+    'destination', r.destination_id, 'pipeline', coalesce(r.pipeline_name, u.ghl_pipeline_name), 'stage', r.stage_name)
+    from (select) x
+    left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
+    left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = p_unit
+    left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = p_type
+$$;
+comment on function jobsync.told_as(text, bigint, bigint) is 'Names and route under which a job of this unit and type is told now.';
+
+create function jobsync.changed_facts(p_before jsonb, p_now jsonb) returns jsonb language sql immutable parallel safe as $$
+  select coalesce(jsonb_object_agg(n.key, case n.key when 'summary' then '["changed"]'::jsonb else jsonb_build_array(p_before -> n.key, n.value) end order by n.key), '{}')
+    from jsonb_each(p_now) n where n.value is distinct from p_before -> n.key
+$$;
+comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: name -> [before, now]; the summary only says that it changed.';
+
+create function jobsync.keep_delivered_facts() returns trigger language plpgsql as $$
+begin
+  if new.delivered_hash is null then
+    return null;
+  elsif new.delivered_hash is distinct from new.job_hash then
+    -- It changed while it was under way: what was told stands nowhere any more.
+    delete from jobsync.delivered_facts f where f.tenant_id = new.tenant_id and f.st_job_id = new.st_job_id;
+    return null;
+  end if;
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
+  values (new.tenant_id, new.st_job_id, jobsync.job_facts(new), jobsync.told_as(new.tenant_id, new.business_unit_id, new.job_type_id))
+  on conflict (tenant_id, st_job_id) do update set facts = excluded.facts, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  return null;
+end
+$$;
+comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what a job looked like when its delivery was accepted.';
+create trigger keep_delivered_facts after update of delivered_hash, ghl_accepted_at on public.jobs for each row
+  when (new.delivered_hash is not null and (new.delivered_hash, new.ghl_accepted_at) is distinct from (old.delivered_hash, old.ghl_accepted_at))
+  execute function jobsync.keep_delivered_facts();
+
+-- Which jobs a person means by a filter, and what sending them again would do: counted before anything is asked for.
+
+-- What can be chosen: failed and waiting jobs; and what was accepted and never found (cause `unverified`).
+create function jobsync.choose_jobs(p_tenant text, p_status text, p_reason text, p_unit bigint, p_since timestamptz, p_limit integer)
+returns setof bigint language sql stable set search_path = jobsync, public as $$
+  select c.st_job_id from (
+    select j.st_job_id, j.business_unit_id, j.ghl_accepted_at as at from verifications v
+      join jobs j on j.tenant_id = v.tenant_id and j.st_job_id = v.st_job_id
+     where p_reason = 'unverified' and v.tenant_id = p_tenant and v.result = 'missing' and j.ghl_sync_status = 'synced'
+    union all
+    select j.st_job_id, j.business_unit_id, coalesce(j.modified_on, j.created_on) from jobs j
+     where p_reason is distinct from 'unverified' and j.tenant_id = p_tenant and j.ghl_sync_status = coalesce(p_status, 'failed')
+       and (p_reason is null or j.ghl_sync_reason = p_reason)) c
+   where (p_unit is null or c.business_unit_id = p_unit) and (p_since is null or c.at >= p_since)
+   order by c.st_job_id limit p_limit
+$$;
+comment on function jobsync.choose_jobs(text, text, text, bigint, timestamptz, integer) is
+  'Ids of jobs by status (default failed), cause, unit and time of change; cause unverified: accepted and never found in GoHighLevel.';
+
+create function jobsync.preview_replay(p_tenant text, p_jobs bigint[], p_force boolean) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  with asked as (
+    select j.st_job_id, u.name as unit_name, j.business_unit_id, d.kind, case
+        when r.st_business_unit_id is null then 'JobSync does not deliver its unit'
+        when b.sync_enabled = false or b.sync_to_ghl = false then 'its unit is switched off'
+        when o.lease_until > jobsync.now() then 'it is being sent right now'
+        when not coalesce(p_force, false) and j.ghl_sync_status not in ('failed', 'pending') then 'it is ' || j.ghl_sync_status || ' (only with --force)'
+      end as refusal
+      from unnest(p_jobs) x(id)
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.id
+      left join business_units b on b.tenant_id = j.tenant_id and b.st_business_unit_id = j.business_unit_id
+      left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+      left join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
+      left join outbox o on o.tenant_id = j.tenant_id and o.st_job_id = j.st_job_id
+      left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+  )
+  select jsonb_build_object('asked', cardinality(p_jobs), 'would_replay', coalesce(jsonb_agg(a.st_job_id order by a.st_job_id) filter (where a.refusal is null), '[]'),
+    'webhook_executions', count(*) filter (where a.refusal is null and a.kind = 'webhook'),
+    'cost', count(*) filter (where a.refusal is null and a.kind = 'webhook') * (select t.execution_price from tenants t where t.tenant_id = p_tenant),
+    'units', (select coalesce(jsonb_agg(jsonb_build_object('business_unit_id', g.business_unit_id, 'name', g.unit_name, 'jobs', g.jobs) order by g.jobs desc), '[]')
+                from (select i.business_unit_id, i.unit_name, count(*) as jobs from asked i where i.refusal is null group by 1, 2) g),
+    'refused', (select coalesce(jsonb_object_agg(g.refusal, g.jobs), '{}') from (select i.refusal, count(*) as jobs from asked i where i.refusal is not null group by 1) g))
+    from asked a
+$$;
+comment on function jobsync.preview_replay(text, bigint[], boolean) is
+  'What replay_jobs would do with these jobs: would_replay, paid executions and their price, by unit, and why others are left alone. Changes nothing.';
+
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
 create view public.sync_statistics with (security_invoker = true) as
@@ -4739,7 +5096,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
   select j.tenant_id, j.st_job_id, j.st_job_number, j.business_unit_id, u.name as business_unit_name, j.job_status, j.ghl_sync_status, j.ghl_sync_reason,
          j.ghl_sync_error, j.ghl_sync_flags, j.ghl_accepted_at, j.ghl_verified_at, j.ghl_opportunity_id, o.next_attempt_at, o.attempts, o.waiting_for,
          j.created_on, j.modified_on, j.synced_from_st_at,
-         case when j.ghl_verified_at is not null and j.ghl_sync_status = 'synced' then 'verified'
+         case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
               when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
               else 'pending' end as state
@@ -4778,6 +5135,9 @@ create view jobsync.v_tenant_status with (security_invoker = true) as
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
+         (select coalesce(sum(s.executions), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as executions_this_month,
+         (select coalesce(sum(s.executions), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now()))
+           * t.execution_price as cost_this_month,
          (select coalesce(sum(q.rows), 0)::bigint from jobsync.v_tallies q where q.tenant_id = t.tenant_id and q.topic = 'quarantine') as quarantined,
          (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
     from jobsync.tenants t;
@@ -4821,6 +5181,101 @@ create view jobsync.v_invoices with (security_invoker = true) as
     left join public.business_units u on u.tenant_id = i.tenant_id and u.st_business_unit_id = coalesce(i.business_unit_id, j.business_unit_id);
 comment on view jobsync.v_invoices is
   'Invoices with job number and unit. An invoice that names no job belongs to the job that names it (jobs.invoice_id), if there is one.';
+
+-- The plan as people see it: exactly what waits to be sent, what is skipped and why, and what it costs.
+
+-- Counts come from the tallies: a plan of a million jobs is told at once.
+create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_plan jsonb := count_planned(p_tenant);
+  v_price numeric;
+  v_mode text;
+begin
+  select t.execution_price, t.mode into v_price, v_mode from tenants t where t.tenant_id = p_tenant;
+  return v_plan || jsonb_build_object(
+    'mode', v_mode, 'since', p_since,
+    'held', (select coalesce(sum(o.rows), 0) from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id and d.paused_at is not null
+              where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'same', (select count(*) from (select from jobs j where j.tenant_id = p_tenant and j.modified_on >= p_since and j.ghl_sync_status = 'synced' limit 1000) x),
+    'skip', (select coalesce(jsonb_agg(jsonb_build_object('reason', s.reason, 'jobs', s.jobs) order by s.jobs desc, s.reason), '[]')
+               from (select v.reason, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'skipped' group by 1) s),
+    'units', (select coalesce(jsonb_agg(jsonb_build_object('business_unit_id', g.business_unit_id, 'name', u.name, 'kind', u.destination_kind, 'destination',
+                         u.destination_masked, 'armed', u.armed, 'paused', u.destination_paused_at is not null, 'jobs', g.jobs) order by g.jobs desc, g.business_unit_id), '[]')
+                from (select v.business_unit_id, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'pending' group by 1) g
+                join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = g.business_unit_id and u.deliverer = 'jobsync'),
+    -- By API a job of a new contact takes at most four requests and a change one; a hook takes one.
+    'requests', (select coalesce(sum(o.rows * case when d.kind = 'webhook' or o.class = 'updated' then 1 else 4 end), 0)
+                   from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+                  where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'execution_price', v_price, 'cost', (v_plan ->> 'webhook_executions')::numeric * v_price);
+end
+$$;
+comment on function jobsync.show_plan(text, timestamptz) is
+  'What would be sent: counts by event and unit, skips by reason, requests at most, paid executions and their price. same: delivered jobs that changed since p_since and need nothing (1,000: or more). Changes nothing.';
+
+create function jobsync.show_planned_jobs(p_tenant text, p_unit bigint, p_limit integer) returns table (
+  st_job_id bigint, st_job_number text, business_unit_name text, job_status text, event text, version integer, kind text, destination text,
+  pipeline_name text, stage_name text, waiting_for text, next_attempt_at timestamptz, changes jsonb)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  return query select o.st_job_id, j.st_job_number, u.name, j.job_status, o.event, o.version, d.kind, d.masked, coalesce(r.pipeline_name, u.ghl_pipeline_name), r.stage_name,
+         o.waiting_for, o.next_attempt_at,
+         case when f.st_job_id is not null then changed_facts(f.facts, job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
+    from outbox o
+    join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+    join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+    left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id
+    left join delivered_facts f on f.tenant_id = o.tenant_id and f.st_job_id = o.st_job_id
+   where o.tenant_id = p_tenant and (p_unit is null or j.business_unit_id = p_unit)
+   order by o.st_job_id limit p_limit;
+end
+$$;
+comment on function jobsync.show_planned_jobs(text, bigint, integer) is
+  'The jobs that wait to be sent, by id, and what changed since they were last told (null: never told, or not known any more).';
+
+create function jobsync.show_outdated(p_tenant text, p_unit bigint, p_limit integer) returns table (
+  st_job_id bigint, business_unit_id bigint, business_unit_name text, kind text, changes jsonb)
+language sql stable set search_path = jobsync, public as $$
+  with outdated as (
+    select f.st_job_id, changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) as changes
+      from delivered_facts f
+      join jobs j on j.tenant_id = f.tenant_id and j.st_job_id = f.st_job_id
+     where f.tenant_id = p_tenant
+    union all
+    -- API routes: the rules were edited, and would make something else of the card.
+    select r.st_job_id, changed_facts(r.told, r.wanted) from list_rebaselined(p_tenant) r
+  )
+  select j.st_job_id, j.business_unit_id, u.name, d.kind, x.changes
+    from (select o.st_job_id, jsonb_object_agg(e.key, e.value) as changes from outdated o cross join lateral jsonb_each(o.changes) e group by o.st_job_id) x
+    join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id and j.ghl_sync_status = 'synced'
+    join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+    join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
+    left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+   where p_unit is null or j.business_unit_id = p_unit
+   order by j.st_job_id limit p_limit
+$$;
+comment on function jobsync.show_outdated(text, bigint, integer) is
+  'Delivered jobs that would be told differently today: a renamed unit or type, another route or rule, another body. They are never sent by themselves.';
+
+create view jobsync.v_stopped_sends with (security_invoker = true) as
+  select t.tenant_id, case when t.mode_reason in ('cap_hour', 'cap_day') then t.mode_reason else 'mode' end as cause, 'tenant' as subject, t.mode_set_at as since,
+         case t.mode_reason when 'cap_hour' then 'JobSync disarmed itself: ' || t.cap_hour || ' sends in an hour were reached.'
+                            when 'cap_day' then 'JobSync disarmed itself: ' || t.cap_day || ' sends in a day were reached.' end as why, 'jobsync arm' as fix
+    from jobsync.tenants t where t.mode <> 'live' and t.mode_reason in ('cap_hour', 'cap_day')
+  union all
+  select t.tenant_id, 'paused', 'tenant', t.paused_at, coalesce('Sending is paused: ' || t.pause_reason, 'Sending is paused.'), 'jobsync resume'
+    from jobsync.tenants t where t.paused_at is not null
+  union all
+  select d.tenant_id, 'destination_paused', 'destination:' || d.id, d.paused_at, d.masked || ': ' || d.pause_reason, 'mend it, then: jobsync resume'
+    from jobsync.destinations d where d.paused_at is not null
+  union all
+  select r.tenant_id, 'not_armed', 'unit:' || r.st_business_unit_id, r.updated_at, r.armed_reason, 'switch the old flow off, then: jobsync arm'
+    from jobsync.routes r where not r.armed and r.deliverer = 'jobsync';
+comment on view jobsync.v_stopped_sends is
+  'Alert condition: why nothing (or not everything) is sent although somebody wants it sent: a cap disarmed it, a pause, a paused hook, a contested unit.';
 
 -- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
 
@@ -5013,6 +5468,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
     from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
   union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted by GoHighLevel and not found there', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
+  union all
   select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
@@ -5188,6 +5648,83 @@ language sql volatile set search_path = jobsync, public as $$
   update alert_settings set digest_sent_on = p_day - 1 where tenant_id = p_tenant and digest_sent_on = p_day
 $$;
 comment on function jobsync.give_back_digest(text, date) is 'No channel took the digest of that day: it is due again.';
+
+-- Events: what happened, for whoever watches. Written by triggers in the transaction that it tells of, read in the order of
+-- (tx, id) and only up to the oldest transaction of this database that still runs: so a place in the stream is one behind
+-- which nothing can appear later, which numbers alone cannot promise.
+
+create table jobsync.events (
+  tenant_id text not null,
+  tx xid8 not null default pg_catalog.pg_current_xact_id(),
+  id bigint generated always as identity,
+  at timestamptz not null default jobsync.now(),
+  kind text not null constraint event_kind_is_known check (kind in ('run', 'audit')),
+  subject text,
+  content jsonb not null,
+  primary key (tenant_id, tx, id)
+);
+create index events_by_time on jobsync.events (tenant_id, at);
+comment on table jobsync.events is 'Runs that open, go on and end, and lines of the audit, for live views; kept seven days. Never personal data.';
+comment on column jobsync.events.tx is 'The transaction that wrote it: readers stay below the oldest one that still runs.';
+comment on column jobsync.events.content is 'run: {sync_type, status, processed, succeeded, failed}; audit: {actor, action, details}.';
+
+create function jobsync.tell_audit() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into events (tenant_id, kind, subject, content)
+  select a.tenant_id, 'audit', a.subject, jsonb_build_object('actor', a.actor, 'action', a.action, 'details', a.details) from added a order by a.id;
+  return null;
+end
+$$;
+comment on function jobsync.tell_audit() is 'Trigger: each line of the audit is an event.';
+create trigger tell_audit after insert on jobsync.audit referencing new table as added for each statement execute function jobsync.tell_audit();
+
+create function jobsync.run_content(p_run public.sync_logs) returns jsonb language sql immutable as $$
+  select pg_catalog.jsonb_build_object('sync_type', p_run.sync_type, 'status', p_run.status, 'processed', p_run.records_processed,
+    'succeeded', p_run.records_succeeded, 'failed', p_run.records_failed)
+$$;
+comment on function jobsync.run_content(public.sync_logs) is 'What an event tells of a run; its words (error_message, metadata) stay in the run.';
+
+create function jobsync.tell_opened_run() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into events (tenant_id, kind, subject, content)
+  select a.tenant_id, 'run', 'run:' || a.id, run_content(a::sync_logs) from added a;
+  return null;
+end
+$$;
+comment on function jobsync.tell_opened_run() is 'Trigger: a new run is an event.';
+create trigger tell_opened_run after insert on public.sync_logs referencing new table as added for each statement execute function jobsync.tell_opened_run();
+
+create function jobsync.tell_changed_run() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into events (tenant_id, kind, subject, content)
+  select n.tenant_id, 'run', 'run:' || n.id, run_content(n::sync_logs)
+    from changed n join former o on o.tenant_id = n.tenant_id and o.id = n.id
+   where run_content(n::sync_logs) is distinct from run_content(o::sync_logs);
+  return null;
+end
+$$;
+comment on function jobsync.tell_changed_run() is 'Trigger: a run that goes on or ends is an event; what changes nothing that is told is none.';
+create trigger tell_changed_run after update on public.sync_logs referencing old table as former new table as changed
+  for each statement execute function jobsync.tell_changed_run();
+
+-- Every writing transaction holds the lock on its own number. The statement's snapshot is older than the look at the locks:
+-- what it calls unfinished and holds no lock any more has ended in between, and the next statement sees it.
+create function jobsync.settled_tx() returns xid8 language sql volatile as $$
+  with known as (
+    select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as next
+  ), running as (
+    select (k.next & ~4294967295) + l.transactionid::text::bigint as tx
+      from known k
+      cross join pg_catalog.pg_locks l
+      left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+     where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted
+       and (a.datname is null or a.datname = pg_catalog.current_database())
+  )
+  -- Locks name the lower half of a number only: one that seems far ahead is of the epoch before.
+  select least(k.next, (select min(case when r.tx > k.next + 2147483648 then r.tx - 4294967296 else r.tx end) from running r))::text::xid8
+    from known k
+$$;
+comment on function jobsync.settled_tx() is 'All transactions of this database below this number have ended; a statement begun after the call sees what they wrote.';
 
 -- What the doctor asks the database about itself: routes, a running old flow, alerts.
 
