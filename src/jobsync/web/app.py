@@ -17,6 +17,7 @@ from jobsync.web.api import (
     events,
     health,
     jobs,
+    metrics,
     plans,
     sync_logs,
     sync_state,
@@ -31,6 +32,7 @@ from jobsync.web.shell import MOST_IN_FLIGHT, Shell
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
+    metrics.router,
     sync_state.router,
     jobs.router,
     customers.router,

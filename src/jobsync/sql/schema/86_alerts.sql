@@ -112,6 +112,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
   union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted and are not in GoHighLevel', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
+  union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
     from jobsync.alert_channels h where h.failures >= 3;
