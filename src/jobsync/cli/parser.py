@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jobsync import __version__
-from jobsync.cli import alerts, database, demo, jobs, openapi, passes, sending, simulate, units, up
+from jobsync.cli import alerts, backfill, database, demo, jobs, openapi, passes, sending, simulate, units, up
 from jobsync.cli.shared import Shared
 
 EPILOG = (
@@ -57,6 +57,7 @@ app.command("status")(sending.status)
 app.command("sync")(passes.sync)
 app.command("pull")(passes.pull)
 app.command("deliver")(passes.deliver)
+app.command("backfill")(backfill.backfill)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
 app.command("disarm")(sending.disarm)
