@@ -127,7 +127,7 @@ def _narrower(found: Sequence[tuple[Key, int | None]], at: int, high: int, total
     share = min(_FILL * page_size / max(total, 1), 1.0)
     likely = times[min(int(share * len(times)), len(times) - 1)] - at if times else 0
     widest = (high - at) / _NARROW_AT_LEAST
-    return max(int(min(max(likely, (high - at) / _NARROW_AT_MOST), widest)), TICKS_PER_SECOND)
+    return max(int(min(max(likely, (high - at) * share, (high - at) / _NARROW_AT_MOST), widest)), TICKS_PER_SECOND)
 
 
 def _next_width(width: int, count: int, page_size: int) -> int:
