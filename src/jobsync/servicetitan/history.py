@@ -33,9 +33,9 @@ _NARROW_AT_LEAST = 1.5
 class HistoryPage:
     """Records to store, and where reading goes on once they are.
 
-    `position`: everything modified before it has been handed out; it never moves back. `width` is how wide the next
-    window is, in ticks; None: everything that is left. `left`: how many records are still to come, None where that is
-    not known. `done` is True on the last one.
+    `page` may be empty: then only the window became narrower. `position`: everything modified before it has been handed
+    out; it never moves back. `width` is how wide the next window is, in ticks; None: everything that is left. `left`:
+    how many records are still to come, None where that is not known. `done` is True on the last one.
     """
 
     page: Page
@@ -92,6 +92,8 @@ async def read_history(
         if high > second and not (sorted_so_far and _is_tie(found, at, second)):
             sorted_so_far = False
             width = _narrower(found, at, high, (page.total or 2 * len(found)), page_size)
+            # Kept like a page, so that whoever breaks off here does not ask for this one again.
+            yield HistoryPage(page.keep([]), format_ticks(at), width, left, False)
             continue
         # One second holds more than a page.
         async for tied, place in WindowReader(fetch, rows, page_size, _id_order(sortable)).read(at, second, edge):

@@ -124,7 +124,7 @@ begin
       unchanged = s.unchanged + (p_report ->> 'unchanged')::bigint, quarantined = s.quarantined + (p_report ->> 'quarantined')::bigint,
       total = case when p_done then s.pulled + (p_report ->> 'pulled')::bigint
                    when p_left is null then s.total else s.pulled + (p_report ->> 'pulled')::bigint + p_left end,
-      pages = s.pages + 1, requests = s.requests + p_requests, revision = s.revision + 1,
+      pages = s.pages + ((p_report ->> 'pulled')::bigint > 0)::integer, requests = s.requests + p_requests, revision = s.revision + 1,
       status = case when p_done then 'completed' else 'running' end, updated_at = jobsync.now()
    where s.tenant_id = p_tenant and s.run = p_run and s.stream = p_stream and s.revision = p_revision and s.status in ('waiting', 'running')
   returning s.revision into v_revision;
