@@ -15,6 +15,7 @@ import typer
 from jobsync import __version__
 from jobsync.cli import (
     alerts,
+    backfill,
     database,
     demo,
     doctor,
@@ -74,6 +75,7 @@ app.command("sync")(passes.sync)
 app.command("pull")(passes.pull)
 app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
+app.command("backfill")(backfill.backfill)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
 app.command("disarm")(sending.disarm)

@@ -14,6 +14,10 @@ CAUSES: dict[str, tuple[str, str]] = {
     "unmapped": ("its business unit has no route", "jobsync units set {unit} --webhook URL"),
     "unit_off": ("its business unit is switched off", "jobsync units set {unit} --webhook URL"),
     "before_start": ("it was created before JobSync began to deliver", "jobsync arm --since DATE sends older jobs too"),
+    "backfilled": (
+        "a backfill brought it, and what a backfill brings is never sent by itself",
+        "jobsync backfill --since DATE --deliver, or: jobsync replay {job} --force --yes",
+    ),
     "imported": (
         "it was imported, and imported jobs are never sent by themselves",
         "jobsync replay {job} --force --yes",

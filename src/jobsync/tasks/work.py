@@ -5,6 +5,7 @@
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
     verify              reads back what one tenant's GoHighLevel accepted
+    backfill            a slice of a tenant's history (tasks/backfills.py)
     watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
@@ -45,6 +46,7 @@ from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
+from jobsync.tasks.backfills import BACKFILL_TASK, defer_running_backfills, register_backfill
 
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
@@ -108,6 +110,8 @@ def register_tasks(
         if failure is not None:
             get_log(tenant=tenant).warning("verify_failed", code=failure.code, error_type=type(failure).__name__)
 
+    register_backfill(app, duties)
+
     if periodic:
 
         @app.periodic(cron="*/10 * * * * *")
@@ -117,6 +121,7 @@ def register_tasks(
             await open_due_passes(duties)
             await defer_due_drains(duties, None)
             await defer_due_verifications(duties)
+            await defer_running_backfills(duties)
 
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
@@ -269,7 +274,8 @@ async def rescue_stalled(duties: Duties) -> int:
             except UniqueViolation:
                 # An equal task waits already and does the same work; the dead one only stands in its way.
                 await duties.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
-                await _leave_to_later(duties, job.task_kwargs)
+                if job.task_name != BACKFILL_TASK:
+                    await _leave_to_later(duties, job.task_kwargs)
     if stalled:
         get_log().warning("tasks_rescued", count=len(stalled))
     return len(stalled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -41,11 +41,14 @@ LOOK_EVERY_SECONDS = 0.2
 VERIFY_SECONDS = 15.0
 
 
-async def _run(app: App, engine: Engine, *, wait: bool) -> None:
+# A one-shot worker knows no schedule, and no backfill that it was not asked for: what a service left is not its own.
+FOREGROUND_QUEUES = (PULL_QUEUE, DELIVER_QUEUE)
+
+
+async def _run(app: App, engine: Engine, *, wait: bool, queues: Sequence[str] = FOREGROUND_QUEUES) -> None:
     stalled = engine.settings.stalled_seconds
     await app.run_worker_async(
-        # A one-shot worker knows no schedule: what a service left of it is not its own.
-        queues=None if wait else [PULL_QUEUE, DELIVER_QUEUE],
+        queues=None if wait else list(queues),
         wait=wait,
         concurrency=CONCURRENCY,
         install_signal_handlers=False,
@@ -107,15 +110,16 @@ async def finish_tasks(
     done: Callable[[], Awaitable[bool]],
     *,
     wait_for_others: bool = True,
+    queues: Sequence[str] = FOREGROUND_QUEUES,
 ) -> None:
-    """Works tasks off until `done` answers True; what another worker holds is watched.
+    """Works tasks of these queues off until `done` answers True; what another worker holds is watched.
 
     A worker that dies is waited for no longer than its heartbeat may be old, so that this ends in any case as long as
     `done` counts only on tasks that exist. Raises LockHeld where it would watch and `wait_for_others` is False.
     """
     while True:
         await rescue_stalled(duties)
-        await _run(duties.app, duties.engine, wait=False)
+        await _run(duties.app, duties.engine, wait=False, queues=queues)
         if await done():
             return
         if not wait_for_others:
