@@ -22,6 +22,8 @@ from jobsync.cli import (
     jobs,
     openapi,
     passes,
+    pipelines,
+    rules,
     sending,
     simulate,
     tenants,
@@ -85,6 +87,8 @@ app.add_typer(jobs.app, name="jobs")
 app.command("why")(jobs.why)
 app.command("replay")(jobs.replay)
 app.add_typer(units.app, name="units")
+app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(rules.app, name="rules")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(tokens.app, name="tokens")
