@@ -8,7 +8,7 @@ begin;
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
--- 64 cards -> 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
+-- 64 cards -> 65 deliver -> 68 backfill -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -1654,7 +1654,7 @@ create function jobsync.refusal_reason(p_stream text, p_doc jsonb, p_id bigint) 
 $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
-create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
+create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan', p_hold text default null)
 returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
@@ -1758,7 +1758,7 @@ begin
       from hashed h
       cross join lateral (
         select case when h.is_new then
-            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from) end as skip
+            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from)) end as skip
           from (select) one
           left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
           left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
@@ -1790,15 +1790,20 @@ begin
   end if;
   if v_touched is not null then
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
-    perform want_parents(p_tenant, v_touched);
+    -- Nobody waits for the parents of what is held.
+    perform want_parents(p_tenant, case when p_hold is null then v_touched else
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
     v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+  end if;
+  if p_hold is null then
+    v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0));
 end
 $$;
-comment on function jobsync.store_jobs(text, jsonb, text) is
-  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
+comment on function jobsync.store_jobs(text, jsonb, text, text) is
+  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. p_hold: the reason for which jobs that are new are skipped. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
@@ -2653,14 +2658,15 @@ comment on function jobsync.store_campaigns(text, jsonb) is 'Stores the list of 
 
 create function jobsync.store_page(
   p_tenant text, p_stream text, p_page jsonb,
-  p_refused jsonb default '[]', p_refused_raw bytea[] default '{}', p_extra jsonb default '[]', p_owners bigint[] default null
+  p_refused jsonb default '[]', p_refused_raw bytea[] default '{}', p_extra jsonb default '[]', p_owners bigint[] default null,
+  p_origin text default 'pull'
 ) returns jsonb language plpgsql set search_path = jobsync, public as $$
 declare
   v_result jsonb;
   v_refused integer := jsonb_array_length(p_refused);
 begin
   v_result := case p_stream
-    when 'jobs' then store_jobs(p_tenant, p_page)
+    when 'jobs' then store_jobs(p_tenant, p_page, 'servicetitan', case p_origin when 'backfill' then 'backfilled' end)
     when 'customers' then store_customers(p_tenant, p_page)
     when 'locations' then store_locations(p_tenant, p_page)
     when 'customer_contacts' then store_contacts(p_tenant, 'customer', p_page, p_extra, p_owners)
@@ -2684,15 +2690,16 @@ begin
   if p_stream = 'jobs' then
     perform fold_tallies(p_tenant);
   end if;
-  if (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
+  -- What is retried did not fit before: many of it says nothing about the format.
+  if p_origin <> 'retry' and (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
     raise exception '% of % records of a page of % do not fit', v_result ->> 'quarantined', v_result ->> 'pulled', p_stream
       using errcode = 'JS003', hint = 'ServiceTitan may have changed its format. Nothing was stored and the cursor stays; see `jobsync doctor`.';
   end if;
   return v_result;
 end
 $$;
-comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb, bigint[]) is
-  'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses. Answers the counts.';
+comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb, bigint[], text) is
+  'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses; p_origin: pull, backfill (jobs that are new are held) or retry (of the quarantine). Answers the counts.';
 
 create function jobsync.read_cursor(p_tenant text, p_stream text, p_mode text, p_since text) returns jobsync.cursors
 language plpgsql set search_path = jobsync, public as $$
@@ -2780,7 +2787,7 @@ comment on function jobsync.rest_refused_stream(text, text) is
 
 -- Reasons that a person or an import gave: planning never takes them back.
 create function jobsync.is_sticky_reason(p_reason text) returns boolean language sql immutable parallel safe as $$
-  select p_reason in ('imported', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
+  select p_reason in ('imported', 'backfilled', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
 $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
@@ -2827,6 +2834,8 @@ begin
         when f.delivered and f.once then case when f.queued and not f.forced then 'leave' else 'keep' end
         when f.delivered and (f.changed and f.differs or f.queued) then 'queue'
         when f.delivered then 'keep'
+        -- Asked for by a person although it is old.
+        when f.skip = 'before_start' and f.queued and f.forced then 'queue'
         when f.skip is not null then 'skip'
         when f.deliverer = 'external' then case when f.status in ('synced', 'failed') then 'keep' else 'offer' end
         when f.status = 'failed' and not f.changed then 'keep'
@@ -4155,11 +4164,12 @@ declare
   v_jobs bigint[];
 begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
-   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'before_start' and j.created_on >= p_since;
+   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason in ('before_start', 'backfilled') and j.created_on >= p_since;
   if v_jobs is null then
     return 0;
   end if;
   v_jobs := lock_jobs(p_tenant, v_jobs);
+  update jobs j set ghl_sync_reason = 'before_start' where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_sync_reason = 'backfilled';
   perform want_parents(p_tenant, v_jobs);
   return plan_jobs(p_tenant, v_jobs, null);
 end
@@ -4365,6 +4375,210 @@ create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb lan
 $$;
 comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';
 
+-- Backfill: history of a tenant, stream by stream, from its first window to its last. Where it stands moves in the
+-- transaction that stores the page, so that a killed backfill goes on exactly there. What it brings is held
+-- (skipped: backfilled) until the live pull brings the same job or a person asks for delivery.
+
+create table jobsync.backfills (
+  tenant_id text not null default jobsync.current_tenant() references jobsync.tenants on delete cascade,
+  run uuid not null,
+  since text not null,
+  until text not null,
+  page_size integer not null,
+  deliver boolean not null default false,
+  state text not null default 'running' constraint backfill_state_is_known check (state in ('running', 'failed', 'completed', 'cancelled')),
+  error text,
+  error_code text,
+  exit_code integer,
+  hint text,
+  delivered integer,
+  opened_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, run)
+);
+create unique index one_unfinished_backfill on jobsync.backfills (tenant_id) where state in ('running', 'failed');
+comment on table jobsync.backfills is 'Backfills: one a tenant at a time; `run` is its row of sync_logs. failed: stopped, to be resumed.';
+comment on column jobsync.backfills.since is 'ISO time: records last modified at or after it (ServiceTitan''s clock) are read.';
+comment on column jobsync.backfills.until is 'ISO time, exclusive: what is modified later comes by the live pull.';
+comment on column jobsync.backfills.deliver is 'True when a person confirmed that the jobs of this time are to be delivered.';
+comment on column jobsync.backfills.delivered is 'How many jobs were planned for delivery at its end; null: not asked for.';
+
+create table jobsync.backfill_streams (
+  tenant_id text not null default jobsync.current_tenant(),
+  run uuid not null,
+  stream text not null,
+  place integer not null,
+  position text not null,
+  width_ticks bigint,
+  total bigint,
+  pulled bigint not null default 0,
+  stored bigint not null default 0,
+  unchanged bigint not null default 0,
+  quarantined bigint not null default 0,
+  pages integer not null default 0,
+  requests integer not null default 0,
+  revision bigint not null default 0,
+  status text not null default 'waiting' constraint backfill_stream_status_is_known check (status in ('waiting', 'running', 'completed', 'not granted')),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, run, stream),
+  foreign key (tenant_id, run) references jobsync.backfills on delete cascade
+);
+comment on table jobsync.backfill_streams is 'Where each stream of a backfill stands; written in the transaction that stores the page.';
+comment on column jobsync.backfill_streams.position is 'ISO time: everything modified before it is stored. The next request begins here, inclusive.';
+comment on column jobsync.backfill_streams.width_ticks is 'How wide the next window is (100 ns), where a list cannot be sorted; null: all that is left.';
+comment on column jobsync.backfill_streams.total is 'Records that ServiceTitan counts in the whole time, as of the last page; null: not known yet.';
+comment on column jobsync.backfill_streams.revision is 'Counts the moves: a page is stored only if the position still is the one that was read.';
+
+create function jobsync.open_backfill(
+  p_tenant text, p_streams text[], p_since text, p_until text, p_page_size integer, p_deliver boolean, p_actor text
+) returns uuid language plpgsql set search_path = jobsync, public as $$
+declare
+  v_run uuid;
+begin
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  if exists (select from backfills b where b.tenant_id = p_tenant and b.state in ('running', 'failed')) then
+    raise exception 'a backfill is unfinished' using errcode = 'JS002', hint = 'Go on with it: jobsync backfill --resume. Or drop it: jobsync backfill --cancel.';
+  end if;
+  insert into sync_logs (tenant_id, sync_type, entity_type, status, metadata)
+  values (p_tenant, 'backfill', case when cardinality(p_streams) = 1 then p_streams[1] end, 'running',
+          jsonb_build_object('trigger', p_actor, 'since', p_since, 'until', p_until, 'entities', to_jsonb(p_streams), 'deliver', p_deliver))
+  returning id into v_run;
+  insert into backfills (tenant_id, run, since, until, page_size, deliver) values (p_tenant, v_run, p_since, p_until, p_page_size, p_deliver);
+  insert into backfill_streams (tenant_id, run, stream, place, position)
+  select p_tenant, v_run, s.stream, s.place, p_since from unnest(p_streams) with ordinality s(stream, place);
+  perform write_audit(p_tenant, p_actor, 'backfill_opened', 'run:' || v_run,
+    jsonb_build_object('since', p_since, 'until', p_until, 'entities', to_jsonb(p_streams), 'deliver', p_deliver));
+  return v_run;
+end
+$$;
+comment on function jobsync.open_backfill(text, text[], text, text, integer, boolean, text) is
+  'Opens a backfill over the streams, read in this order; answers its run. Refused while another one is unfinished.';
+
+create function jobsync.resume_backfill(p_tenant text, p_run uuid) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update backfills b set state = 'running', error = null, error_code = null, exit_code = null, hint = null
+   where b.tenant_id = p_tenant and b.run = p_run and b.state in ('running', 'failed');
+  if not found then
+    return false;
+  end if;
+  update sync_logs l set status = 'running', error_message = null, completed_at = null, duration_ms = null
+   where l.tenant_id = p_tenant and l.id = p_run and l.status <> 'running';
+  perform note_backfill_alive(p_tenant, p_run);
+  return true;
+end
+$$;
+comment on function jobsync.resume_backfill(text, uuid) is 'Lets an unfinished backfill go on where it stands. False when it is over.';
+
+create function jobsync.note_backfill_alive(p_tenant text, p_run uuid) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update sync_logs l set
+      metadata = coalesce(l.metadata, '{}') || jsonb_build_object('alive_s', ceil(extract(epoch from jobsync.now() - l.started_at))),
+      records_processed = s.pulled, records_succeeded = s.stored + s.unchanged, records_failed = s.quarantined,
+      status = case when b.state = 'running' then 'running' else l.status end,
+      error_message = case when b.state = 'running' then null else l.error_message end,
+      completed_at = case when b.state = 'running' then null else l.completed_at end
+    from backfills b,
+         (select coalesce(sum(x.pulled), 0)::integer as pulled, coalesce(sum(x.stored), 0)::integer as stored,
+                 coalesce(sum(x.unchanged), 0)::integer as unchanged, coalesce(sum(x.quarantined), 0)::integer as quarantined
+            from backfill_streams x where x.tenant_id = p_tenant and x.run = p_run) s
+   where l.tenant_id = p_tenant and l.id = p_run and b.tenant_id = p_tenant and b.run = p_run
+$$;
+comment on function jobsync.note_backfill_alive(text, uuid) is 'Writes the counts so far into the run''s row, and that somebody works on it: it is not closed as abandoned.';
+
+create function jobsync.move_backfill(
+  p_tenant text, p_run uuid, p_stream text, p_revision bigint, p_position text, p_width bigint, p_left bigint, p_done boolean, p_report jsonb,
+  p_requests integer
+) returns bigint language plpgsql set search_path = jobsync, public as $$
+declare
+  v_revision bigint;
+begin
+  perform from backfills b where b.tenant_id = p_tenant and b.run = p_run and b.state = 'running' for share;
+  if not found then
+    raise exception 'the backfill was cancelled or is over' using errcode = 'JS002';
+  end if;
+  update backfill_streams s set
+      position = p_position, width_ticks = p_width, pulled = s.pulled + (p_report ->> 'pulled')::bigint, stored = s.stored + (p_report ->> 'stored')::bigint,
+      unchanged = s.unchanged + (p_report ->> 'unchanged')::bigint, quarantined = s.quarantined + (p_report ->> 'quarantined')::bigint,
+      total = case when p_done then s.pulled + (p_report ->> 'pulled')::bigint
+                   when p_left is null then s.total else s.pulled + (p_report ->> 'pulled')::bigint + p_left end,
+      pages = s.pages + ((p_report ->> 'pulled')::bigint > 0)::integer, requests = s.requests + p_requests, revision = s.revision + 1,
+      status = case when p_done then 'completed' else 'running' end, updated_at = jobsync.now()
+   where s.tenant_id = p_tenant and s.run = p_run and s.stream = p_stream and s.revision = p_revision and s.status in ('waiting', 'running')
+  returning s.revision into v_revision;
+  if v_revision is null then
+    raise exception 'the backfill of % was moved by another worker', p_stream using errcode = 'JS002';
+  end if;
+  perform note_backfill_alive(p_tenant, p_run);
+  return v_revision;
+end
+$$;
+comment on function jobsync.move_backfill(text, uuid, text, bigint, text, bigint, bigint, boolean, jsonb, integer) is
+  'Moves one stream of a backfill, only if it still stands where it was read. Called in the transaction that stored the page. Answers its revision.';
+
+create function jobsync.skip_backfill_stream(p_tenant text, p_run uuid, p_stream text) returns void
+language sql volatile as $$
+  update jobsync.backfill_streams s set status = 'not granted', updated_at = jobsync.now()
+   where s.tenant_id = p_tenant and s.run = p_run and s.stream = p_stream and s.status in ('waiting', 'running')
+$$;
+comment on function jobsync.skip_backfill_stream(text, uuid, text) is 'Leaves out a stream that jobs do not need and that ServiceTitan does not let this app read.';
+
+create function jobsync.close_backfill(p_tenant text, p_run uuid, p_state text, p_error text, p_code text, p_exit_code integer, p_hint text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_deliver boolean;
+  v_since text;
+  v_until text;
+begin
+  -- In the order of everybody: jobs before what is of backfills.
+  perform lock_stream(p_tenant, 'jobs');
+  update backfills b set state = p_state, error = p_error, error_code = p_code, exit_code = p_exit_code, hint = p_hint
+   where b.tenant_id = p_tenant and b.run = p_run and b.state in ('running', 'failed')
+     and (p_state <> 'completed' or not exists (
+       select from backfill_streams s where s.tenant_id = p_tenant and s.run = p_run and s.status in ('waiting', 'running')))
+  returning b.deliver, b.since, b.until into v_deliver, v_since, v_until;
+  if not found then
+    return false;
+  end if;
+  perform note_backfill_alive(p_tenant, p_run);
+  update sync_logs l set status = case p_state when 'completed' then 'completed' else 'failed' end,
+         error_message = case p_state when 'cancelled' then 'cancelled' else left(p_error, 1000) end, completed_at = jobsync.now(),
+         duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int,
+         metadata = l.metadata || jsonb_build_object('streams', (
+           select jsonb_object_agg(s.stream, jsonb_build_object('status', s.status, 'pulled', s.pulled, 'stored', s.stored, 'unchanged', s.unchanged,
+             'quarantined', s.quarantined, 'pages', s.pages, 'requests', s.requests)) from backfill_streams s where s.tenant_id = p_tenant and s.run = p_run))
+   where l.tenant_id = p_tenant and l.id = p_run;
+  if p_state = 'completed' and v_deliver then
+    perform deliver_backfilled(p_tenant, p_run, 'backfill');
+  end if;
+  return true;
+end
+$$;
+comment on function jobsync.close_backfill(text, uuid, text, text, text, integer, text) is
+  'Ends a backfill: completed (only when every stream is; then what was asked for is planned), failed (it can be resumed) or cancelled. False when it was over already.';
+
+create function jobsync.read_backfill(p_tenant text, p_run uuid) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object('run', b.run, 'state', b.state, 'since', b.since, 'until', b.until, 'page_size', b.page_size, 'deliver', b.deliver,
+      'planned', b.delivered, 'opened_at', b.opened_at, 'completed_at', l.completed_at, 'error', b.error, 'code', b.error_code, 'exit_code', b.exit_code,
+      'hint', b.hint, 'streams', (
+        select jsonb_agg(jsonb_build_object('stream', s.stream, 'status', s.status, 'position', s.position, 'width_ticks', s.width_ticks, 'total', s.total,
+                 'pulled', s.pulled, 'stored', s.stored, 'unchanged', s.unchanged, 'quarantined', s.quarantined, 'pages', s.pages,
+                 'requests', s.requests, 'revision', s.revision) order by s.place)
+          from backfill_streams s where s.tenant_id = b.tenant_id and s.run = b.run))
+    from backfills b
+    join sync_logs l on l.tenant_id = b.tenant_id and l.id = b.run
+   where b.tenant_id = p_tenant and (p_run is null or b.run = p_run)
+   -- Of several the unfinished one, else the newest.
+   order by b.state in ('running', 'failed') desc, b.opened_at desc limit 1
+$$;
+comment on function jobsync.read_backfill(text, uuid) is 'A backfill (null: the unfinished one, else the newest) with its streams in order, or null.';
+
+create function jobsync.list_running_backfills() returns table (tenant_id text, run uuid)
+language sql stable as $$
+  select b.tenant_id, b.run from jobsync.backfills b where b.state = 'running'
+$$;
+comment on function jobsync.list_running_backfills() is 'Backfills that somebody should be working on; read by the schedule as the owner.';
+
 -- Verifying: what GoHighLevel accepted is read back until it is found there. A 2xx of a hook only says "queued"; only a
 -- card that carries the job's id proves that it landed.
 --
@@ -4550,6 +4764,105 @@ create view jobsync.v_unverified with (security_invoker = true) as
    group by v.tenant_id, v.destination_id, d.kind, d.masked, j.business_unit_id, u.name, v.result;
 comment on view jobsync.v_unverified is
   'Alert condition: deliveries that GoHighLevel accepted longer than tenants.verify_minutes ago and that were looked for there in vain, by unit and destination.';
+
+-- Held jobs: what a backfill brought stays skipped (backfilled), whatever its unit's route. Two things end that: the live
+-- pull brings the same job, which is what would have happened without a backfill; or a person asks for delivery.
+
+create index jobs_held on public.jobs (tenant_id) where ghl_sync_reason = 'backfilled';
+
+create function jobsync.release_held(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_jobs bigint[];
+begin
+  update jobs j set ghl_sync_status = 'pending', ghl_sync_reason = null, updated_at = jobsync.now()
+   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'backfilled';
+  if not found then
+    return 0;
+  end if;
+  select array_agg(j.st_job_id order by j.st_job_id) into v_jobs from jobs j
+   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.ghl_sync_status = 'pending';
+  perform want_parents(p_tenant, v_jobs);
+  return plan_jobs(p_tenant, v_jobs, null);
+end
+$$;
+comment on function jobsync.release_held(text, bigint[]) is 'Plans those of the jobs that a backfill had brought, like any job that was pulled. The caller holds their locks. Answers how many were queued.';
+
+create function jobsync.release_pulled(p_tenant text, p_page jsonb) returns integer
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if not exists (select from jobs j where j.tenant_id = p_tenant and j.ghl_sync_reason = 'backfilled') then
+    return 0;
+  end if;
+  return release_held(p_tenant, array(select distinct try_bigint(e -> 'id') from jsonb_array_elements(p_page) e));
+end
+$$;
+comment on function jobsync.release_pulled(text, jsonb) is 'Releases those jobs of a page that only a backfill had brought. Called with each page that is not a backfill''s own.';
+
+-- Old jobs of a time that were never delivered and that JobSync could deliver.
+create function jobsync.list_old_jobs(p_tenant text, p_since timestamptz, p_until timestamptz)
+returns table (st_job_id bigint, st_customer_id bigint, destination_id uuid, kind text, version integer)
+language sql stable set search_path = jobsync, public as $$
+  select j.st_job_id, j.st_customer_id, r.destination_id, d.kind, j.ghl_version
+    from jobs j
+    join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+    join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+    join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id
+   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason in ('backfilled', 'before_start')
+     and j.delivered_hash is null and j.modified_on >= p_since and j.modified_on < p_until
+     and u.sync_enabled is distinct from false and u.sync_to_ghl is distinct from false
+$$;
+comment on function jobsync.list_old_jobs(text, timestamptz, timestamptz) is
+  'Jobs last modified in this time that are skipped as older (backfilled, before_start), were never delivered, and have a route.';
+
+create function jobsync.count_old_jobs(p_tenant text, p_run uuid) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object('jobs', count(o.st_job_id), 'webhook_executions', count(o.st_job_id) filter (where o.kind = 'webhook'))
+    from backfills b
+    left join lateral list_old_jobs(p_tenant, try_timestamptz_text(b.since), try_timestamptz_text(b.until)) o on true
+   where b.tenant_id = p_tenant and b.run = p_run
+$$;
+comment on function jobsync.count_old_jobs(text, uuid) is 'How many jobs `backfill --deliver` would plan, and how many paid workflow triggers that is.';
+
+create function jobsync.deliver_backfilled(p_tenant text, p_run uuid, p_actor text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_since timestamptz;
+  v_until timestamptz;
+  v_jobs bigint[];
+  v_queued integer;
+begin
+  select try_timestamptz_text(b.since), try_timestamptz_text(b.until) into v_since, v_until from backfills b where b.tenant_id = p_tenant and b.run = p_run;
+  select array_agg(o.st_job_id) into v_jobs from list_old_jobs(p_tenant, v_since, v_until) o;
+  v_jobs := lock_jobs(p_tenant, coalesce(v_jobs, '{}'));
+  perform want_parents(p_tenant, v_jobs);
+  -- forced: asked for by a person, so that planning does not take the row back for the job's age.
+  with queued as (
+    insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for, forced)
+    select p_tenant, o.st_job_id, o.st_customer_id, o.destination_id, o.version + 1, 'created', v_now,
+           case when w.waits then v_now + interval '15 minutes' else v_now end, case when w.waits then 'parents' end, true
+      from list_old_jobs(p_tenant, v_since, v_until) o
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = o.st_job_id
+      cross join lateral (select exists (
+        select from wanted n where n.tenant_id = p_tenant
+           and (n.stream in ('customers', 'customer_contacts') and n.id = j.st_customer_id or n.stream in ('locations', 'location_contacts') and n.id = j.st_location_id)) as waits) w
+     where o.st_job_id = any (v_jobs) order by o.st_job_id
+    on conflict (tenant_id, st_job_id) do nothing
+    returning st_job_id
+  ), marked as (
+    update jobs j set ghl_sync_status = 'pending', ghl_sync_reason = null, updated_at = v_now
+      from queued q where j.tenant_id = p_tenant and j.st_job_id = q.st_job_id
+    returning 1
+  )
+  select count(*) into v_queued from marked;
+  update backfills b set deliver = true, delivered = coalesce(b.delivered, 0) + v_queued where b.tenant_id = p_tenant and b.run = p_run;
+  perform write_audit(p_tenant, p_actor, 'backfill_delivered', 'run:' || p_run, jsonb_build_object('jobs', v_queued));
+  return v_queued;
+end
+$$;
+comment on function jobsync.deliver_backfilled(text, uuid, text) is
+  'Plans the old jobs of a backfill''s time for delivery, because a person asked for it. Twice plans nothing more. Answers how many.';
 
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
