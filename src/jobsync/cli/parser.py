@@ -21,6 +21,7 @@ from jobsync.cli import (
     jobs,
     openapi,
     passes,
+    reconcile,
     sending,
     simulate,
     tenants,
@@ -74,6 +75,7 @@ app.command("sync")(passes.sync)
 app.command("pull")(passes.pull)
 app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
+app.command("reconcile")(reconcile.reconcile)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
 app.command("disarm")(sending.disarm)
