@@ -224,6 +224,14 @@ def test_a_stage_that_is_gone_is_never_replaced_by_a_guess(story: Story) -> None
     assert stage_of(story, 1) == "sales-done"
 
 
+def test_a_pipeline_that_is_gone_is_called_so(story: Story) -> None:
+    location(story, stage="install-scheduled")
+    story.page(job(1))
+    pull(story, {"sales": ("New",)})
+    found = card(story, 1)
+    assert (found["pipeline_id"], found["stage_id"], found["problem"]) == (None, None, "pipeline_gone")
+
+
 def test_a_renamed_stage_is_the_same_stage_and_the_route_follows(story: Story) -> None:
     location(story)
     story.page(job(1))

@@ -8,6 +8,7 @@
     drain               one destination
     verify              reads back what one tenant's GoHighLevel accepted
     backfill            a slice of a tenant's history (tasks/backfills.py)
+    read_pipelines (5 min)  pipelines and stages of GoHighLevel that were not read for an hour
     watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
@@ -45,6 +46,7 @@ from jobsync.engine.passes import (
     open_pass,
     run_stream,
 )
+from jobsync.engine.pipelines import refresh_stale_pipelines
 from jobsync.engine.quarantine import retry_quarantined
 from jobsync.engine.reconcile import reconcile
 from jobsync.engine.verify import verify_deliveries
@@ -141,6 +143,17 @@ def register_tasks(
             await defer_due_drains(duties, None)
             await defer_due_verifications(duties)
             await defer_running_backfills(duties)
+
+        @app.periodic(cron="*/5 * * * *")
+        @app.task(
+            name="read_pipelines",
+            queue=PULL_QUEUE,
+            lock="read_pipelines",
+            queueing_lock="read_pipelines",
+            pass_context=True,
+        )
+        async def read_pipelines(context: JobContext, timestamp: int) -> None:
+            await refresh_stale_pipelines(engine)
 
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)

@@ -72,7 +72,9 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') then
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
+     and not exists (select from install_links l where l.tenant_id = p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
