@@ -2943,6 +2943,7 @@ declare
   v_statuses text[];
   v_reasons text[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
+  v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
@@ -2950,7 +2951,7 @@ begin
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
            coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
-                    case when r.card = 'sales' then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
+                    case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
@@ -3244,6 +3245,10 @@ create table jobsync.card_fields (
   primary key (tenant_id, field_id)
 );
 comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
+
+-- The few lines of the audit that alerts and lists ask for every minute.
+create index audit_of_pipelines on jobsync.audit (tenant_id, at desc)
+  where action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
 
 -- One answer of GoHighLevel, as a whole: [{id, name, stages: [{id, name}]}] and [{id, name, key, model, data_type}].
 create function jobsync.store_pipelines(p_tenant text, p_pipelines jsonb, p_fields jsonb, p_actor text) returns jsonb
@@ -3631,7 +3636,9 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') then
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
+     and not exists (select from install_links l where l.tenant_id = p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
@@ -5254,6 +5261,16 @@ create view jobsync.v_pipeline_changes with (security_invoker = true) as
    where a.action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
 comment on view jobsync.v_pipeline_changes is 'Pipelines and stages that were renamed, deleted or came back in GoHighLevel, and when that was noticed.';
 
+create function jobsync.list_stale_pipelines() returns setof text
+language sql stable set search_path = jobsync, public as $$
+  select d.tenant_id from destinations d
+   where d.kind = 'api' and exists (select from routes r where r.tenant_id = d.tenant_id and r.destination_id = d.id and r.deliverer = 'jobsync')
+   group by d.tenant_id
+  having coalesce((select max(p.seen_at) from pipelines p where p.tenant_id = d.tenant_id), '-infinity') < jobsync.now() - interval '1 hour'
+   order by 1
+$$;
+comment on function jobsync.list_stale_pipelines() is 'Tenants with routes to pipelines that were not read for an hour. Asked by the schedule as the owner.';
+
 create function jobsync.save_rules(p_tenant text, p_rules jsonb, p_replace boolean, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -6213,6 +6230,17 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          case s.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end || case s.state when 'auth_failed' then ' refuses to sign JobSync in' else ' denies JobSync access' end,
          coalesce(s.reason, 'No reason was given.'), 'jobsync doctor', 1
     from jobsync.upstream_states s where s.state <> 'ok'
+  union all
+  -- Routes and rules whose pipeline or stage was deleted in GoHighLevel; install jobs whose sale is not certain.
+  select p.tenant_id, 'card_' || p.kind, p.subject, case p.kind when 'route' then 'critical' else 'warning' end,
+         case p.kind when 'route' then 'The route of ' when 'rule' then 'The rule ' else 'Job ' end || coalesce(p.name, p.subject) || ' needs you', p.problem,
+         case p.kind when 'route' then 'jobsync units set ' || p.subject || ' --pipeline NAME --stage NAME' when 'rule' then 'jobsync rules list   then: jobsync rules set'
+                     else 'jobsync why job ' || p.subject end, 1
+    from jobsync.v_card_problems p
+  union all
+  select a.tenant_id, 'card_renamed', a.subject || ':' || a.id, 'warning', initcap(split_part(a.action, '_', 1)) || ' "' || (a.details ->> 'before') || '" is now called "' || (a.details ->> 'name') || '"',
+         'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
+    from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
   union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
