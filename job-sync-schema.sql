@@ -7,8 +7,8 @@ begin;
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
--- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 65 deliver -> 70 guide functions ->
--- 80 views -> 85 api -> 90 access.
+-- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
+-- 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -2753,6 +2753,89 @@ create function jobsync.contested_reason(p_tenant text, p_unit bigint) returns t
       where m.tenant_id = p_tenant and m.business_unit_id = p_unit and m.last_marked_at > jobsync.now() - interval '24 hours')
 $$;
 comment on function jobsync.contested_reason(text, bigint) is 'Why a unit must not be armed yet, or null.';
+
+-- What GoHighLevel has: pipelines, their stages, custom fields, pulled by name and id. Routes and rules are written with
+-- names and sent with ids. A row is never deleted: what GoHighLevel no longer shows is `gone`, so that a route or rule that
+-- points at it can say so.
+
+create table jobsync.pipelines (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  pipeline_id text not null,
+  name text not null,
+  position integer not null default 0,
+  seen_at timestamptz not null default jobsync.now(),
+  gone_at timestamptz,
+  primary key (tenant_id, pipeline_id)
+);
+comment on table jobsync.pipelines is 'Pipelines of the tenant''s GoHighLevel location, as last pulled; gone_at: no longer there.';
+
+create table jobsync.pipeline_stages (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  pipeline_id text not null,
+  stage_id text not null,
+  name text not null,
+  position integer not null default 0,
+  protected boolean not null default false,
+  seen_at timestamptz not null default jobsync.now(),
+  gone_at timestamptz,
+  primary key (tenant_id, pipeline_id, stage_id)
+);
+comment on table jobsync.pipeline_stages is 'Stages in their order (position 0 is the first); gone_at: no longer there.';
+comment on column jobsync.pipeline_stages.protected is 'A card that stands in this stage is never moved by JobSync: people work there.';
+
+create table jobsync.card_fields (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  field_id text not null,
+  model text not null constraint card_field_model_is_known check (model in ('contact', 'opportunity')),
+  name text not null,
+  field_key text,
+  data_type text,
+  seen_at timestamptz not null default jobsync.now(),
+  gone_at timestamptz,
+  primary key (tenant_id, field_id)
+);
+comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
+
+-- Rules: (event, condition) -> stage, status, value, tags, custom fields. What a card should look like is computed from
+-- what ServiceTitan says now, never from the clock and never from an earlier answer: asked twice, it says the same.
+
+create table jobsync.rules (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  name text not null,
+  position integer not null,
+  event text not null constraint rule_event_is_known check (event in ('created', 'appointment_scheduled', 'estimate_sent', 'dispatched', 'working',
+    'hold', 'estimate_dismissed', 'estimate_sold', 'completed', 'invoiced', 'canceled')),
+  unit_ids bigint[],
+  job_type_ids bigint[],
+  tag_type_ids bigint[],
+  campaign_ids bigint[],
+  amount_from numeric,
+  amount_below numeric,
+  pipeline_id text,
+  stage_id text,
+  status text constraint rule_status_is_known check (status in ('open', 'won', 'lost')),
+  value text constraint rule_value_is_known check (value in ('job_total', 'open_estimates', 'sold_estimates', 'invoices')),
+  tags text[],
+  custom_fields jsonb not null default '{}',
+  backwards boolean not null default false,
+  enabled boolean not null default true,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, name),
+  constraint rule_stage_has_a_pipeline check (stage_id is null or pipeline_id is not null)
+);
+comment on table jobsync.rules is 'What a card becomes when something happened to its job. Of the rules that hold, the one furthest down (position) decides each thing it names.';
+
+create function jobsync.plan_opportunities(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+language sql stable set search_path = jobsync, public as $$
+  select j.st_job_id, r.pipeline_id, r.stage_id, 'open', j.total, '{}'::text[], '{}'::jsonb
+    from unnest(p_jobs) i(id)
+   cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
+    left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+   order by j.st_job_id
+$$;
+comment on function jobsync.plan_opportunities(text, bigint[]) is
+  'What the card of each job should be: pipeline and stage by id, status (open, won, lost), value, tags to add, custom field id -> value. pipeline_id null: the route names no pipeline.';
 
 -- Delivering: claim -> (the program sends) -> finish. Nothing here sends; every rule about whether something may leave is here.
 -- Refusals, in this order: mode, pause, destination pause, caps, limited arm, shared budget. A claim counts a version against
