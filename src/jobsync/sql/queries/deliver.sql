@@ -47,3 +47,9 @@ select exists (
 
 -- name: report_sends
 select jobsync.report_sends(%(tenant)s, %(since)s);
+
+-- name: take_delivery_request
+select granted, wait_seconds from jobsync.take_delivery_request(%(tenant)s, %(rate)s, %(burst)s);
+
+-- name: hold_deliveries
+select jobsync.hold_deliveries(%(tenant)s, %(seconds)s);
