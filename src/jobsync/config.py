@@ -30,8 +30,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
 
-    database_url: str | None = Field(None, alias="DATABASE_URL")
-    database_direct_url: str | None = Field(None, alias="DATABASE_DIRECT_URL")
+    database_url: str | None = Field(None, alias="DATABASE_URL", repr=False)
+    database_direct_url: str | None = Field(None, alias="DATABASE_DIRECT_URL", repr=False)
     database_max_connections: int = Field(10, alias="DATABASE_MAX_CONNECTIONS", ge=2, le=500)
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(3001, alias="PORT", ge=0, le=65535)

@@ -150,7 +150,11 @@ async def _route(engine: Engine, upstreams: Upstreams) -> None:
 def _describe_planted(upstreams: Upstreams, status: dict[str, Any]) -> list[dict[str, Any]]:
     described = []
     for planted in upstreams.planted:
-        rows = [row for row in status["reasons"] if row["business_unit_id"] == planted.unit]
+        # The story to tell is of a job that was tried, not of one that still stands in line behind it.
+        rows = sorted(
+            (row for row in status["reasons"] if row["business_unit_id"] == planted.unit),
+            key=lambda row: (row["ghl_sync_status"] != "failed", row["reason"] == "waiting"),
+        )
         described.append(
             {
                 "business_unit_id": planted.unit,

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jobsync import __version__
-from jobsync.cli import database, demo, jobs, openapi, passes, sending, simulate, units, up
+from jobsync.cli import alerts, database, demo, jobs, openapi, passes, sending, simulate, units, up
 from jobsync.cli.shared import Shared
 
 EPILOG = (
@@ -66,6 +66,7 @@ app.add_typer(jobs.app, name="jobs")
 app.command("why")(jobs.why)
 app.command("replay")(jobs.replay)
 app.add_typer(units.app, name="units")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(database.app, name="db")
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

@@ -4,6 +4,7 @@
     pull_stream         one stream of one tenant
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
+    watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
 (JOBSYNC_STALLED_SECONDS).
@@ -22,6 +23,7 @@ from procrastinate import App, JobContext
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
+from jobsync.alerts.watch import watch
 from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
@@ -44,6 +46,7 @@ from jobsync.tasks.app import defer_once
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
 ABANDONED_AFTER = "30 minutes"
+TALLY_LINES = 64
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,11 @@ def register_tasks(
             await rescue_stalled(duties)
             await open_due_passes(duties)
             await defer_due_drains(duties, None)
+
+        @app.periodic(cron="* * * * *")
+        @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
+        async def watch_all(context: JobContext, timestamp: int) -> None:
+            await watch(engine)
 
     return duties
 
@@ -214,6 +222,7 @@ async def open_due_passes(duties: Duties) -> int:
         for row in await session.rows("list_tenants"):
             await session.value("abandon_runs", {"tenant": row["tenant_id"], "older_than": ABANDONED_AFTER})
         due = [row["tenant_id"] for row in await session.rows("claim_due_tenants", {"configured": configured})]
+        await session.value("fold_tallies_beyond", {"lines": TALLY_LINES})
     for tenant in due:
         await defer_pass(duties, tenant, "schedule")
     return len(due)

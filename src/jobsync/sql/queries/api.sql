@@ -27,7 +27,7 @@ select (jobsync.shown(to_jsonb(v)) || jsonb_build_object('leased_until', l.lease
   from jobsync.v_pending_jobs v
   left join jobsync.leases l on l.tenant_id = v.tenant_id and l.st_job_id = v.st_job_id and l.leased_until > jobsync.now()
  where v.tenant_id = %(tenant)s and (%(unit)s::bigint is null or v.business_unit_id = %(unit)s)
-   and (%(jobs)s::bigint[] is null or v.st_job_id = any (%(jobs)s))
+   and v.st_job_id = any (array(select unnest(coalesce(%(jobs)s::bigint[], jobsync.oldest_pending(%(tenant)s, %(unit)s::bigint, %(limit)s)))))
  order by v.created_on, v.st_job_id
  limit %(limit)s;
 

@@ -67,3 +67,6 @@ select jobsync.abandon_runs(%(tenant)s, %(older_than)s::interval);
 
 -- name: rest_refused_stream
 select jobsync.rest_refused_stream(%(tenant)s, %(stream)s);
+
+-- name: fold_tallies_beyond
+select jobsync.fold_tallies_beyond(%(lines)s);

@@ -118,8 +118,12 @@ create index jobs_by_modified on public.jobs (tenant_id, modified_on);
 create index jobs_by_customer on public.jobs (tenant_id, st_customer_id);
 create index jobs_by_sync_time on public.jobs (tenant_id, synced_from_st_at);
 create index jobs_by_unit on public.jobs (tenant_id, business_unit_id, created_on);
--- What is not delivered: the pending view, the failed, the reasons. Delivered jobs, nearly all in the end, are not in it.
-create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, created_on) include (ghl_sync_reason, business_unit_id, st_job_id)
+-- What is not delivered; delivered jobs, nearly all in the end, are in neither. The first is the order of the pending view,
+-- the second finds the oldest of each reason and unit.
+create index jobs_pending on public.jobs (tenant_id, created_on, st_job_id) include (business_unit_id) where ghl_sync_status = 'pending';
+-- case, not coalesce: under row-level security PostgreSQL does not look coalesce up in an index.
+create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, (case when ghl_sync_reason is null then 'waiting' else ghl_sync_reason end),
+    (case when business_unit_id is null then 0 else business_unit_id end), created_on, st_job_id)
   where ghl_sync_status <> 'synced';
 create index jobs_by_opportunity on public.jobs (tenant_id, ghl_opportunity_id) where ghl_opportunity_id is not null;
 comment on table public.jobs is 'One row per ServiceTitan job, with where it stands on its way into GoHighLevel.';

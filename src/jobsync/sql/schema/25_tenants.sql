@@ -99,6 +99,8 @@ create table jobsync.routes (
   pipeline_name text,
   stage_id text,
   stage_name text,
+  card text not null default 'own' constraint route_card_is_known check (card in ('own', 'sales')),
+  problem text,
   armed boolean not null default true,
   armed_reason text,
   updated_at timestamptz not null default jobsync.now(),
@@ -109,6 +111,8 @@ create table jobsync.routes (
 create index routes_by_destination on jobsync.routes (tenant_id, destination_id);
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
+comment on column jobsync.routes.card is 'own: each job its own card; sales: a job made from a sold estimate goes on with the card of the job it was sold in.';
+comment on column jobsync.routes.problem is 'What is wrong with the route''s pipeline or stage in GoHighLevel (renamed, gone); null: nothing.';
 comment on column jobsync.routes.armed is 'False: arm refused this route (jobs were pushed from outside in the last 24 h).';
 
 create table jobsync.audit (

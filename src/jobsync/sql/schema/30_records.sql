@@ -166,3 +166,18 @@ create table jobsync.wanted (
   primary key (tenant_id, stream, id)
 );
 comment on table jobsync.wanted is 'Parents that stored jobs refer to and that are not here yet: brought by their feed, else looked up by ids, 50 a call.';
+
+-- Written beside the parents, so that nobody has to look through all that is wanted to find what has come.
+create table jobsync.arrived (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  stream text not null,
+  ids bigint[] not null,
+  primary key (tenant_id, id)
+);
+comment on table jobsync.arrived is 'Parents stored, and contact lists read, since jobsync.resolve_wanted last ran: one line for each page.';
+
+create function jobsync.note_arrived(p_tenant text, p_stream text, p_ids bigint[]) returns void language sql volatile as $$
+  insert into jobsync.arrived (tenant_id, stream, ids) select p_tenant, p_stream, p_ids where cardinality(p_ids) > 0
+$$;
+comment on function jobsync.note_arrived(text, text, bigint[]) is 'Notes parents that were stored, for jobsync.resolve_wanted.';

@@ -27,6 +27,8 @@ create table jobsync.outbox (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- The whole order of a claim: a first load makes a million rows due at one moment.
 create index outbox_due on jobsync.outbox (destination_id, next_attempt_at, st_job_id);
+-- Looked through whenever parents arrive: the others of a long queue are not.
+create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for = 'parents';
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
 comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';

@@ -22,7 +22,7 @@ comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text,
 create view jobsync.unit_routes with (security_invoker = true) as
   select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
          coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
-         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.armed, true) as armed, r.armed_reason,
+         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.card, 'own') as card, r.problem, coalesce(r.armed, true) as armed, r.armed_reason,
          d.kind as destination_kind, d.label as destination_label, d.masked as destination_masked, d.paused_at as destination_paused_at,
          d.pause_reason as destination_pause_reason
     from public.business_units u

@@ -219,33 +219,44 @@ $$;
 comment on function jobsync.want_parents(text, bigint[]) is 'Notes which customers, locations and contact lists of these jobs are not known yet.';
 
 create function jobsync.resolve_wanted(p_tenant text) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_released integer;
+  v_gone integer;
+  v_released integer := 0;
 begin
+  -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
-  delete from wanted w
-   where w.tenant_id = p_tenant
-     and (case w.stream
-       when 'customers' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id)
-       when 'locations' then exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id)
-       when 'customer_contacts' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id and c.contacts_read_at is not null)
-       else exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id and l.contacts_read_at is not null) end
-       or (w.stream in ('customer_contacts', 'location_contacts') and exists (
-             select from cursors f where f.tenant_id = p_tenant and f.stream = w.stream and f.complete_from_start and f.caught_up_at >= w.wanted_at)));
+  with came as (
+    delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids
+  ), parents as materialized (
+    select distinct c.stream, i.id from came c cross join unnest(c.ids) i(id)
+  ), found as (
+    delete from wanted w using parents p where w.tenant_id = p_tenant and w.stream = p.stream and w.id = p.id
+    returning 1
+  ), complete as (
+    -- A list that was read from its first record on holds the contacts of everybody who has some.
+    delete from wanted w using cursors f
+     where w.tenant_id = p_tenant and f.tenant_id = p_tenant and w.stream = f.stream and f.stream in ('customer_contacts', 'location_contacts')
+       and f.complete_from_start and f.caught_up_at >= w.wanted_at
+       and not exists (select from parents p where p.stream = w.stream and p.id = w.id)
+    returning 1
+  )
+  select (select count(*) from found) + (select count(*) from complete) into v_gone;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
-  with released as materialized (
-     select x.st_job_id from outbox x
-       join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id
-      where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
-        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
-        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id)
-        for no key update of x skip locked)
-  update outbox o set waiting_for = null, next_attempt_at = v_now
-    from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
-  get diagnostics v_released = row_count;
+  if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
+    with released as materialized (
+       select x.st_job_id from outbox x
+        cross join lateral (select k.st_customer_id, k.st_location_id from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j
+        where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
+          and (select true from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id limit 1) is null
+          and (select true from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id limit 1) is null
+          for no key update of x skip locked)
+    update outbox o set waiting_for = null, next_attempt_at = v_now
+      from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
+    get diagnostics v_released = row_count;
+  end if;
   return v_released;
 end
 $$;

@@ -141,6 +141,7 @@ begin
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
   perform want_survivors(p_tenant, 'customers', v_owners);
+  perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
     if p_source = 'servicetitan' then
@@ -226,6 +227,7 @@ begin
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
   perform want_survivors(p_tenant, 'locations', v_owners);
+  perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
     perform refresh_owners(p_tenant, 'location', v_owners);
@@ -318,6 +320,7 @@ begin
     perform resolve_quarantined(p_tenant, v_stream, v_written, v_now);
   end if;
   perform refresh_owners(p_tenant, p_owner_kind, v_owners);
+  perform note_arrived(p_tenant, v_stream, p_owners);
   if p_owners is not null and p_owner_kind = 'customer' then
     update public.customers c set contacts_read_at = v_now, updated_at = v_now
      where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners) and c.contacts_read_at is null;

@@ -105,6 +105,7 @@ begin
   end if;
   if v_written is not null then
     perform resolve_quarantined(p_tenant, p_stream, v_written, jobsync.now());
+    perform plan_activity(p_tenant, p_stream, p_sifted);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', p_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - p_stored - jsonb_array_length(v_refused));

@@ -32,6 +32,9 @@ begin
     perform quarantine_records(p_tenant, p_stream, p_refused, p_refused_raw, jobsync.now());
     v_result := v_result || jsonb_build_object('pulled', (v_result ->> 'pulled')::int + v_refused, 'quarantined', (v_result ->> 'quarantined')::int + v_refused);
   end if;
+  if p_stream = 'jobs' then
+    perform fold_tallies(p_tenant);
+  end if;
   if (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
     raise exception '% of % records of a page of % do not fit', v_result ->> 'quarantined', v_result ->> 'pulled', p_stream
       using errcode = 'JS003', hint = 'ServiceTitan may have changed its format. Nothing was stored and the cursor stays; see `jobsync doctor`.';

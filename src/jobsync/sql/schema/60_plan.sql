@@ -25,13 +25,16 @@ declare
   v_marked bigint[];
   v_statuses text[];
   v_reasons text[];
+  v_sales bigint[] := link_installs(p_tenant, p_touched);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
-           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash as differs, coalesce(x.changed, false) as changed,
+           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
-           skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
+           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
+                    case when r.card = 'sales' then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
+                                                        and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -106,6 +109,9 @@ begin
     from marks m;
   if v_marked is not null then
     perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
+  end if;
+  if v_sales <> '{}' then
+    v_queued := v_queued + replan_cards(p_tenant, v_sales);
   end if;
   return v_queued;
 end

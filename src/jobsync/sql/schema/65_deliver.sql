@@ -50,7 +50,8 @@ begin
   v_window := v_limit * 4;
   loop
     with due as materialized (
-      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash as same
+      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
+             and not (v_destination.kind = 'api' and card_differs(p_tenant, o.st_job_id)) as same
         from outbox o
         join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
         join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
@@ -135,6 +136,9 @@ begin
     on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
+  if v_destination.kind = 'api' then
+    perform note_cards(p_tenant, v_jobs);
+  end if;
   return query
     with claimed as (
       update outbox o set lease_until = v_now + make_interval(secs => p_lease_seconds), fence = o.fence + 1, attempts = o.attempts + 1,
@@ -185,7 +189,7 @@ $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
 create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
-language sql stable set search_path = jobsync, public as $$
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
@@ -196,12 +200,15 @@ language sql stable set search_path = jobsync, public as $$
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
-    'due', exists (select from outbox o
-                     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-                     join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-                    where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= jobsync.now()
-                      and (o.lease_until is null or o.lease_until <= jobsync.now())))
-    from tenants t
+    -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
+    'due', (select true from outbox o
+              join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+              join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+             where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= n.at
+               and (o.lease_until is null or o.lease_until <= n.at)
+             order by o.next_attempt_at, o.st_job_id limit 1) is true)
+    from (select jobsync.now() as at offset 0) n
+    cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
    where t.tenant_id = p_tenant
@@ -225,6 +232,7 @@ declare
   v_destination_faults integer;
   v_accepted integer;
   v_test_only boolean;
+  v_told bigint[];
   v_wait double precision;
   v_retry_window constant integer := 8;
   v_kind text := (select d.kind from destinations d where d.tenant_id = p_tenant and d.id = p_destination);
@@ -322,10 +330,13 @@ begin
              where x.verdict <> 'synced' and x.outcome not in ('ambiguous', 'settling') and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
-         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited')
-    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait
+         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
+    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
+  if v_told is not null then
+    perform tell_cards(p_tenant, v_told);
+  end if;
   if v_given_back is not null then
     update send_counts c set sends = greatest(0, c.sends - b.value::integer)
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;

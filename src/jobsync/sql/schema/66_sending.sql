@@ -66,11 +66,11 @@ $$;
 comment on function jobsync.plan_older_jobs(text) is 'After deliver_from is set: planned jobs created before it become skipped (before_start). Answers how many.';
 
 create function jobsync.count_planned(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
-  select jsonb_build_object('planned', count(*), 'create', count(*) filter (where o.event = 'created'), 'update', count(*) filter (where o.event = 'updated'),
-      'replay', count(*) filter (where o.event = 'replayed'), 'waiting', count(*) filter (where o.waiting_for is not null),
-      'webhook_executions', count(*) filter (where d.kind = 'webhook'))
-    from outbox o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
-   where o.tenant_id = p_tenant
+  select jsonb_build_object('planned', coalesce(sum(o.rows), 0), 'create', coalesce(sum(o.rows) filter (where o.class = 'created'), 0),
+      'update', coalesce(sum(o.rows) filter (where o.class = 'updated'), 0), 'replay', coalesce(sum(o.rows) filter (where o.class = 'replayed'), 0),
+      'waiting', coalesce(sum(o.rows) filter (where o.reason is not null), 0), 'webhook_executions', coalesce(sum(o.rows) filter (where d.kind = 'webhook'), 0))
+    from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+   where o.tenant_id = p_tenant and o.topic = 'outbox'
 $$;
 comment on function jobsync.count_planned(text) is 'What the outbox holds: creates, updates, paid executions.';
 
@@ -206,6 +206,7 @@ begin
       completed_at = case when p_final and not v_more then v_now end,
       duration_ms = case when p_final and not v_more then least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::int end
    where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running';
+  perform fold_tallies(p_tenant);
   return p_final and not v_more;
 end
 $$;

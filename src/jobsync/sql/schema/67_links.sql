@@ -294,15 +294,11 @@ comment on function jobsync.lose_opportunity(text, uuid, bigint) is 'GoHighLevel
 create function jobsync.choose_place(p_tenant text, p_destination uuid, p_job bigint, p_seen_pipeline text, p_seen_stage text, p_seen_status text)
 returns table (pipeline_id text, stage_id text, status text)
 language sql stable set search_path = jobsync, public as $$
-  select case when m.move then w.pipeline_id end, case when m.move then w.stage_id end,
-         case when p_seen_status = w.status then null when l.status is not null and p_seen_status is distinct from l.status then null else w.status end
-    from plan_opportunities(p_tenant, array[p_job]) w
+  select case when p.reason is null then p.pipeline_id end, case when p.reason is null then p.stage_id end, case when t.reason is null then t.status end
+    from plan_cards(p_tenant, array[p_job]) w
     join opportunity_links l on l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_job_id = p_job
-    left join pipeline_stages o on o.tenant_id = p_tenant and o.pipeline_id = p_seen_pipeline and o.stage_id = p_seen_stage
-    left join pipeline_stages n on n.tenant_id = p_tenant and n.pipeline_id = w.pipeline_id and n.stage_id = w.stage_id
-    cross join lateral (select coalesce(not o.protected, true)
-        and (l.stage_id is null or (p_seen_pipeline, p_seen_stage) is not distinct from (l.pipeline_id, l.stage_id))
-        and (w.pipeline_id is distinct from p_seen_pipeline or coalesce(n.position > o.position, true)) as move) m
+   cross join lateral choose_stage(p_tenant, w.pipeline_id, w.stage_id, w.backwards, l.pipeline_id, l.stage_id, p_seen_pipeline, p_seen_stage) p
+   cross join lateral choose_status(w.status, l.status, p_seen_status) t
 $$;
 comment on function jobsync.choose_place(text, uuid, bigint, text, text, text) is
   'Where a card that was read just now may be put: null where it stays. A person''s move is not undone, a protected stage is not left, and within a pipeline it goes forward only.';

@@ -16,6 +16,26 @@ create index leases_by_end on jobsync.leases (tenant_id, leased_until);
 comment on table jobsync.leases is 'Pending jobs that an external deliverer took for a while, so that no other run of it gets them. A mark ends the lease.';
 comment on column jobsync.leases.leased_by is 'Who asked: the id of the token, else the kind of caller.';
 
+-- The pending view in its order, without looking at the jobs that JobSync delivers itself, of which a million may wait:
+-- the first of each external unit and reason, then the first of these.
+create function jobsync.oldest_pending(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(o.st_job_id order by o.created_on, o.st_job_id), '{}')
+    from (select f.st_job_id, f.created_on
+            from v_tallies t
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = t.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = t.business_unit_id and r.deliverer = 'external'
+            cross join lateral (
+              select j.st_job_id, j.created_on from jobs j
+               where j.tenant_id = p_tenant and j.ghl_sync_status = 'pending' and j.ghl_sync_status <> 'synced'
+                 and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.business_unit_id
+               order by j.created_on, j.st_job_id limit p_limit) f
+           where t.tenant_id = p_tenant and t.topic = 'jobs' and t.class = 'pending' and (p_unit is null or t.business_unit_id = p_unit)
+           order by f.created_on, f.st_job_id limit p_limit) o
+$$;
+comment on function jobsync.oldest_pending(text, bigint, integer) is
+  'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
+
 create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -25,10 +45,11 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
   with chosen as (
-    select v.st_job_id from v_pending_jobs v
-     where v.tenant_id = p_tenant and (p_unit is null or v.business_unit_id = p_unit)
-       and not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = v.st_job_id)
-     order by v.created_on, v.st_job_id limit p_limit
+    -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p.id as st_job_id
+      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+     where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
+     order by p.n limit p_limit
   ), taken as (
     insert into leases (tenant_id, st_job_id, leased_until, leased_by)
     select p_tenant, c.st_job_id, jobsync.now() + p_seconds * interval '1 second', p_by from chosen c

@@ -1,0 +1,45 @@
+-- What people are told. The sweeps run over all tenants, as the owner.
+
+-- name: refresh_alerts
+select jobsync.refresh_alerts(%(found)s);
+
+-- name: list_untold_alerts
+select n.tenant_id, n.tenant_name, n.time_zone, n.kind, (n.alert).code, (n.alert).subject, (n.alert).severity, (n.alert).title, (n.alert).why, (n.alert).fix,
+       (n.alert).items, (n.alert).opened_at, (n.alert).resolved_at
+  from jobsync.list_untold_alerts() n;
+
+-- name: mark_alerts_told
+select jobsync.mark_alerts_told(%(tenant)s, %(codes)s, %(subjects)s);
+
+-- name: report_channel
+select jobsync.report_channel(%(tenant)s, %(channel)s, %(sent)s);
+
+-- name: list_alerts
+select a.code, a.subject, a.severity, a.title, a.why, a.fix, a.items, a.opened_at, a.told_at, a.resolved_at, a.muted_until
+  from jobsync.alerts a where a.tenant_id = %(tenant)s and (%(all)s or a.resolved_at is null) order by a.resolved_at nulls first, a.severity, a.opened_at;
+
+-- name: list_alert_channels
+select channel, failures, failed_at, succeeded_at from jobsync.alert_channels where tenant_id = %(tenant)s order by channel;
+
+-- name: mute_alert
+select jobsync.mute_alert(%(tenant)s, %(code)s, %(subject)s, %(hours)s * interval '1 hour', %(actor)s);
+
+-- name: set_alert_settings
+select jobsync.set_alert_settings(%(tenant)s, %(time_zone)s, %(quiet_from)s, %(quiet_until)s, %(digest_at)s, %(silence_hours)s, %(repeat_hours)s, %(actor)s);
+
+-- name: read_alert_urls
+select s.sealed, s.key_id from jobsync.alert_settings s where s.tenant_id = %(tenant)s and s.sealed is not null;
+
+-- name: write_alert_urls
+insert into jobsync.alert_settings (tenant_id, sealed, key_id) values (%(tenant)s, %(sealed)s, %(key_id)s)
+on conflict (tenant_id) do update set sealed = excluded.sealed, key_id = excluded.key_id, updated_at = jobsync.now();
+
+-- name: claim_digests
+select * from jobsync.claim_digests();
+
+-- name: give_back_digest
+select jobsync.give_back_digest(%(tenant)s, %(day)s);
+
+-- name: is_pull_healthy
+select coalesce(bool_and(c.failures = 0 and c.caught_up_at > jobsync.now() - greatest(interval '15 minutes', t.poll_seconds * interval '3 seconds')), false)
+  from jobsync.cursors c join jobsync.tenants t on t.tenant_id = c.tenant_id where c.stream = 'jobs';
