@@ -7,8 +7,8 @@ begin;
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
--- 30 records -> 35 runs -> 40 outbox -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
--- 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
+-- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
+-- 64 cards -> 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -407,8 +407,12 @@ create index jobs_by_modified on public.jobs (tenant_id, modified_on);
 create index jobs_by_customer on public.jobs (tenant_id, st_customer_id);
 create index jobs_by_sync_time on public.jobs (tenant_id, synced_from_st_at);
 create index jobs_by_unit on public.jobs (tenant_id, business_unit_id, created_on);
--- What is not delivered: the pending view, the failed, the reasons. Delivered jobs, nearly all in the end, are not in it.
-create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, created_on) include (ghl_sync_reason, business_unit_id, st_job_id)
+-- What is not delivered; delivered jobs, nearly all in the end, are in neither. The first is the order of the pending view,
+-- the second finds the oldest of each reason and unit.
+create index jobs_pending on public.jobs (tenant_id, created_on, st_job_id) include (business_unit_id) where ghl_sync_status = 'pending';
+-- case, not coalesce: under row-level security PostgreSQL does not look coalesce up in an index.
+create index jobs_unsynced on public.jobs (tenant_id, ghl_sync_status, (case when ghl_sync_reason is null then 'waiting' else ghl_sync_reason end),
+    (case when business_unit_id is null then 0 else business_unit_id end), created_on, st_job_id)
   where ghl_sync_status <> 'synced';
 create index jobs_by_opportunity on public.jobs (tenant_id, ghl_opportunity_id) where ghl_opportunity_id is not null;
 comment on table public.jobs is 'One row per ServiceTitan job, with where it stands on its way into GoHighLevel.';
@@ -693,6 +697,8 @@ create table jobsync.routes (
   pipeline_name text,
   stage_id text,
   stage_name text,
+  card text not null default 'own' constraint route_card_is_known check (card in ('own', 'sales')),
+  problem text,
   armed boolean not null default true,
   armed_reason text,
   updated_at timestamptz not null default jobsync.now(),
@@ -703,6 +709,8 @@ create table jobsync.routes (
 create index routes_by_destination on jobsync.routes (tenant_id, destination_id);
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
+comment on column jobsync.routes.card is 'own: each job its own card; sales: a job made from a sold estimate goes on with the card of the job it was sold in.';
+comment on column jobsync.routes.problem is 'What is wrong with the route''s pipeline or stage in GoHighLevel (renamed, gone); null: nothing.';
 comment on column jobsync.routes.armed is 'False: arm refused this route (jobs were pushed from outside in the last 24 h).';
 
 create table jobsync.audit (
@@ -979,6 +987,21 @@ create table jobsync.wanted (
 );
 comment on table jobsync.wanted is 'Parents that stored jobs refer to and that are not here yet: brought by their feed, else looked up by ids, 50 a call.';
 
+-- Written beside the parents, so that nobody has to look through all that is wanted to find what has come.
+create table jobsync.arrived (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  stream text not null,
+  ids bigint[] not null,
+  primary key (tenant_id, id)
+);
+comment on table jobsync.arrived is 'Parents stored, and contact lists read, since jobsync.resolve_wanted last ran: one line for each page.';
+
+create function jobsync.note_arrived(p_tenant text, p_stream text, p_ids bigint[]) returns void language sql volatile as $$
+  insert into jobsync.arrived (tenant_id, stream, ids) select p_tenant, p_stream, p_ids where cardinality(p_ids) > 0
+$$;
+comment on function jobsync.note_arrived(text, text, bigint[]) is 'Notes parents that were stored, for jobsync.resolve_wanted.';
+
 -- What happens around a job: appointments, estimates, invoices, technician assignments; and two short lists that jobs
 -- name by id: tag types and campaigns. Each row keeps ServiceTitan's record as it came beside the typed columns.
 -- No foreign keys: a visit may arrive before its job. st_job_id links; the views of 82 resolve.
@@ -1239,6 +1262,8 @@ create table jobsync.outbox (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- The whole order of a claim: a first load makes a million rows due at one moment.
 create index outbox_due on jobsync.outbox (destination_id, next_attempt_at, st_job_id);
+-- Looked through whenever parents arrive: the others of a long queue are not.
+create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for = 'parents';
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
 comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
@@ -1295,6 +1320,191 @@ language sql immutable parallel safe as $$
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
 
+-- Tallies: how many rows of a class there are, kept by the statements that change them, so that nobody counts a big table.
+--
+-- Each statement that adds, changes or removes rows writes the difference it made, in its own transaction: one line for
+-- each class, also negative. A total is the sum of the lines, exact in every snapshot. Lines are only ever added, so two
+-- workers never wait for each other; fold_tallies() puts many lines together into one, and skips what another one holds.
+-- A statement that changed no class writes nothing. Decision 3 says why it is done like this.
+
+create table jobsync.tallies (
+  tenant_id text not null,
+  id bigint generated always as identity,
+  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs')),
+  class text not null,
+  reason text,
+  business_unit_id bigint,
+  destination_id uuid,
+  rows bigint not null,
+  timed bigint not null default 0,
+  milliseconds bigint not null default 0,
+  folded boolean not null default false,
+  primary key (tenant_id, id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+create index tallies_unfolded on jobsync.tallies (tenant_id) where not folded;
+comment on table jobsync.tallies is
+  'Differences whose sums are counts: jobs by status, reason and unit; the outbox by event, what it waits for and destination; open quarantine by stream; runs by type and status (reason).';
+comment on column jobsync.tallies.timed is 'Of runs: how many of them have a duration; milliseconds is the sum of these.';
+comment on column jobsync.tallies.folded is 'True: the sum of many lines. False: what one statement changed.';
+
+create view jobsync.v_tallies with (security_invoker = true) as
+  select t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id, sum(t.rows)::bigint as rows, sum(t.timed)::bigint as timed, sum(t.milliseconds)::bigint as milliseconds
+    from jobsync.tallies t
+   group by t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id
+  having sum(t.rows) <> 0;
+comment on view jobsync.v_tallies is 'How many rows of each class there are; see jobsync.tallies for what the columns mean by topic.';
+
+create function jobsync.fold_tallies(p_tenant text) returns integer language plpgsql set search_path = jobsync, public as $$
+declare
+  v_folded integer;
+begin
+  -- Whoever folds now does it for everybody.
+  if not pg_try_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant)) then
+    return 0;
+  end if;
+  with gone as (
+    delete from tallies t where t.tenant_id = p_tenant returning t.*
+  ), kept as (
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
+    select p_tenant, g.topic, g.class, g.reason, g.business_unit_id, g.destination_id, sum(g.rows), sum(g.timed), sum(g.milliseconds), true from gone g
+     group by g.topic, g.class, g.reason, g.business_unit_id, g.destination_id having sum(g.rows) <> 0 or sum(g.timed) <> 0
+    returning 1
+  )
+  select count(*) into v_folded from gone;
+  return v_folded;
+end
+$$;
+comment on function jobsync.fold_tallies(text) is
+  'Puts the lines of a tenant together, one for each class. Totals do not change; while another session folds, nothing is done. Answers how many lines there were.';
+
+create function jobsync.fold_tallies_beyond(p_lines integer) returns integer language sql volatile set search_path = jobsync, public as $$
+  select coalesce(sum(fold_tallies(t.tenant_id)), 0)::integer
+    from (select u.tenant_id from tallies u where not u.folded group by u.tenant_id having count(*) > p_lines) t
+$$;
+comment on function jobsync.fold_tallies_beyond(integer) is 'Folds the tallies of every tenant with more than so many single lines. Run by the schedule as the owner.';
+
+-- A class that neither grew nor shrank is not in the sums, so that an update of anything else writes nothing.
+create function jobsync.tally_jobs() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
+    select a.tenant_id, 'jobs', a.ghl_sync_status, coalesce(a.ghl_sync_reason, 'waiting'), a.business_unit_id, count(*)
+      from added a where a.ghl_sync_status <> 'synced'
+     group by 1, 3, 4, 5;
+  elsif tg_op = 'DELETE' then
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
+    select r.tenant_id, 'jobs', r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -count(*)
+      from removed r where r.ghl_sync_status <> 'synced'
+     group by 1, 3, 4, 5;
+  else
+    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
+    select d.tenant_id, 'jobs', d.class, d.reason, d.business_unit_id, sum(d.rows)
+      from (select a.tenant_id, a.ghl_sync_status as class, coalesce(a.ghl_sync_reason, 'waiting') as reason, a.business_unit_id , 1 as rows
+              from added a where a.ghl_sync_status <> 'synced'
+            union all
+            select r.tenant_id, r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -1
+              from removed r where r.ghl_sync_status <> 'synced') d
+     group by d.tenant_id, d.class, d.reason, d.business_unit_id having sum(d.rows) <> 0;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_jobs() is 'Trigger: writes how many jobs of each status, reason and unit a statement added or took away; delivered ones are not counted.';
+create trigger tally_added after insert on public.jobs referencing new table as added for each statement execute function jobsync.tally_jobs();
+create trigger tally_removed after delete on public.jobs referencing old table as removed for each statement execute function jobsync.tally_jobs();
+create trigger tally_changed after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_jobs();
+
+create function jobsync.tally_outbox() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into tallies (tenant_id, topic, class, reason, destination_id, rows)
+    select a.tenant_id, 'outbox', a.event, a.waiting_for, a.destination_id, count(*) from added a group by 1, 3, 4, 5;
+  elsif tg_op = 'DELETE' then
+    insert into tallies (tenant_id, topic, class, reason, destination_id, rows)
+    select r.tenant_id, 'outbox', r.event, r.waiting_for, r.destination_id, -count(*) from removed r group by 1, 3, 4, 5;
+  else
+    insert into tallies (tenant_id, topic, class, reason, destination_id, rows)
+    select d.tenant_id, 'outbox', d.event, d.waiting_for, d.destination_id, sum(d.rows)
+      from (select a.tenant_id, a.event, a.waiting_for, a.destination_id, 1 as rows from added a
+            union all
+            select r.tenant_id, r.event, r.waiting_for, r.destination_id, -1 from removed r) d
+     group by d.tenant_id, d.event, d.waiting_for, d.destination_id having sum(d.rows) <> 0;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_outbox() is 'Trigger: writes how many waiting deliveries of each event, reason to wait and destination a statement added or took away.';
+create trigger tally_added after insert on jobsync.outbox referencing new table as added for each statement execute function jobsync.tally_outbox();
+create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
+create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
+
+create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op <> 'INSERT' then
+    insert into tallies (tenant_id, topic, class, rows)
+    select r.tenant_id, 'quarantine', r.stream, -count(*) from removed r where r.resolved_at is null group by 1, 3;
+  end if;
+  if tg_op <> 'DELETE' then
+    insert into tallies (tenant_id, topic, class, rows)
+    select a.tenant_id, 'quarantine', a.stream, count(*) from added a where a.resolved_at is null group by 1, 3;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_quarantine() is 'Trigger: writes how many open quarantined records of each stream a statement added or took away.';
+create trigger tally_added after insert on jobsync.quarantine referencing new table as added for each statement execute function jobsync.tally_quarantine();
+create trigger tally_removed after delete on jobsync.quarantine referencing old table as removed for each statement execute function jobsync.tally_quarantine();
+create trigger tally_changed after update on jobsync.quarantine referencing old table as removed new table as added for each statement execute function jobsync.tally_quarantine();
+
+create function jobsync.tally_runs() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  if tg_op = 'INSERT' then
+    insert into tallies (tenant_id, topic, class, reason, rows, timed, milliseconds)
+    select a.tenant_id, 'runs', a.sync_type, a.status, count(*), count(a.duration_ms), coalesce(sum(a.duration_ms), 0) from added a group by 1, 3, 4;
+  elsif tg_op = 'DELETE' then
+    insert into tallies (tenant_id, topic, class, reason, rows, timed, milliseconds)
+    select r.tenant_id, 'runs', r.sync_type, r.status, -count(*), -count(r.duration_ms), -coalesce(sum(r.duration_ms), 0) from removed r group by 1, 3, 4;
+  else
+    insert into tallies (tenant_id, topic, class, reason, rows, timed, milliseconds)
+    select d.tenant_id, 'runs', d.sync_type, d.status, sum(d.rows), coalesce(sum(d.rows) filter (where d.duration_ms is not null), 0),
+           coalesce(sum(d.rows * d.duration_ms::bigint), 0)
+      from (select a.tenant_id, a.sync_type, a.status, a.duration_ms, 1 as rows from added a
+            union all
+            select r.tenant_id, r.sync_type, r.status, r.duration_ms, -1 from removed r) d
+     group by d.tenant_id, d.sync_type, d.status
+    having sum(d.rows) <> 0 or coalesce(sum(d.rows * d.duration_ms::bigint), 0) <> 0 or coalesce(sum(d.rows) filter (where d.duration_ms is not null), 0) <> 0;
+  end if;
+  return null;
+end
+$$;
+comment on function jobsync.tally_runs() is 'Trigger: writes how many runs of each type and status a statement added or took away, and how long they took.';
+create trigger tally_added after insert on public.sync_logs referencing new table as added for each statement execute function jobsync.tally_runs();
+create trigger tally_removed after delete on public.sync_logs referencing old table as removed for each statement execute function jobsync.tally_runs();
+create trigger tally_changed after update on public.sync_logs referencing old table as removed new table as added for each statement execute function jobsync.tally_runs();
+
+create function jobsync.recount_tallies(p_tenant text) returns void language plpgsql set search_path = jobsync, public as $$
+begin
+  -- Nobody may change a counted row between the count and the new lines.
+  lock table jobs, outbox, quarantine, sync_logs in share row exclusive mode;
+  perform pg_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant));
+  delete from tallies t where t.tenant_id = p_tenant;
+  insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
+  select p_tenant, 'jobs', j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, null::uuid, count(*), 0, 0, true
+    from jobs j where j.tenant_id = p_tenant and j.ghl_sync_status <> 'synced' group by 3, 4, 5
+  union all
+  select p_tenant, 'outbox', o.event, o.waiting_for, null, o.destination_id, count(*), 0, 0, true
+    from outbox o where o.tenant_id = p_tenant group by 3, 4, 6
+  union all
+  select p_tenant, 'quarantine', q.stream, null, null, null, count(*), 0, 0, true
+    from quarantine q where q.tenant_id = p_tenant and q.resolved_at is null group by 3
+  union all
+  select p_tenant, 'runs', l.sync_type, l.status, null, null, count(*), count(l.duration_ms), coalesce(sum(l.duration_ms), 0), true
+    from sync_logs l where l.tenant_id = p_tenant group by 3, 4;
+end
+$$;
+comment on function jobsync.recount_tallies(text) is
+  'Counts everything anew, for rows that came in with triggers switched off (a restore, an adopted table). Run as the owner; reads the tables from end to end and holds writers up meanwhile.';
+
 -- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
 
 -- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
@@ -1319,7 +1529,7 @@ comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text,
 create view jobsync.unit_routes with (security_invoker = true) as
   select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
          coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
-         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.armed, true) as armed, r.armed_reason,
+         r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, coalesce(r.card, 'own') as card, r.problem, coalesce(r.armed, true) as armed, r.armed_reason,
          d.kind as destination_kind, d.label as destination_label, d.masked as destination_masked, d.paused_at as destination_paused_at,
          d.pause_reason as destination_pause_reason
     from public.business_units u
@@ -1625,33 +1835,44 @@ $$;
 comment on function jobsync.want_parents(text, bigint[]) is 'Notes which customers, locations and contact lists of these jobs are not known yet.';
 
 create function jobsync.resolve_wanted(p_tenant text) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_released integer;
+  v_gone integer;
+  v_released integer := 0;
 begin
+  -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
-  delete from wanted w
-   where w.tenant_id = p_tenant
-     and (case w.stream
-       when 'customers' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id)
-       when 'locations' then exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id)
-       when 'customer_contacts' then exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = w.id and c.contacts_read_at is not null)
-       else exists (select from locations l where l.tenant_id = p_tenant and l.st_location_id = w.id and l.contacts_read_at is not null) end
-       or (w.stream in ('customer_contacts', 'location_contacts') and exists (
-             select from cursors f where f.tenant_id = p_tenant and f.stream = w.stream and f.complete_from_start and f.caught_up_at >= w.wanted_at)));
+  with came as (
+    delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids
+  ), parents as materialized (
+    select distinct c.stream, i.id from came c cross join unnest(c.ids) i(id)
+  ), found as (
+    delete from wanted w using parents p where w.tenant_id = p_tenant and w.stream = p.stream and w.id = p.id
+    returning 1
+  ), complete as (
+    -- A list that was read from its first record on holds the contacts of everybody who has some.
+    delete from wanted w using cursors f
+     where w.tenant_id = p_tenant and f.tenant_id = p_tenant and w.stream = f.stream and f.stream in ('customer_contacts', 'location_contacts')
+       and f.complete_from_start and f.caught_up_at >= w.wanted_at
+       and not exists (select from parents p where p.stream = w.stream and p.id = w.id)
+    returning 1
+  )
+  select (select count(*) from found) + (select count(*) from complete) into v_gone;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
-  with released as materialized (
-     select x.st_job_id from outbox x
-       join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id
-      where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
-        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id)
-        and not exists (select from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id)
-        for no key update of x skip locked)
-  update outbox o set waiting_for = null, next_attempt_at = v_now
-    from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
-  get diagnostics v_released = row_count;
+  if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
+    with released as materialized (
+       select x.st_job_id from outbox x
+        cross join lateral (select k.st_customer_id, k.st_location_id from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j
+        where x.tenant_id = p_tenant and x.waiting_for = 'parents' and x.lease_until is null
+          and (select true from wanted w where w.tenant_id = p_tenant and w.stream in ('customers', 'customer_contacts') and w.id = j.st_customer_id limit 1) is null
+          and (select true from wanted w where w.tenant_id = p_tenant and w.stream in ('locations', 'location_contacts') and w.id = j.st_location_id limit 1) is null
+          for no key update of x skip locked)
+    update outbox o set waiting_for = null, next_attempt_at = v_now
+      from released r where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id;
+    get diagnostics v_released = row_count;
+  end if;
   return v_released;
 end
 $$;
@@ -1816,6 +2037,7 @@ begin
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
   perform want_survivors(p_tenant, 'customers', v_owners);
+  perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
     if p_source = 'servicetitan' then
@@ -1901,6 +2123,7 @@ begin
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
   perform want_survivors(p_tenant, 'locations', v_owners);
+  perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
     perform refresh_owners(p_tenant, 'location', v_owners);
@@ -1993,6 +2216,7 @@ begin
     perform resolve_quarantined(p_tenant, v_stream, v_written, v_now);
   end if;
   perform refresh_owners(p_tenant, p_owner_kind, v_owners);
+  perform note_arrived(p_tenant, v_stream, p_owners);
   if p_owners is not null and p_owner_kind = 'customer' then
     update public.customers c set contacts_read_at = v_now, updated_at = v_now
      where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners) and c.contacts_read_at is null;
@@ -2242,6 +2466,7 @@ begin
   end if;
   if v_written is not null then
     perform resolve_quarantined(p_tenant, p_stream, v_written, jobsync.now());
+    perform plan_activity(p_tenant, p_stream, p_sifted);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', p_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - p_stored - jsonb_array_length(v_refused));
@@ -2453,6 +2678,9 @@ begin
     perform quarantine_records(p_tenant, p_stream, p_refused, p_refused_raw, jobsync.now());
     v_result := v_result || jsonb_build_object('pulled', (v_result ->> 'pulled')::int + v_refused, 'quarantined', (v_result ->> 'quarantined')::int + v_refused);
   end if;
+  if p_stream = 'jobs' then
+    perform fold_tallies(p_tenant);
+  end if;
   if (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
     raise exception '% of % records of a page of % do not fit', v_result ->> 'quarantined', v_result ->> 'pulled', p_stream
       using errcode = 'JS003', hint = 'ServiceTitan may have changed its format. Nothing was stored and the cursor stays; see `jobsync doctor`.';
@@ -2570,13 +2798,16 @@ declare
   v_marked bigint[];
   v_statuses text[];
   v_reasons text[];
+  v_sales bigint[] := link_installs(p_tenant, p_touched);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
-           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash as differs, coalesce(x.changed, false) as changed,
+           j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
-           skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from) as skip,
+           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
+                    case when r.card = 'sales' then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
+                                                        and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -2651,6 +2882,9 @@ begin
     from marks m;
   if v_marked is not null then
     perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
+  end if;
+  if v_sales <> '{}' then
+    v_queued := v_queued + replan_cards(p_tenant, v_sales);
   end if;
   return v_queued;
 end
@@ -2833,12 +3067,159 @@ create table jobsync.card_fields (
 );
 comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
 
--- Rules: (event, condition) -> stage, status, value, tags, custom fields. What a card should look like is computed from
--- what ServiceTitan says now, never from the clock and never from an earlier answer: asked twice, it says the same.
+-- One answer of GoHighLevel, as a whole: [{id, name, stages: [{id, name}]}] and [{id, name, key, model, data_type}].
+create function jobsync.store_pipelines(p_tenant text, p_pipelines jsonb, p_fields jsonb, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_changes jsonb;
+begin
+  -- Two refreshes at once would tell each other's changes twice.
+  perform pg_advisory_xact_lock(hashtextextended('jobsync pipelines of ' || p_tenant, 0));
+  with given as (
+    select p.value ->> 'id' as pipeline_id, p.value ->> 'name' as name, p.n::integer as position, p.value -> 'stages' as stages
+      from jsonb_array_elements(p_pipelines) with ordinality p(value, n)
+  ), given_stages as (
+    select g.pipeline_id, g.name as pipeline_name, s.value ->> 'id' as stage_id, s.value ->> 'name' as name, (s.n - 1)::integer as position
+      from given g cross join lateral jsonb_array_elements(g.stages) with ordinality s(value, n)
+  ), told as (
+    select 'pipeline' as what, coalesce(g.pipeline_id, k.pipeline_id) as pipeline_id, null as stage_id, coalesce(g.name, k.name) as name, k.name as before,
+           null as pipeline_name, g.pipeline_id is not null as here, k.pipeline_id is not null as known, k.gone_at is not null as was_gone
+      from given g full join (select * from pipelines x where x.tenant_id = p_tenant) k on k.pipeline_id = g.pipeline_id
+    union all
+    select 'stage', coalesce(g.pipeline_id, k.pipeline_id), coalesce(g.stage_id, k.stage_id), coalesce(g.name, k.name), k.name,
+           coalesce(g.pipeline_name, k.pipeline_name), g.stage_id is not null, k.stage_id is not null, k.gone_at is not null
+      from given_stages g
+      full join (select x.*, y.name as pipeline_name from pipeline_stages x join pipelines y on y.tenant_id = p_tenant and y.pipeline_id = x.pipeline_id
+                  where x.tenant_id = p_tenant) k on k.pipeline_id = g.pipeline_id and k.stage_id = g.stage_id
+  ), changed as (
+    select t.*, case when t.here and not t.known then 'new' when not t.here and not t.was_gone then 'gone' when t.here and t.was_gone then 'back'
+                     when t.here and t.name is distinct from t.before then 'renamed' end as change
+      from told t
+  )
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('what', c.what, 'change', c.change, 'name', c.name, 'pipeline', c.pipeline_name,
+           'before', case c.change when 'renamed' then c.before end, 'pipeline_id', c.pipeline_id, 'stage_id', c.stage_id))
+           order by c.what, c.pipeline_id, c.stage_id), '[]')
+    into v_changes from changed c where c.change is not null;
+
+  insert into pipelines as t (tenant_id, pipeline_id, name, position, seen_at)
+  select p_tenant, p.value ->> 'id', p.value ->> 'name', p.n::integer, v_now from jsonb_array_elements(p_pipelines) with ordinality p(value, n) order by 2
+  on conflict (tenant_id, pipeline_id) do update set name = excluded.name, position = excluded.position, seen_at = v_now, gone_at = null;
+  insert into pipeline_stages as t (tenant_id, pipeline_id, stage_id, name, position, seen_at)
+  select p_tenant, p.value ->> 'id', s.value ->> 'id', s.value ->> 'name', (s.n - 1)::integer, v_now
+    from jsonb_array_elements(p_pipelines) p cross join lateral jsonb_array_elements(p.value -> 'stages') with ordinality s(value, n) order by 2, 3
+  on conflict (tenant_id, pipeline_id, stage_id) do update set name = excluded.name, position = excluded.position, seen_at = v_now, gone_at = null;
+  update pipelines t set gone_at = v_now where t.tenant_id = p_tenant and t.gone_at is null
+     and not exists (select from jsonb_array_elements(p_pipelines) p where p ->> 'id' = t.pipeline_id);
+  update pipeline_stages t set gone_at = v_now where t.tenant_id = p_tenant and t.gone_at is null
+     and not exists (select from jsonb_array_elements(p_pipelines) p cross join lateral jsonb_array_elements(p -> 'stages') s
+                      where p ->> 'id' = t.pipeline_id and s ->> 'id' = t.stage_id);
+  insert into card_fields as t (tenant_id, field_id, model, name, field_key, data_type, seen_at)
+  select p_tenant, f ->> 'id', f ->> 'model', f ->> 'name', f ->> 'key', f ->> 'data_type', v_now from jsonb_array_elements(p_fields) f
+   where f ->> 'model' in ('contact', 'opportunity') order by 2
+  on conflict (tenant_id, field_id) do update set model = excluded.model, name = excluded.name, field_key = excluded.field_key,
+    data_type = excluded.data_type, seen_at = v_now, gone_at = null;
+  update card_fields t set gone_at = v_now where t.tenant_id = p_tenant and t.gone_at is null
+     and not exists (select from jsonb_array_elements(p_fields) f where f ->> 'id' = t.field_id);
+
+  perform write_audit(p_tenant, p_actor, (c ->> 'what') || '_' || (c ->> 'change'),
+                      'pipeline:' || (c ->> 'pipeline_id'), c - '{what,change}'::text[])
+     from jsonb_array_elements(v_changes) c where c ->> 'change' <> 'new';
+  perform note_target_problems(p_tenant);
+  if exists (select from jsonb_array_elements(v_changes) c where c ->> 'change' in ('gone', 'back')) then
+    perform rebaseline_cards(p_tenant);
+  end if;
+  return jsonb_build_object(
+    'pipelines', jsonb_array_length(p_pipelines), 'fields', jsonb_array_length(p_fields),
+    'stages', (select count(*) from pipeline_stages s where s.tenant_id = p_tenant and s.gone_at is null), 'changes', v_changes,
+    'problems', coalesce((select jsonb_agg(to_jsonb(v) - 'tenant_id') from v_card_problems v where v.tenant_id = p_tenant), '[]'));
+end
+$$;
+comment on function jobsync.store_pipelines(text, jsonb, jsonb, text) is
+  'Stores what GoHighLevel shows of pipelines, stages and custom fields; answers what is new, renamed, gone or back, and the routes and rules that this breaks. Twice changes nothing.';
+
+create function jobsync.target_problem(p_tenant text, p_pipeline text, p_stage text) returns text
+language sql stable set search_path = jobsync, public as $$
+  select case when p_pipeline is null then null
+              when p.pipeline_id is null then 'its pipeline is not known'
+              when p.gone_at is not null then format('pipeline "%s" is gone from GoHighLevel', p.name)
+              when p_stage is null then null
+              when s.stage_id is null then format('its stage in "%s" is not known', p.name)
+              when s.gone_at is not null then format('stage "%s" is gone from pipeline "%s" in GoHighLevel', s.name, p.name) end
+    from (select) one
+    left join pipelines p on p.tenant_id = p_tenant and p.pipeline_id = p_pipeline
+    left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = p_pipeline and s.stage_id = p_stage
+$$;
+comment on function jobsync.target_problem(text, text, text) is 'What is wrong with a pipeline and stage, in words; null when both are there (or none is named).';
+
+create function jobsync.note_target_problems(p_tenant text) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update business_units u set ghl_pipeline_name = p.name, updated_at = jobsync.now()
+    from routes r join pipelines p on p.tenant_id = r.tenant_id and p.pipeline_id = r.pipeline_id
+   where u.tenant_id = p_tenant and r.tenant_id = p_tenant and r.st_business_unit_id = u.st_business_unit_id and u.ghl_pipeline_name = r.pipeline_name
+     and u.ghl_pipeline_name is distinct from p.name;
+  -- Ids decide, names follow: a renamed stage stays the same stage.
+  update routes r set problem = x.problem, pipeline_name = x.pipeline_name, stage_name = x.stage_name, updated_at = jobsync.now()
+    from (select k.st_business_unit_id, target_problem(p_tenant, k.pipeline_id, k.stage_id) as problem, coalesce(p.name, k.pipeline_name) as pipeline_name,
+                 coalesce(s.name, k.stage_name) as stage_name
+            from routes k
+            left join pipelines p on p.tenant_id = p_tenant and p.pipeline_id = k.pipeline_id
+            left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = k.pipeline_id and s.stage_id = k.stage_id
+           where k.tenant_id = p_tenant and k.pipeline_id is not null) x
+   where r.tenant_id = p_tenant and r.st_business_unit_id = x.st_business_unit_id
+     and (r.problem, r.pipeline_name, r.stage_name) is distinct from (x.problem, x.pipeline_name, x.stage_name)
+$$;
+comment on function jobsync.note_target_problems(text) is 'Writes beside each route what is wrong with its pipeline or stage, and follows renames.';
+
+-- After set_route: where in GoHighLevel the unit's cards stand. The engine has found the ids by their names.
+create function jobsync.set_route_target(p_tenant text, p_unit bigint, p_pipeline text, p_stage text, p_card text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_differ integer;
+begin
+  update routes r set pipeline_id = coalesce(p_pipeline, r.pipeline_id), stage_id = case when p_pipeline is null then r.stage_id else p_stage end,
+         stage_name = case when p_pipeline is null or p_stage is not null then r.stage_name end, card = coalesce(p_card, r.card), updated_at = jobsync.now()
+   where r.tenant_id = p_tenant and r.st_business_unit_id = p_unit;
+  perform note_target_problems(p_tenant);
+  perform write_audit(p_tenant, p_actor, 'route_target_set', 'unit:' || p_unit,
+    jsonb_strip_nulls(jsonb_build_object('pipeline_id', p_pipeline, 'stage_id', p_stage, 'card', p_card)));
+  if p_card is not null then
+    perform plan_unit(p_tenant, p_unit);
+  end if;
+  v_differ := rebaseline_cards(p_tenant);
+  return (select to_jsonb(x) from unit_routes x where x.tenant_id = p_tenant and x.st_business_unit_id = p_unit)
+    || jsonb_build_object('differ', v_differ);
+end
+$$;
+comment on function jobsync.set_route_target(text, bigint, text, text, text, text) is
+  'Sets pipeline, stage and kind of card of a route (null: stays). Sends nothing: delivered jobs are re-baselined; answers how many now differ from what was told.';
+
+create function jobsync.protect_stage(p_tenant text, p_pipeline text, p_stage text, p_protected boolean, p_actor text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update pipeline_stages s set protected = p_protected
+   where s.tenant_id = p_tenant and s.pipeline_id = p_pipeline and s.stage_id = p_stage and s.protected <> p_protected;
+  if found then
+    perform write_audit(p_tenant, p_actor, case when p_protected then 'stage_protected' else 'stage_unprotected' end, 'pipeline:' || p_pipeline,
+                        jsonb_build_object('stage_id', p_stage));
+  end if;
+  return found;
+end
+$$;
+comment on function jobsync.protect_stage(text, text, text, boolean, text) is 'Marks a stage as one whose cards only people move, or takes the mark away. True when that changed anything.';
+
+-- Rules: (event, condition) -> stage, status, value, tags, custom fields. What a card should be is computed from what
+-- ServiceTitan says now, never from the clock and never from an earlier answer: asked twice, it says the same.
+--
+--   card_facts: what happened to each job -> matching_rules: the rules that hold -> plan_cards: what its card should be
+--   -> plan_opportunities: the part of it that is sent (64 decides where a card may be moved, and what is told again)
+--
+-- Precedence: position, then the number of conditions, then the name; of the rules that hold, the last one that names a
+-- thing (stage, status, value) decides it. Tags add up; a later custom field overwrites an earlier one.
 
 create table jobsync.rules (
   tenant_id text not null references jobsync.tenants on delete cascade,
-  name text not null,
+  name text not null constraint rule_name_is_short check (length(name) between 1 and 100),
   position integer not null,
   event text not null constraint rule_event_is_known check (event in ('created', 'appointment_scheduled', 'estimate_sent', 'dispatched', 'working',
     'hold', 'estimate_dismissed', 'estimate_sold', 'completed', 'invoiced', 'canceled')),
@@ -2852,7 +3233,7 @@ create table jobsync.rules (
   stage_id text,
   status text constraint rule_status_is_known check (status in ('open', 'won', 'lost')),
   value text constraint rule_value_is_known check (value in ('job_total', 'open_estimates', 'sold_estimates', 'invoices')),
-  tags text[],
+  tags text[] not null default '{}',
   custom_fields jsonb not null default '{}',
   backwards boolean not null default false,
   enabled boolean not null default true,
@@ -2861,18 +3242,456 @@ create table jobsync.rules (
   constraint rule_stage_has_a_pipeline check (stage_id is null or pipeline_id is not null)
 );
 comment on table jobsync.rules is 'What a card becomes when something happened to its job. Of the rules that hold, the one furthest down (position) decides each thing it names.';
+comment on column jobsync.rules.custom_fields is 'Id of the field in GoHighLevel -> a text, or {"fact": name} with a name of jobsync.card_fact_names().';
+comment on column jobsync.rules.backwards is 'May move a card to an earlier stage of the same pipeline; never over what a person did.';
+
+-- The order in which things usually happen, as the position of a rule that is given none: the later thing decides.
+create function jobsync.event_positions() returns jsonb language sql immutable parallel safe as $$
+  select '{"created": 100, "appointment_scheduled": 200, "estimate_sent": 300, "dispatched": 400, "working": 500, "hold": 600, "estimate_dismissed": 700,
+           "estimate_sold": 800, "completed": 900, "invoiced": 1000, "canceled": 1100}'::jsonb
+$$;
+comment on function jobsync.event_positions() is 'The events that rules know, each with the position that a rule about it gets by itself.';
+
+create function jobsync.card_fact_names() returns text[] language sql immutable parallel safe as $$
+  select '{job_number,job_status,job_type,business_unit,campaign,completed_on,first_appointment,last_appointment,technicians,open_estimates,sold_estimates,sold_on,invoice_total,invoice_balance}'::text[]
+$$;
+comment on function jobsync.card_fact_names() is 'Facts of a job that a rule may write into a custom field.';
+
+create function jobsync.card_facts(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, business_unit_id bigint, job_type_id bigint, tag_type_ids bigint[], campaign_id bigint, total numeric, events text[],
+               amounts jsonb, facts jsonb)
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+  -- offset 0: each job looks its few rows up by key, also under row-level security.
+  select j.st_job_id, j.business_unit_id, j.job_type_id, j.tag_type_ids, j.campaign_id, j.total,
+         array_remove(array[
+           'created',
+           case when a.live > 0 or a.known = 0 and j.appointment_count > 0 then 'appointment_scheduled' end,
+           case when e.open > 0 then 'estimate_sent' end,
+           case when s.status = 'dispatched' then 'dispatched' end,
+           case when s.status in ('inprogress', 'working') then 'working' end,
+           case when s.status = 'hold' then 'hold' end,
+           case when e.dismissed > 0 and e.open = 0 and e.sold = 0 then 'estimate_dismissed' end,
+           case when e.sold > 0 then 'estimate_sold' end,
+           case when s.status = 'completed' then 'completed' end,
+           case when i.done > 0 then 'invoiced' end,
+           case when s.status in ('canceled', 'cancelled') or not j.active then 'canceled' end], null),
+         jsonb_build_object('job_total', j.total, 'open_estimates', e.open_amount, 'sold_estimates', e.sold_amount, 'invoices', i.amount),
+         jsonb_build_object('job_number', j.st_job_number, 'job_status', j.job_status, 'job_type', coalesce(t.name, j.job_type_name),
+           'business_unit', u.name, 'campaign', c.name, 'completed_on', j.completed_on, 'first_appointment', a.first_start,
+           'last_appointment', a.last_start, 'technicians', w.names, 'open_estimates', e.open_amount, 'sold_estimates', e.sold_amount,
+           'sold_on', e.sold_on, 'invoice_total', i.amount, 'invoice_balance', i.balance)
+    from unnest(p_jobs) k(id)
+   cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = k.id offset 0) j
+   cross join lateral (select replace(lower(coalesce(j.job_status, '')), ' ', '') as status) s
+   cross join lateral (
+      select count(*) as known, count(*) filter (where p.active and p.unused is distinct from true and lower(coalesce(p.status, '')) not like 'cancel%') as live,
+             min(p.starts_on) filter (where p.active) as first_start, max(p.starts_on) filter (where p.active) as last_start
+        from appointments p where p.tenant_id = p_tenant and p.st_job_id = j.st_job_id) a
+   cross join lateral (
+      select count(*) filter (where y.state = 'open') as open, count(*) filter (where y.state = 'sold') as sold, count(*) filter (where y.state = 'dismissed') as dismissed,
+             sum(y.amount) filter (where y.state = 'open') as open_amount, sum(y.amount) filter (where y.state = 'sold') as sold_amount, max(y.sold_on) as sold_on
+        from (select q.subtotal + coalesce(q.tax, 0) as amount, q.sold_on,
+                     case when q.sold_on is not null or lower(q.status) = 'sold' then 'sold' else lower(q.status) end as state
+                from estimates q where q.tenant_id = p_tenant and q.st_job_id = j.st_job_id and q.active) y) e
+   cross join lateral (
+      -- Every job has an invoice from its first day: it counts once it was posted, exported, sent or reviewed as invoiced.
+      select count(*) filter (where z.adjustment_to_id is null and (z.sync_status in ('Posted', 'Exported') or z.sent_status in ('Sent', 'Opened')
+                                    or z.review_status = 'Invoiced')) as done, sum(z.total) as amount, sum(z.balance) as balance
+        from (select v.adjustment_to_id, v.sync_status, v.sent_status, v.review_status, v.total, v.balance
+                from invoices v where v.tenant_id = p_tenant and v.st_job_id = j.st_job_id and v.active
+              union all
+              select v.adjustment_to_id, v.sync_status, v.sent_status, v.review_status, v.total, v.balance
+                from invoices v where v.tenant_id = p_tenant and v.st_invoice_id = j.invoice_id and v.st_job_id is null and v.active) z) i
+    left join lateral (
+      select string_agg(distinct m.technician_name, ', ') as names from technician_assignments m
+       where m.tenant_id = p_tenant and m.st_job_id = j.st_job_id and m.active) w on true
+    left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+    left join job_types t on t.tenant_id = p_tenant and t.st_job_type_id = j.job_type_id
+    left join campaigns c on c.tenant_id = p_tenant and c.st_campaign_id = j.campaign_id
+$$;
+comment on function jobsync.card_facts(text, bigint[]) is
+  'What happened to each job: the events that hold at present (a state such as hold only while it lasts), amounts by kind, and facts for custom fields.';
+
+create function jobsync.matching_rules(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, place bigint, rule jobsync.rules, amounts jsonb, facts jsonb)
+language sql stable set search_path = jobsync, public as $$
+  select f.st_job_id, row_number() over (partition by f.st_job_id order by r.position, r.conditions, r.name collate "C"), r.rule, f.amounts, f.facts
+    from card_facts(p_tenant, p_jobs) f
+    left join lateral (
+      select x as rule, x.position, x.name, num_nonnulls(x.unit_ids, x.job_type_ids, x.tag_type_ids, x.campaign_ids, x.amount_from, x.amount_below) as conditions
+        from rules x
+       where x.tenant_id = p_tenant and x.enabled and x.event = any (f.events)
+         and (x.unit_ids is null or f.business_unit_id = any (x.unit_ids)) and (x.job_type_ids is null or f.job_type_id = any (x.job_type_ids))
+         and (x.tag_type_ids is null or x.tag_type_ids && f.tag_type_ids) and (x.campaign_ids is null or f.campaign_id = any (x.campaign_ids))
+         and (num_nonnulls(x.amount_from, x.amount_below) = 0 or (
+           select y.amount >= coalesce(x.amount_from, '-infinity') and y.amount < coalesce(x.amount_below, 'infinity')
+             from (select (f.amounts ->> case x.event when 'estimate_sold' then 'sold_estimates' when 'estimate_sent' then 'open_estimates'
+                                                      when 'invoiced' then 'invoices' else 'job_total' end)::numeric as amount) y))) r on true
+$$;
+comment on function jobsync.matching_rules(text, bigint[]) is
+  'The rules that hold for each job in their order (place 1 first, the last one decides); a job for which none holds has one row without rule. An amount is that of the sold or open estimates, of the invoices, else of the job.';
+
+create type jobsync.card_target as (pipeline_id text, stage_id text, rule text, backwards boolean);
+comment on type jobsync.card_target is 'Where a rule puts a card.';
+
+create function jobsync.own_cards(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, backwards boolean,
+               stage_rule text, status_rule text, rules text[], problem text)
+language sql stable set search_path = jobsync, public as $$
+  with held as materialized (
+    select m.st_job_id, m.place, (m.rule).*, m.amounts, m.facts from matching_rules(p_tenant, p_jobs) m
+  ), joined as (
+    select h.st_job_id,
+           (array_agg(row(h.pipeline_id, h.stage_id, h.name, h.backwards)::card_target order by h.place desc) filter (where h.pipeline_id is not null))[1] as target,
+           (array_agg(h.status order by h.place desc) filter (where h.status is not null))[1] as status,
+           (array_agg(h.name order by h.place desc) filter (where h.status is not null))[1] as status_rule,
+           (array_agg(h.amounts ->> h.value order by h.place desc) filter (where h.amounts ->> h.value is not null))[1] as value,
+           array_agg(h.name order by h.place) filter (where h.name is not null) as rules
+      from held h group by h.st_job_id
+  ), tagged as (
+    select h.st_job_id, array_agg(distinct t.tag order by t.tag) as tags from held h cross join lateral unnest(h.tags) t(tag) group by h.st_job_id
+  ), fielded as (
+    select d.st_job_id, jsonb_object_agg(d.key, d.value) filter (where d.value is not null) as fields
+      from (select distinct on (h.st_job_id, k.key) h.st_job_id, k.key,
+                   case jsonb_typeof(k.value) when 'object' then h.facts -> (k.value ->> 'fact') else k.value end as value
+              from held h cross join lateral jsonb_each(h.custom_fields) k
+             order by h.st_job_id, k.key, h.place desc) d
+     where d.value is distinct from 'null'::jsonb
+     group by d.st_job_id
+  )
+  select o.st_job_id, case when g.stage_id is not null then p.pipeline_id end, case when p.pipeline_id is not null then g.stage_id end, coalesce(o.status, 'open'), coalesce(o.value::numeric, j.total), coalesce(t.tags, '{}'),
+         coalesce(f.fields, '{}'), coalesce((o.target).backwards, false), (o.target).rule, o.status_rule, coalesce(o.rules, '{}'),
+         case when w.pipeline_id is null then 'no_pipeline' when p.pipeline_id is null then 'pipeline_gone' when g.stage_id is null then 'stage_gone' end
+    from joined o
+   cross join lateral (select x.business_unit_id, x.total from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = o.st_job_id offset 0) j
+    left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+   cross join lateral (select case when o.target is null then r.pipeline_id else (o.target).pipeline_id end as pipeline_id,
+                              case when o.target is null then r.stage_id else (o.target).stage_id end as stage_id) w
+    -- No stage named: the first that is there. A stage or pipeline that is gone is never replaced by a guess.
+    left join lateral (
+      select s.pipeline_id, s.stage_id from pipeline_stages s
+       where s.tenant_id = p_tenant and s.pipeline_id = w.pipeline_id and s.gone_at is null and (w.stage_id is null or s.stage_id = w.stage_id)
+       order by s.position, s.stage_id limit 1) g on true
+    left join pipelines p on p.tenant_id = p_tenant and p.pipeline_id = w.pipeline_id and p.gone_at is null
+    left join tagged t on t.st_job_id = o.st_job_id
+    left join fielded f on f.st_job_id = o.st_job_id
+$$;
+comment on function jobsync.own_cards(text, bigint[]) is
+  'What each job alone says about its card, with the rules that decided. problem: no_pipeline, pipeline_gone, stage_gone (then there is no pipeline_id).';
+
+-- Cards: what GoHighLevel should show for a job, where a card may be moved, and when it has to be told again.
+--
+--   own_cards (63) -> plan_cards: with what the install job of a sold estimate adds -> card_plans: what was planned and told
+--   choose_stage, choose_status: a person's move is not undone
+--   rules or routes edited -> rebaseline_cards: nothing is sent by that; list_rebaselined shows it, send_rebaselined sends it
+
+create table jobsync.card_plans (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  card jsonb not null,
+  told jsonb,
+  base jsonb,
+  sent jsonb,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 70);
+comment on table jobsync.card_plans is 'API routes: the card of each job as the rules want it, and as GoHighLevel was last told. Written when a job is claimed; webhook routes have no rows.';
+comment on column jobsync.card_plans.base is 'What a change is measured against, where that is not what was told: after an edit of rules or routes nothing is sent by itself.';
+comment on column jobsync.card_plans.sent is 'What is under way; becomes told when it is accepted.';
+
+create table jobsync.install_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  estimate_id bigint,
+  project_id bigint,
+  sales_job_id bigint,
+  linked_by text constraint link_is_known check (linked_by in ('estimate', 'project', 'ambiguous', 'own_card')),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_job_id)
+);
+create index install_links_by_sale on jobsync.install_links (tenant_id, sales_job_id) where sales_job_id is not null;
+create index install_links_by_estimate on jobsync.install_links (tenant_id, estimate_id) where estimate_id is not null;
+create index install_links_by_project on jobsync.install_links (tenant_id, project_id) where project_id is not null;
+create index estimates_by_project on jobsync.estimates (tenant_id, st_project_id) where st_project_id is not null;
+comment on table jobsync.install_links is 'Jobs of units whose route says card: sales, with the sales job whose card goes on with them. Linked by the estimate they were made from, else by the project; never by the customer.';
+comment on column jobsync.install_links.linked_by is 'estimate, project; ambiguous: several sold jobs in the project; own_card: it had a card already; null: no sold estimate known yet.';
+
+create function jobsync.has_card_to_continue(p_tenant text, p_job bigint, p_destination uuid) returns boolean
+language sql stable set search_path = jobsync, public as $$
+  select exists (
+    select from public.jobs j join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+     where j.tenant_id = p_tenant and j.st_job_id = p_job and r.deliverer = 'jobsync' and r.card = 'own' and r.destination_id = p_destination
+       and j.ghl_sync_status <> 'skipped')
+$$;
+comment on function jobsync.has_card_to_continue(text, bigint, uuid) is 'True when JobSync keeps a card of its own for this job in the same location.';
+
+create function jobsync.find_sales_jobs(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, estimate_id bigint, project_id bigint, sales_job_id bigint, linked_by text)
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+  select j.st_job_id, k.estimate_id, k.project_id, case when f.own then null else coalesce(e.st_job_id, case when p.sales = 1 then p.st_job_id end) end,
+         case when f.own then 'own_card' when e.st_job_id is not null then 'estimate' when p.sales = 1 then 'project' when p.sales > 1 then 'ambiguous' end
+    from unnest(p_jobs) i(id)
+   cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
+    join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.card = 'sales' and r.deliverer = 'jobsync'
+   cross join lateral (select nullif(try_bigint(j.st_raw_data -> 'createdFromEstimateId'), 0) as estimate_id,
+                              nullif(try_bigint(j.st_raw_data -> 'projectId'), 0) as project_id) k
+   cross join lateral (select j.delivered_hash is not null or j.ghl_opportunity_id is not null as own) f
+    left join lateral (
+      select q.st_job_id from estimates q
+       where q.tenant_id = p_tenant and q.st_estimate_id = k.estimate_id and q.active and q.st_job_id <> j.st_job_id
+         and has_card_to_continue(p_tenant, q.st_job_id, r.destination_id) offset 0) e on true
+    left join lateral (
+      select count(distinct q.st_job_id) as sales, min(q.st_job_id) as st_job_id from estimates q
+       where k.estimate_id is null and q.tenant_id = p_tenant and q.st_project_id = k.project_id and q.active and q.st_job_id <> j.st_job_id
+         and (q.sold_on is not null or lower(q.status) = 'sold') and has_card_to_continue(p_tenant, q.st_job_id, r.destination_id)) p on true
+$$;
+comment on function jobsync.find_sales_jobs(text, bigint[]) is
+  'For jobs of units with card: sales, the job whose card goes on with them: the one of the estimate they were made from, else the only one of their project with a sold estimate.';
+
+create function jobsync.link_installs(p_tenant text, p_jobs bigint[]) returns bigint[]
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_sales bigint[];
+begin
+  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') then
+    return '{}';
+  end if;
+  insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
+  select p_tenant, f.st_job_id, f.estimate_id, f.project_id, f.sales_job_id, f.linked_by from find_sales_jobs(p_tenant, p_jobs) f order by f.st_job_id
+  on conflict (tenant_id, st_job_id) do update set estimate_id = excluded.estimate_id, project_id = excluded.project_id,
+    sales_job_id = excluded.sales_job_id, linked_by = excluded.linked_by, updated_at = jobsync.now()
+   where (l.estimate_id, l.project_id, l.sales_job_id, l.linked_by) is distinct from (excluded.estimate_id, excluded.project_id, excluded.sales_job_id, excluded.linked_by);
+  select array_agg(distinct l.sales_job_id) into v_sales from install_links l
+   where l.tenant_id = p_tenant and l.st_job_id = any (p_jobs) and l.sales_job_id is not null;
+  return coalesce(v_sales, '{}');
+end
+$$;
+comment on function jobsync.link_installs(text, bigint[]) is 'Links install jobs with the sales jobs whose cards they continue; answers these sales jobs. Twice writes nothing.';
+
+create function jobsync.plan_cards(p_tenant text, p_jobs bigint[])
+returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, backwards boolean,
+               stage_rule text, status_rule text, rules text[], problem text, continued_by bigint)
+language plpgsql stable set search_path = jobsync, public as $$
+#variable_conflict use_column
+declare
+  v_installs bigint[] := array(
+    select distinct on (l.sales_job_id) l.st_job_id from install_links l
+     where l.tenant_id = p_tenant and l.sales_job_id = any (p_jobs) order by l.sales_job_id, l.st_job_id desc);
+begin
+  if v_installs = '{}' then
+    return query select c.*, null::bigint from own_cards(p_tenant, p_jobs) c order by c.st_job_id;
+    return;
+  end if;
+  -- The newest install job says where the card is; what the sales job alone knows stays (tags, fields, its value).
+  return query
+    with own as materialized (
+      select c.* from own_cards(p_tenant, array(select distinct x from unnest(p_jobs || v_installs) x)) c
+    )
+    select s.st_job_id, coalesce(i.pipeline_id, s.pipeline_id), case when i.pipeline_id is not null then i.stage_id else s.stage_id end,
+           coalesce(i.status, s.status), coalesce(nullif(i.value, 0), s.value),
+           case when i.st_job_id is null then s.tags else array(select distinct x from unnest(s.tags || i.tags) x order by x) end,
+           s.custom_fields || coalesce(i.custom_fields, '{}'), case when i.pipeline_id is not null then i.backwards else s.backwards end,
+           case when i.pipeline_id is not null then i.stage_rule else s.stage_rule end, coalesce(i.status_rule, s.status_rule),
+           s.rules || coalesce(i.rules, '{}'), case when i.pipeline_id is not null then null else s.problem end, i.st_job_id
+      from own s
+      left join install_links l on l.tenant_id = p_tenant and l.sales_job_id = s.st_job_id and l.st_job_id = any (v_installs)
+      left join own i on i.st_job_id = l.st_job_id
+     where s.st_job_id = any (p_jobs)
+     order by s.st_job_id;
+end
+$$;
+comment on function jobsync.plan_cards(text, bigint[]) is
+  'What the card of each job should be, which rules decided, what is in the way (problem), and the install job that goes on with it (continued_by).';
 
 create function jobsync.plan_opportunities(p_tenant text, p_jobs bigint[])
 returns table (st_job_id bigint, pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
 language sql stable set search_path = jobsync, public as $$
-  select j.st_job_id, r.pipeline_id, r.stage_id, 'open', j.total, '{}'::text[], '{}'::jsonb
-    from unnest(p_jobs) i(id)
-   cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
-    left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
-   order by j.st_job_id
+  select c.st_job_id, c.pipeline_id, c.stage_id, c.status, c.value, c.tags, c.custom_fields from plan_cards(p_tenant, p_jobs) c order by c.st_job_id
 $$;
 comment on function jobsync.plan_opportunities(text, bigint[]) is
-  'What the card of each job should be: pipeline and stage by id, status (open, won, lost), value, tags to add, custom field id -> value. pipeline_id null: the route names no pipeline.';
+  'What the card of each job should be: pipeline and stage by id, status (open, won, lost), value, tags to add, custom field id -> value. pipeline_id null: no pipeline is named, or it is gone (plan_cards says which).';
+
+create function jobsync.card_document(p_card jsonb) returns jsonb language sql immutable parallel safe as $$
+  select p_card - '{st_job_id,backwards,stage_rule,status_rule,rules,problem,continued_by}'::text[]
+$$;
+comment on function jobsync.card_document(jsonb) is 'The part of a planned card that GoHighLevel is told: equal documents need no second telling.';
+
+-- Where a card may be moved. written: where JobSync last put it; seen: where it was last read; either may be unknown.
+create function jobsync.choose_stage(
+  p_tenant text, p_wanted_pipeline text, p_wanted_stage text, p_backwards boolean, p_written_pipeline text, p_written_stage text,
+  p_seen_pipeline text, p_seen_stage text
+) returns table (pipeline_id text, stage_id text, reason text)
+language sql stable set search_path = jobsync, public as $$
+  select case when d.reason is null then p_wanted_pipeline else d.pipeline end, case when d.reason is null then p_wanted_stage else d.stage end, d.reason
+    from (
+      select a.pipeline, a.stage, case
+          when a.stage is null then null
+          when (a.pipeline, a.stage) = (p_wanted_pipeline, p_wanted_stage) then 'there'
+          when p_wanted_stage is null then 'no_target'
+          when o.protected then 'protected_stage'
+          -- A person moved it: only news (another wish than what was last written) that leads further on moves it again.
+          when a.by_hand and (p_wanted_pipeline, p_wanted_stage) is not distinct from (p_written_pipeline, p_written_stage) then 'moved_by_hand'
+          when a.by_hand and a.pipeline is distinct from p_written_pipeline and a.pipeline is distinct from p_wanted_pipeline then 'moved_by_hand'
+          when a.by_hand and a.pipeline = p_wanted_pipeline and w.position <= o.position then 'moved_by_hand'
+          when a.pipeline = p_wanted_pipeline and w.position < o.position and not coalesce(p_backwards, false) then 'forward_only'
+        end as reason
+        from (select coalesce(p_seen_pipeline, p_written_pipeline) as pipeline, coalesce(p_seen_stage, p_written_stage) as stage,
+                     p_seen_stage is not null and p_written_stage is not null
+                       and (p_seen_pipeline, p_seen_stage) is distinct from (p_written_pipeline, p_written_stage) as by_hand) a
+        left join pipeline_stages o on o.tenant_id = p_tenant and o.pipeline_id = a.pipeline and o.stage_id = a.stage
+        left join pipeline_stages w on w.tenant_id = p_tenant and w.pipeline_id = p_wanted_pipeline and w.stage_id = p_wanted_stage) d
+$$;
+comment on function jobsync.choose_stage(text, text, text, boolean, text, text, text, text) is
+  'The pipeline and stage to write for a card. reason null: move it (or create it there); else it stays where it is, and why: there, protected_stage, moved_by_hand, forward_only, no_target.';
+
+create function jobsync.choose_status(p_wanted text, p_written text, p_seen text) returns table (status text, reason text)
+language sql immutable parallel safe as $$
+  select case when d.reason is null then p_wanted else p_seen end, d.reason
+    from (select case when p_seen is null or p_written is null or p_seen = p_written then null
+                      when p_seen = p_wanted then 'there'
+                      when p_wanted = p_written or p_wanted = 'open' then 'set_by_hand' end as reason) d
+$$;
+comment on function jobsync.choose_status(text, text, text) is
+  'The status to write for a card. What a person closed is not opened again, and only news (won, lost) overwrites what a person set.';
+
+create function jobsync.note_cards(p_tenant text, p_jobs bigint[]) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into card_plans as c (tenant_id, st_job_id, card, sent)
+  select p_tenant, d.st_job_id, d.document, d.document
+    from (select p.st_job_id, card_document(to_jsonb(p)) as document from plan_cards(p_tenant, p_jobs) p) d order by d.st_job_id
+  on conflict (tenant_id, st_job_id) do update set card = excluded.card, sent = excluded.sent, updated_at = jobsync.now()
+$$;
+comment on function jobsync.note_cards(text, bigint[]) is 'When jobs of an API route are claimed: what they are about to be told. Called by claim_deliveries.';
+
+create function jobsync.tell_cards(p_tenant text, p_jobs bigint[]) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update card_plans c set told = c.sent, base = null, sent = null, updated_at = jobsync.now()
+    from (select x.st_job_id from card_plans x where x.tenant_id = p_tenant and x.st_job_id = any (p_jobs) and x.sent is not null
+           order by x.st_job_id for no key update) l
+   where c.tenant_id = p_tenant and c.st_job_id = l.st_job_id
+$$;
+comment on function jobsync.tell_cards(text, bigint[]) is 'After a send was accepted: what was under way has been told. Called by finish_deliveries.';
+
+create function jobsync.card_differs(p_tenant text, p_job bigint) returns boolean
+language sql stable set search_path = jobsync, public as $$
+  select coalesce((select c.card is distinct from coalesce(c.base, c.told) from card_plans c where c.tenant_id = p_tenant and c.st_job_id = p_job), false)
+$$;
+comment on function jobsync.card_differs(text, bigint) is 'True when the rules say something else about a job''s card than what it was told (or measured against) last.';
+
+create function jobsync.replan_cards(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[] := array(select c.st_job_id from card_plans c where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) order by c.st_job_id);
+begin
+  if v_jobs = '{}' then
+    return 0;
+  end if;
+  perform lock_jobs(p_tenant, v_jobs);
+  with moved as (
+    update card_plans c set card = d.document, updated_at = jobsync.now()
+      from (select p.st_job_id, card_document(to_jsonb(p)) as document from plan_cards(p_tenant, v_jobs) p) d
+     where c.tenant_id = p_tenant and c.st_job_id = d.st_job_id and c.card is distinct from d.document
+    returning c.st_job_id
+  )
+  select array_agg(m.st_job_id order by m.st_job_id) into v_jobs from moved m;
+  if v_jobs is null then
+    return 0;
+  end if;
+  return plan_jobs(p_tenant, v_jobs, array_fill(true, array[cardinality(v_jobs)]));
+end
+$$;
+comment on function jobsync.replan_cards(text, bigint[]) is
+  'After something around these jobs changed (visits, estimates, invoices): plans those whose card the rules now want otherwise. Answers how many outbox rows were added.';
+
+-- Called with what a page of an activity stream wrote. Most tenants' pages end at the first question.
+create function jobsync.plan_activity(p_tenant text, p_stream text, p_sifted jobsync.sifted[]) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+  v_installs bigint[];
+begin
+  if p_stream not in ('appointments', 'estimates', 'invoices', 'technician_assignments')
+     or not exists (select from destinations d where d.tenant_id = p_tenant and d.kind = 'api') then
+    return 0;
+  end if;
+  select array_agg(distinct x.id) into v_jobs
+    from (select (s.fields ->> 'jobId')::bigint as id from unnest(p_sifted) s where s.reason is null
+          union all
+          select j.st_job_id from unnest(p_sifted) s join public.jobs j on j.tenant_id = p_tenant and j.invoice_id = s.id and j.invoice_id > 0
+           where p_stream = 'invoices' and s.reason is null and s.fields ->> 'jobId' is null) x where x.id > 0;
+  if p_stream = 'estimates' and exists (select from install_links l where l.tenant_id = p_tenant) then
+    select array_agg(distinct l.st_job_id) into v_installs
+      from unnest(p_sifted) s
+      join install_links l on l.tenant_id = p_tenant and (l.estimate_id = s.id or l.project_id = (s.fields ->> 'projectId')::bigint)
+     where s.reason is null and l.linked_by is distinct from 'own_card';
+    if v_installs is not null then
+      perform plan_jobs(p_tenant, lock_jobs(p_tenant, v_installs), null);
+    end if;
+  end if;
+  if v_jobs is null then
+    return 0;
+  end if;
+  return replan_cards(p_tenant, v_jobs || array(select l.sales_job_id from install_links l
+                                                 where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs) and l.sales_job_id is not null));
+end
+$$;
+comment on function jobsync.plan_activity(text, text, jobsync.sifted[]) is
+  'Plans the jobs of API routes whose rules say something new because of this page. Webhook routes are never planned by it.';
+
+create function jobsync.rebaseline_cards(p_tenant text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_after bigint := 0;
+  v_jobs bigint[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  loop
+    v_jobs := array(select c.st_job_id from card_plans c where c.tenant_id = p_tenant and c.st_job_id > v_after order by c.st_job_id limit 1000);
+    exit when v_jobs = '{}';
+    v_after := v_jobs[cardinality(v_jobs)];
+    update card_plans c set card = d.document, updated_at = jobsync.now(),
+           -- What waited to be told still does; for all others the new wish is the one that changes are measured against.
+           base = case when c.card is distinct from coalesce(c.base, c.told) then c.base else nullif(d.document, c.told) end
+      from (select p.st_job_id, card_document(to_jsonb(p)) as document from plan_cards(p_tenant, v_jobs) p) d
+     where c.tenant_id = p_tenant and c.st_job_id = d.st_job_id and c.card is distinct from d.document;
+  end loop;
+  return (select count(*) from card_plans c where c.tenant_id = p_tenant and c.base is not null and c.card = c.base);
+end
+$$;
+comment on function jobsync.rebaseline_cards(text) is
+  'After an edit of rules, routes or stages: the new wishes become what later changes are measured against. Sends nothing. Answers how many delivered jobs now differ from what was told.';
+
+create function jobsync.list_rebaselined(p_tenant text, p_limit integer default null)
+returns table (st_job_id bigint, st_job_number text, business_unit_id bigint, told jsonb, wanted jsonb)
+language sql stable set search_path = jobsync, public as $$
+  select c.st_job_id, j.st_job_number, j.business_unit_id, c.told, c.card
+    from card_plans c join public.jobs j on j.tenant_id = c.tenant_id and j.st_job_id = c.st_job_id
+   where c.tenant_id = p_tenant and c.base is not null and c.card = c.base
+   order by c.st_job_id limit p_limit
+$$;
+comment on function jobsync.list_rebaselined(text, integer) is 'Delivered jobs whose card would be told otherwise under the rules as they are now: what `plan --rebaseline` shows.';
+
+create function jobsync.send_rebaselined(p_tenant text, p_jobs bigint[], p_actor text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  perform lock_jobs(p_tenant, p_jobs);
+  with freed as (
+    update card_plans c set base = null, updated_at = jobsync.now()
+     where c.tenant_id = p_tenant and (p_jobs is null or c.st_job_id = any (p_jobs)) and c.base is not null and c.card = c.base
+    returning c.st_job_id
+  )
+  select array_agg(f.st_job_id order by f.st_job_id) into v_jobs from freed f;
+  if v_jobs is null then
+    return 0;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'rebaseline_sent', 'tenant', jsonb_build_object('jobs', cardinality(v_jobs)));
+  return plan_jobs(p_tenant, v_jobs, array_fill(true, array[cardinality(v_jobs)]));
+end
+$$;
+comment on function jobsync.send_rebaselined(text, bigint[], text) is
+  'A person sends what an edit of rules changed: these jobs (null: all that list_rebaselined shows) are planned. Answers how many.';
 
 -- Delivering: claim -> (the program sends) -> finish. Nothing here sends; every rule about whether something may leave is here.
 -- Refusals, in this order: mode, pause, destination pause, caps, limited arm, shared budget. A claim counts a version against
@@ -2926,7 +3745,8 @@ begin
   v_window := v_limit * 4;
   loop
     with due as materialized (
-      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash as same
+      select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
+             and not (v_destination.kind = 'api' and card_differs(p_tenant, o.st_job_id)) as same
         from outbox o
         join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
         join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
@@ -3011,6 +3831,9 @@ begin
     on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
+  if v_destination.kind = 'api' then
+    perform note_cards(p_tenant, v_jobs);
+  end if;
   return query
     with claimed as (
       update outbox o set lease_until = v_now + make_interval(secs => p_lease_seconds), fence = o.fence + 1, attempts = o.attempts + 1,
@@ -3061,7 +3884,7 @@ $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
 create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
-language sql stable set search_path = jobsync, public as $$
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
@@ -3072,12 +3895,15 @@ language sql stable set search_path = jobsync, public as $$
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
-    'due', exists (select from outbox o
-                     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-                     join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
-                    where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= jobsync.now()
-                      and (o.lease_until is null or o.lease_until <= jobsync.now())))
-    from tenants t
+    -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
+    'due', (select true from outbox o
+              join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+              join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+             where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= n.at
+               and (o.lease_until is null or o.lease_until <= n.at)
+             order by o.next_attempt_at, o.st_job_id limit 1) is true)
+    from (select jobsync.now() as at offset 0) n
+    cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
    where t.tenant_id = p_tenant
@@ -3101,6 +3927,7 @@ declare
   v_destination_faults integer;
   v_accepted integer;
   v_test_only boolean;
+  v_told bigint[];
   v_wait double precision;
   v_retry_window constant integer := 8;
   v_kind text := (select d.kind from destinations d where d.tenant_id = p_tenant and d.id = p_destination);
@@ -3198,10 +4025,13 @@ begin
              where x.verdict <> 'synced' and x.outcome not in ('ambiguous', 'settling') and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
-         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited')
-    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait
+         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
+    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
+  if v_told is not null then
+    perform tell_cards(p_tenant, v_told);
+  end if;
   if v_given_back is not null then
     update send_counts c set sends = greatest(0, c.sends - b.value::integer)
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
@@ -3301,11 +4131,11 @@ $$;
 comment on function jobsync.plan_older_jobs(text) is 'After deliver_from is set: planned jobs created before it become skipped (before_start). Answers how many.';
 
 create function jobsync.count_planned(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
-  select jsonb_build_object('planned', count(*), 'create', count(*) filter (where o.event = 'created'), 'update', count(*) filter (where o.event = 'updated'),
-      'replay', count(*) filter (where o.event = 'replayed'), 'waiting', count(*) filter (where o.waiting_for is not null),
-      'webhook_executions', count(*) filter (where d.kind = 'webhook'))
-    from outbox o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
-   where o.tenant_id = p_tenant
+  select jsonb_build_object('planned', coalesce(sum(o.rows), 0), 'create', coalesce(sum(o.rows) filter (where o.class = 'created'), 0),
+      'update', coalesce(sum(o.rows) filter (where o.class = 'updated'), 0), 'replay', coalesce(sum(o.rows) filter (where o.class = 'replayed'), 0),
+      'waiting', coalesce(sum(o.rows) filter (where o.reason is not null), 0), 'webhook_executions', coalesce(sum(o.rows) filter (where d.kind = 'webhook'), 0))
+    from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+   where o.tenant_id = p_tenant and o.topic = 'outbox'
 $$;
 comment on function jobsync.count_planned(text) is 'What the outbox holds: creates, updates, paid executions.';
 
@@ -3441,6 +4271,7 @@ begin
       completed_at = case when p_final and not v_more then v_now end,
       duration_ms = case when p_final and not v_more then least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::int end
    where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running';
+  perform fold_tallies(p_tenant);
   return p_final and not v_more;
 end
 $$;
@@ -3526,7 +4357,7 @@ create table jobsync.contact_links (
 create unique index contact_links_one_customer on jobsync.contact_links (tenant_id, destination_id, contact_id) where not shared;
 comment on table jobsync.contact_links is 'The GoHighLevel contact of each customer, by location. A contact is one customer''s unless a person decided otherwise (shared).';
 comment on column jobsync.contact_links.told_hash is 'contact_hash of what the contact was last told; null: only linked.';
-comment on column jobsync.contact_links.told_job is 'The job whose facts were told. A newer job of the customer tells its own; an older one never turns them back.';
+comment on column jobsync.contact_links.told_job is 'The job whose facts were told: the customer''s first. Its other jobs, at other locations, do not turn the contact to and fro.';
 comment on column jobsync.contact_links.dropped is 'Fields that GoHighLevel took without a word and did not keep, or that belong to another contact.';
 
 create table jobsync.opportunity_links (
@@ -3624,7 +4455,7 @@ begin
   return query
     with wanted as materialized (select * from plan_opportunities(p_tenant, p_jobs))
     select j.st_job_id, k.customer_id, coalesce(o.forced, false), h.hash, l.contact_id, l.st_customer_id,
-           l.contact_id is not null and not l.shared and (coalesce(o.forced, false) or l.told_hash is distinct from h.hash and j.st_job_id >= coalesce(l.told_job, 0)),
+           l.contact_id is not null and not l.shared and coalesce(l.told_job = j.st_job_id, true) and (coalesce(o.forced, false) or l.told_hash is distinct from h.hash),
            coalesce(l.told_tags, '{}'), real_ghl_id(c.ghl_contact_id),
            (select r.contact_id from contact_reviews r where r.tenant_id = p_tenant and r.destination_id = p_destination and r.st_customer_id = k.customer_id
                and r.decision = 'share' limit 1),
@@ -3727,7 +4558,7 @@ comment on function jobsync.link_contact(text, uuid, bigint, text, text, boolean
 
 create function jobsync.tell_contact(p_tenant text, p_destination uuid, p_customer bigint, p_job bigint, p_hash bytea, p_tags text[], p_dropped text[]) returns void
 language sql volatile set search_path = jobsync, public as $$
-  update contact_links l set told_hash = coalesce(p_hash, l.told_hash), told_job = case when p_hash is null then l.told_job else greatest(l.told_job, p_job) end,
+  update contact_links l set told_hash = coalesce(p_hash, l.told_hash), told_job = case when p_hash is null then l.told_job else p_job end,
          told_tags = coalesce(p_tags, l.told_tags), dropped = coalesce(p_dropped, l.dropped), told_at = case when p_hash is null then l.told_at else jobsync.now() end
    where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_customer_id = p_customer;
   update customers c set contact_hash = p_hash, ghl_synced_at = jobsync.now(), updated_at = jobsync.now()
@@ -3797,15 +4628,11 @@ comment on function jobsync.lose_opportunity(text, uuid, bigint) is 'GoHighLevel
 create function jobsync.choose_place(p_tenant text, p_destination uuid, p_job bigint, p_seen_pipeline text, p_seen_stage text, p_seen_status text)
 returns table (pipeline_id text, stage_id text, status text)
 language sql stable set search_path = jobsync, public as $$
-  select case when m.move then w.pipeline_id end, case when m.move then w.stage_id end,
-         case when p_seen_status = w.status then null when l.status is not null and p_seen_status is distinct from l.status then null else w.status end
-    from plan_opportunities(p_tenant, array[p_job]) w
+  select case when p.reason is null then p.pipeline_id end, case when p.reason is null then p.stage_id end, case when t.reason is null then t.status end
+    from plan_cards(p_tenant, array[p_job]) w
     join opportunity_links l on l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_job_id = p_job
-    left join pipeline_stages o on o.tenant_id = p_tenant and o.pipeline_id = p_seen_pipeline and o.stage_id = p_seen_stage
-    left join pipeline_stages n on n.tenant_id = p_tenant and n.pipeline_id = w.pipeline_id and n.stage_id = w.stage_id
-    cross join lateral (select coalesce(not o.protected, true)
-        and (l.stage_id is null or (p_seen_pipeline, p_seen_stage) is not distinct from (l.pipeline_id, l.stage_id))
-        and (w.pipeline_id is distinct from p_seen_pipeline or coalesce(n.position > o.position, true)) as move) m
+   cross join lateral choose_stage(p_tenant, w.pipeline_id, w.stage_id, w.backwards, l.pipeline_id, l.stage_id, p_seen_pipeline, p_seen_stage) p
+   cross join lateral choose_status(w.status, l.status, p_seen_status) t
 $$;
 comment on function jobsync.choose_place(text, uuid, bigint, text, text, text) is
   'Where a card that was read just now may be put: null where it stays. A person''s move is not undone, a protected stage is not left, and within a pipeline it goes forward only.';
@@ -3961,7 +4788,8 @@ create function jobsync.report_sends(p_tenant text, p_since timestamptz) returns
   select jsonb_build_object('pulled', 0, 'stored', 0, 'unchanged', 0, 'quarantined', 0, 'planned', 0,
     'delivered', (select count(*) from sent s where s.outcome like 'accepted%'),
     'verified', (select count(*) from sent s join jobs j on j.tenant_id = p_tenant and j.st_job_id = s.st_job_id where j.ghl_verified_at >= p_since),
-    'skipped', 0, 'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%'),
+    'skipped', (select count(*) from sent s where s.outcome = 'skipped'),
+    'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%' and s.outcome <> 'skipped'),
     'servicetitan_requests', 0,
     'gohighlevel_requests', (select coalesce(sum(a.requests), 0) from attempts a where a.tenant_id = p_tenant and a.started_at >= p_since))
 $$;
@@ -3979,6 +4807,137 @@ create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb lan
     from sync_logs r where r.tenant_id = p_tenant and r.id = p_run
 $$;
 comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';
+
+-- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
+
+create view jobsync.v_rules with (security_invoker = true) as
+  select r.tenant_id, r.name, r.position, r.event, r.unit_ids, r.job_type_ids, r.tag_type_ids, r.campaign_ids, r.amount_from, r.amount_below,
+         r.pipeline_id, p.name as pipeline_name, r.stage_id, s.name as stage_name, r.status, r.value, r.tags, r.custom_fields, r.backwards, r.enabled,
+         jobsync.target_problem(r.tenant_id, r.pipeline_id, r.stage_id) as problem, r.updated_at
+    from jobsync.rules r
+    left join jobsync.pipelines p on p.tenant_id = r.tenant_id and p.pipeline_id = r.pipeline_id
+    left join jobsync.pipeline_stages s on s.tenant_id = r.tenant_id and s.pipeline_id = r.pipeline_id and s.stage_id = r.stage_id;
+comment on view jobsync.v_rules is 'Rules with the names of their pipelines and stages; problem: what is wrong with these in GoHighLevel.';
+
+create view jobsync.v_card_problems with (security_invoker = true) as
+  select r.tenant_id, 'route' as kind, r.st_business_unit_id::text as subject, u.name, r.problem
+    from jobsync.routes r
+    left join public.business_units u on u.tenant_id = r.tenant_id and u.st_business_unit_id = r.st_business_unit_id
+   where r.problem is not null and r.deliverer = 'jobsync'
+  union all
+  select v.tenant_id, 'rule', v.name, v.name, v.problem from jobsync.v_rules v where v.enabled and v.problem is not null
+  union all
+  select l.tenant_id, 'install', l.st_job_id::text, j.st_job_number, 'several jobs of its project have a sold estimate: it has a card of its own'
+    from jobsync.install_links l join public.jobs j on j.tenant_id = l.tenant_id and j.st_job_id = l.st_job_id where l.linked_by = 'ambiguous';
+comment on view jobsync.v_card_problems is 'What a person should look at: routes and rules whose pipeline or stage is gone, install jobs whose sales job is not certain.';
+
+create view jobsync.v_pipeline_changes with (security_invoker = true) as
+  select a.tenant_id, a.at, split_part(a.action, '_', 1) as what, split_part(a.action, '_', 2) as change, a.details ->> 'name' as name,
+         a.details ->> 'before' as before, a.details ->> 'pipeline' as pipeline_name, a.actor
+    from jobsync.audit a
+   where a.action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
+comment on view jobsync.v_pipeline_changes is 'Pipelines and stages that were renamed, deleted or came back in GoHighLevel, and when that was noticed.';
+
+create function jobsync.save_rules(p_tenant text, p_rules jsonb, p_replace boolean, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_saved text[];
+  v_removed text[];
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  with given as (
+    select r.*, n.n from jsonb_array_elements(p_rules) with ordinality n(value, n)
+     cross join lateral jsonb_to_record(n.value) as r (name text, position integer, event text, unit_ids bigint[], job_type_ids bigint[], tag_type_ids bigint[],
+       campaign_ids bigint[], amount_from numeric, amount_below numeric, pipeline_id text, stage_id text, status text, value text, tags text[],
+       custom_fields jsonb, backwards boolean, enabled boolean)
+  ), written as (
+    insert into rules as t (tenant_id, name, position, event, unit_ids, job_type_ids, tag_type_ids, campaign_ids, amount_from, amount_below, pipeline_id,
+      stage_id, status, value, tags, custom_fields, backwards, enabled)
+    select p_tenant, g.name, coalesce(g.position, (event_positions() ->> g.event)::integer, 0), g.event, g.unit_ids, g.job_type_ids, g.tag_type_ids,
+      g.campaign_ids, g.amount_from, g.amount_below, g.pipeline_id, g.stage_id, g.status, g.value, coalesce(g.tags, '{}'), coalesce(g.custom_fields, '{}'),
+      coalesce(g.backwards, false), coalesce(g.enabled, true) from given g order by g.n
+    on conflict (tenant_id, name) do update set position = excluded.position, event = excluded.event, unit_ids = excluded.unit_ids,
+      job_type_ids = excluded.job_type_ids, tag_type_ids = excluded.tag_type_ids, campaign_ids = excluded.campaign_ids, amount_from = excluded.amount_from,
+      amount_below = excluded.amount_below, pipeline_id = excluded.pipeline_id, stage_id = excluded.stage_id, status = excluded.status,
+      value = excluded.value, tags = excluded.tags, custom_fields = excluded.custom_fields, backwards = excluded.backwards, enabled = excluded.enabled,
+      updated_at = jobsync.now()
+     where (to_jsonb(t) - '{updated_at}'::text[]) is distinct from (to_jsonb(excluded) - '{updated_at}'::text[])
+    returning t.name
+  )
+  select array_agg(w.name order by w.name) into v_saved from written w;
+  if p_replace then
+    with gone as (
+      delete from rules r where r.tenant_id = p_tenant and not exists (select from jsonb_array_elements(p_rules) g where g ->> 'name' = r.name)
+      returning r.name
+    )
+    select array_agg(g.name order by g.name) into v_removed from gone g;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'rule_set', 'rule:' || r.name, to_jsonb(r) - '{tenant_id,updated_at}'::text[])
+     from rules r where r.tenant_id = p_tenant and r.name = any (v_saved) order by r.name;
+  perform write_audit(p_tenant, p_actor, 'rule_removed', 'rule:' || x) from unnest(v_removed) x;
+  return jsonb_build_object('saved', coalesce(to_jsonb(v_saved), '[]'), 'removed', coalesce(to_jsonb(v_removed), '[]'),
+    'differ', case when v_saved is null and v_removed is null then (select count(*) from list_rebaselined(p_tenant)) else rebaseline_cards(p_tenant) end);
+end
+$$;
+comment on function jobsync.save_rules(text, jsonb, boolean, text) is
+  'Saves rules whose names the engine has turned into ids; p_replace removes all others. Sends nothing; answers what changed and how many delivered jobs now differ from what was told. Twice changes nothing.';
+
+create function jobsync.remove_rule(p_tenant text, p_name text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+begin
+  perform lock_stream(p_tenant, 'jobs');
+  delete from rules r where r.tenant_id = p_tenant and r.name = p_name;
+  if not found then
+    raise exception 'there is no rule "%"', p_name using errcode = 'JS004';
+  end if;
+  perform write_audit(p_tenant, p_actor, 'rule_removed', 'rule:' || p_name);
+  return jsonb_build_object('removed', jsonb_build_array(p_name), 'differ', rebaseline_cards(p_tenant));
+end
+$$;
+comment on function jobsync.remove_rule(text, text, text) is 'Removes a rule. Sends nothing; answers how many delivered jobs now differ from what was told.';
+
+create function jobsync.test_rules(p_tenant text, p_since timestamptz, p_limit integer) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[] := array(select j.st_job_id from public.jobs j where j.tenant_id = p_tenant and j.created_on >= p_since order by j.st_job_id);
+begin
+  return (
+    with planned as materialized (
+      select c.*, k.told, k.told is not null and ((c.pipeline_id, c.stage_id, c.status)
+                  is distinct from (k.told ->> 'pipeline_id', k.told ->> 'stage_id', k.told ->> 'status')) as differs
+        from plan_cards(p_tenant, v_jobs) c
+        left join card_plans k on k.tenant_id = p_tenant and k.st_job_id = c.st_job_id
+    ), named as materialized (
+      select p.*, l.name as pipeline_name, s.name as stage_name, tl.name as told_pipeline, ts.name as told_stage
+        from planned p
+        left join pipelines l on l.tenant_id = p_tenant and l.pipeline_id = p.pipeline_id
+        left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = p.pipeline_id and s.stage_id = p.stage_id
+        left join pipelines tl on tl.tenant_id = p_tenant and tl.pipeline_id = p.told ->> 'pipeline_id'
+        left join pipeline_stages ts on ts.tenant_id = p_tenant and ts.pipeline_id = p.told ->> 'pipeline_id' and ts.stage_id = p.told ->> 'stage_id'
+    )
+    select jsonb_build_object(
+      'jobs', cardinality(v_jobs), 'since', p_since,
+      'rules', coalesce((select jsonb_agg(jsonb_build_object('name', r.name, 'event', r.event, 'jobs', coalesce(h.jobs, 0), 'decides_stage', coalesce(h.stage, 0),
+                   'decides_status', coalesce(h.status, 0)) order by r.position, r.name)
+          from rules r
+          left join (select x.name, count(*) as jobs, count(*) filter (where n.stage_rule = x.name) as stage, count(*) filter (where n.status_rule = x.name) as status
+                       from named n cross join lateral unnest(n.rules) x(name) group by x.name) h on h.name = r.name
+         where r.tenant_id = p_tenant and r.enabled), '[]'),
+      'outcomes', coalesce((select jsonb_agg(jsonb_build_object('pipeline', o.pipeline_name, 'stage', o.stage_name, 'status', o.status, 'jobs', o.jobs,
+                   'value', o.value) order by o.pipeline_name, o.stage_position, o.status)
+          from (select n.pipeline_name, n.stage_name, n.status, min(s.position) as stage_position, count(*) as jobs, sum(n.value) as value from named n
+                  left join pipeline_stages s on s.tenant_id = p_tenant and s.pipeline_id = n.pipeline_id and s.stage_id = n.stage_id
+                 where n.problem is null group by 1, 2, 3) o), '[]'),
+      'problems', coalesce((select jsonb_object_agg(x.problem, x.jobs) from (select n.problem, count(*) as jobs from named n where n.problem is not null group by 1) x), '{}'),
+      'told', (select count(*) from named n where n.told is not null), 'differ', (select count(*) from named n where n.differs),
+      'differences', coalesce((select jsonb_agg(to_jsonb(d)) from (
+          select n.st_job_id, n.told_pipeline as pipeline_now, n.told_stage as stage_now, n.told ->> 'status' as status_now, n.pipeline_name as pipeline,
+                 n.stage_name as stage, n.status, n.stage_rule as rule
+            from named n where n.differs order by n.st_job_id desc limit p_limit) d), '[]')));
+end
+$$;
+comment on function jobsync.test_rules(text, timestamptz, integer) is
+  'What the rules say about the jobs created since a time: how many each rule holds for and decides, where the cards would stand, and which delivered cards would stand elsewhere than they were told. Changes nothing.';
 
 -- The guide's three functions, and what the /db endpoints call: bodies that come from n8n, scripts and psql.
 -- An empty text counts as "not given"; a field of the wrong kind is left out with a warning, never the whole item.
@@ -4189,10 +5148,12 @@ comment on function jobsync.mark_customer(text, bigint, text, text, text) is 'Wh
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
 create view public.sync_statistics with (security_invoker = true) as
-  select l.sync_type, l.status, count(*) as count, avg(l.duration_ms) as avg_duration_ms, max(l.started_at) as last_sync_at
-    from public.sync_logs l
-   group by l.sync_type, l.status
-   order by l.sync_type, l.status;
+  select t.class as sync_type, t.reason as status, sum(t.rows)::bigint as count, sum(t.milliseconds) / nullif(sum(t.timed), 0) as avg_duration_ms,
+         max((select max(l.started_at) from public.sync_logs l where l.tenant_id = t.tenant_id and l.sync_type = t.class and l.status = t.reason)) as last_sync_at
+    from jobsync.v_tallies t
+   where t.topic = 'runs'
+   group by t.class, t.reason
+   order by t.class, t.reason;
 comment on view public.sync_statistics is 'Runs by type and status over all time.';
 
 create view jobsync.v_pending_jobs with (security_invoker = true) as
@@ -4240,13 +5201,21 @@ create view jobsync.v_job_status with (security_invoker = true) as
 comment on view jobsync.v_job_status is 'Where every job stands and why: verified, accepted, pending, failed, blocked (needs a person) or skipped.';
 
 create view jobsync.v_unsynced_reasons with (security_invoker = true) as
-  select j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting') as reason, j.business_unit_id, u.name as business_unit_name, count(*) as jobs,
-         min(j.created_on) as oldest, max(j.created_on) as newest, min(j.st_job_id) as sample_st_job_id
-    from public.jobs j
-    left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
-   where j.ghl_sync_status <> 'synced'
-   group by j.tenant_id, j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, u.name;
-comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit.';
+  select t.tenant_id, t.class as ghl_sync_status, t.reason, t.business_unit_id, u.name as business_unit_name, t.rows as jobs,
+         first.created_on as oldest, last.created_on as newest, first.st_job_id as sample_st_job_id
+    from (select x.*, case when x.business_unit_id is null then 0 else x.business_unit_id end as unit_key from jobsync.v_tallies x where x.topic = 'jobs') t
+    left join public.business_units u on u.tenant_id = t.tenant_id and u.st_business_unit_id = t.business_unit_id
+    left join lateral (
+      select j.created_on, j.st_job_id from public.jobs j
+       where j.tenant_id = t.tenant_id and j.ghl_sync_status = t.class and j.ghl_sync_status <> 'synced' and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason
+         and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.unit_key
+       order by j.created_on, j.st_job_id limit 1) first on true
+    left join lateral (
+      select j.created_on from public.jobs j
+       where j.tenant_id = t.tenant_id and j.ghl_sync_status = t.class and j.ghl_sync_status <> 'synced' and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason
+         and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.unit_key and j.created_on is not null
+       order by j.created_on desc limit 1) last on true;
+comment on view jobsync.v_unsynced_reasons is 'Jobs that are not in GoHighLevel, grouped by the reason and the unit; the sample is the oldest. Counted by jobsync.tallies, not anew.';
 
 create view jobsync.v_sync_lag with (security_invoker = true) as
   select c.tenant_id, c.stream, c.mode, c.caught_up_at, extract(epoch from jobsync.now() - c.caught_up_at) as lag_seconds, c.failures, c.last_error,
@@ -4257,14 +5226,14 @@ comment on view jobsync.v_sync_lag is 'How long ago each stream was read to its 
 create view jobsync.v_tenant_status with (security_invoker = true) as
   select t.tenant_id, t.name, t.mode, t.mode_reason, t.deliver_from, t.arm_remaining, t.paused_at, t.pause_reason, t.cap_hour, t.cap_day, t.poll_seconds,
          t.next_pull_at, t.execution_price,
-         (select count(*) from jobsync.outbox o where o.tenant_id = t.tenant_id) as planned,
+         (select coalesce(sum(o.rows), 0)::bigint from jobsync.v_tallies o where o.tenant_id = t.tenant_id and o.topic = 'outbox') as planned,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
-         (select count(*) from jobsync.quarantine q where q.tenant_id = t.tenant_id and q.resolved_at is null) as quarantined,
+         (select coalesce(sum(q.rows), 0)::bigint from jobsync.v_tallies q where q.tenant_id = t.tenant_id and q.topic = 'quarantine') as quarantined,
          (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
     from jobsync.tenants t;
-comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined. `planned` is counted anew each time: some 0.1 s for a million deliveries that wait.';
+comment on view jobsync.v_tenant_status is 'One line per tenant: mode, pause, caps, what is planned, sent and quarantined. `planned` and `quarantined` come from jobsync.tallies.';
 
 -- For reports: what happens around jobs, each row with its job's number and the unit's name. Deleted and inactive rows
 -- are in them, marked by `active`, so that a sum can leave them out and a search still finds them.
@@ -4323,6 +5292,26 @@ create index leases_by_end on jobsync.leases (tenant_id, leased_until);
 comment on table jobsync.leases is 'Pending jobs that an external deliverer took for a while, so that no other run of it gets them. A mark ends the lease.';
 comment on column jobsync.leases.leased_by is 'Who asked: the id of the token, else the kind of caller.';
 
+-- The pending view in its order, without looking at the jobs that JobSync delivers itself, of which a million may wait:
+-- the first of each external unit and reason, then the first of these.
+create function jobsync.oldest_pending(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(o.st_job_id order by o.created_on, o.st_job_id), '{}')
+    from (select f.st_job_id, f.created_on
+            from v_tallies t
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = t.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = t.business_unit_id and r.deliverer = 'external'
+            cross join lateral (
+              select j.st_job_id, j.created_on from jobs j
+               where j.tenant_id = p_tenant and j.ghl_sync_status = 'pending' and j.ghl_sync_status <> 'synced'
+                 and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = t.reason and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = t.business_unit_id
+               order by j.created_on, j.st_job_id limit p_limit) f
+           where t.tenant_id = p_tenant and t.topic = 'jobs' and t.class = 'pending' and (p_unit is null or t.business_unit_id = p_unit)
+           order by f.created_on, f.st_job_id limit p_limit) o
+$$;
+comment on function jobsync.oldest_pending(text, bigint, integer) is
+  'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
+
 create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -4332,10 +5321,11 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
   with chosen as (
-    select v.st_job_id from v_pending_jobs v
-     where v.tenant_id = p_tenant and (p_unit is null or v.business_unit_id = p_unit)
-       and not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = v.st_job_id)
-     order by v.created_on, v.st_job_id limit p_limit
+    -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p.id as st_job_id
+      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+     where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
+     order by p.n limit p_limit
   ), taken as (
     insert into leases (tenant_id, st_job_id, leased_until, leased_by)
     select p_tenant, c.st_job_id, jobsync.now() + p_seconds * interval '1 second', p_by from chosen c
@@ -4374,6 +5364,282 @@ end
 $$;
 comment on function jobsync.upsert_customer(text, jsonb) is
   'Upserts one customer as /db receives it (the guide''s form or ServiceTitan''s) and answers the row; a field that does not fit is left out with a warning.';
+
+-- Alerts: what is wrong right now (a view), what of it people were told (a table), and when they may be told.
+-- The view decides what is a fault; refresh_alerts() opens and closes; the program only sends and reports back.
+
+create table jobsync.alert_settings (
+  tenant_id text primary key references jobsync.tenants on delete cascade,
+  quiet_from time,
+  quiet_until time,
+  digest_at time default '07:00',
+  digest_sent_on date,
+  silence_hours integer not null default 24 constraint silence_is_hours check (silence_hours between 1 and 720),
+  repeat_hours integer not null default 24 constraint repeat_is_hours check (repeat_hours between 1 and 720),
+  sealed bytea,
+  key_id text,
+  updated_at timestamptz not null default jobsync.now(),
+  constraint quiet_has_two_ends check ((quiet_from is null) = (quiet_until is null))
+);
+comment on table jobsync.alert_settings is 'When a tenant''s people are told, in the tenant''s time zone; sealed holds further channel URLs, readable only by the program.';
+comment on column jobsync.alert_settings.digest_at is 'Local time of the daily digest; null: none.';
+comment on column jobsync.alert_settings.digest_sent_on is 'The local day whose digest was sent: one a day, also where a clock change repeats or skips an hour.';
+comment on column jobsync.alert_settings.silence_hours is 'So many hours without a new job, ending on a weekday, are an alert.';
+comment on column jobsync.alert_settings.repeat_hours is 'An alert that stays open is told again after so many hours.';
+
+create table jobsync.alerts (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  code text not null,
+  subject text not null default '',
+  severity text not null constraint severity_is_known check (severity in ('critical', 'warning')),
+  title text not null,
+  why text not null,
+  fix text not null,
+  items bigint not null default 1,
+  opened_at timestamptz not null,
+  seen_at timestamptz not null,
+  told_at timestamptz,
+  resolved_at timestamptz,
+  recovery_told_at timestamptz,
+  muted_until timestamptz,
+  primary key (tenant_id, code, subject)
+);
+comment on table jobsync.alerts is 'Faults that are open or were: one row per cause, opened and closed by refresh_alerts().';
+comment on column jobsync.alerts.told_at is 'When people were last told of it; null: not yet (quiet hours, or every channel was down).';
+
+create table jobsync.alert_channels (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  channel text not null,
+  failures integer not null default 0,
+  failed_at timestamptz,
+  succeeded_at timestamptz,
+  primary key (tenant_id, channel)
+);
+comment on table jobsync.alert_channels is 'Whether each channel took what was last sent. channel is its kind and a fingerprint, never its URL.';
+
+create view jobsync.v_alert_conditions with (security_invoker = true) as
+  -- The guide's alert: syncs that failed in the last hour.
+  select l.tenant_id, 'failed_syncs' as code, l.sync_type as subject, 'warning' as severity,
+         count(*) || ' ' || l.sync_type || ' runs failed in the last hour' as title,
+         coalesce((array_agg(left(l.error_message, 300) order by l.started_at desc) filter (where l.error_message is not null))[1], 'No reason was written.') as why,
+         'jobsync status' as fix, count(*) as items
+    from public.sync_logs l
+   where l.status = 'failed' and l.started_at > jobsync.now() - interval '1 hour'
+   group by l.tenant_id, l.sync_type
+  union all
+  select r.tenant_id, 'dead_letters', r.reason || ':' || coalesce(r.business_unit_id::text, ''), 'warning',
+         r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' were not accepted by GoHighLevel',
+         case r.reason when 'test_only' then 'GoHighLevel took them for a test sample: the workflow''s trigger is not saved or not published.'
+                       when 'rejected' then 'GoHighLevel refuses them as they stand.'
+                       when 'attempts_used_up' then 'Every try of the retry schedule failed.'
+                       when 'worker_died' then 'The worker died five times while sending them.' else r.reason end,
+         'jobsync why ' || r.sample_st_job_id, r.jobs
+    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed'
+  union all
+  select r.tenant_id, 'unmapped_unit', coalesce(r.business_unit_id::text, ''), 'warning',
+         r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' go nowhere',
+         'Their business unit is not routed.', 'jobsync units set ' || coalesce(r.business_unit_id::text, 'ID') || ' --webhook URL   (or --skip)', r.jobs
+    from jobsync.v_unsynced_reasons r where r.reason = 'unmapped'
+  union all
+  select d.tenant_id, 'destination_paused', d.id::text, 'critical', 'A destination is paused: nothing is sent to it', coalesce(d.pause_reason, 'It was paused.'),
+         'mend it, then: jobsync resume', 1
+    from jobsync.destinations d where d.paused_at is not null
+  union all
+  -- Read to its end some time, and not for three polls (at least a quarter of an hour): somebody's jobs are late.
+  select c.tenant_id, 'lag', c.stream, 'critical', 'ServiceTitan''s ' || c.stream || ' were last read ' || (extract(epoch from jobsync.now() - c.caught_up_at) / 60)::integer || ' minutes ago',
+         coalesce(c.last_error, 'No reading came to its end since; is a worker running?'), 'jobsync doctor', 1
+    from jobsync.cursors c
+    join jobsync.tenants t on t.tenant_id = c.tenant_id
+   where c.stream = 'jobs' and c.caught_up_at < jobsync.now() - greatest(interval '15 minutes', t.poll_seconds * interval '3 seconds')
+  union all
+  select c.tenant_id, case when c.last_error ~* 'credential|token|401' then 'auth_failing' when c.last_error ~* 'do not fit' then 'schema_drift' else 'stream_failing' end,
+         c.stream, 'critical', 'Reading ' || c.stream || ' failed ' || c.failures || ' times in a row', coalesce(c.last_error, 'No reason was written.'), 'jobsync doctor', c.failures
+    from jobsync.cursors c where c.failures >= 3
+  union all
+  select q.tenant_id, 'quarantine', q.stream, 'warning', count(*) || ' records of ' || q.stream || ' do not fit and were set aside', min(q.reason),
+         'jobsync db psql -c "select record_id, reason from jobsync.quarantine where resolved_at is null"', count(*)
+    from jobsync.quarantine q where q.resolved_at is null
+   group by q.tenant_id, q.stream
+  union all
+  select t.tenant_id, 'cap_reached', t.mode_reason, 'critical', 'JobSync disarmed itself: the cap of the ' || case t.mode_reason when 'cap_hour' then 'hour' else 'day' end || ' was reached',
+         'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
+    from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
+  union all
+  select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
+         'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
+    from jobsync.tenants t
+    left join jobsync.alert_settings s on s.tenant_id = t.tenant_id
+    cross join lateral (select max(j.created_at) as newest from public.jobs j where j.tenant_id = t.tenant_id) n
+   where n.newest < jobsync.now() - coalesce(s.silence_hours, 24) * interval '1 hour'
+     and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
+     and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
+  union all
+  select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
+         'jobsync alerts test', h.failures
+    from jobsync.alert_channels h where h.failures >= 3;
+comment on view jobsync.v_alert_conditions is 'What is wrong right now, one row per cause, with why and what to do.';
+
+create function jobsync.is_quiet(p_tenant text) returns boolean language sql stable set search_path = jobsync, public as $$
+  select coalesce(case when s.quiet_from <= s.quiet_until then l.at >= s.quiet_from and l.at < s.quiet_until
+                       else l.at >= s.quiet_from or l.at < s.quiet_until end, false)
+    from tenants t
+    left join alert_settings s on s.tenant_id = t.tenant_id
+    cross join lateral (select (jobsync.now() at time zone t.time_zone)::time as at) l
+   where t.tenant_id = p_tenant
+$$;
+comment on function jobsync.is_quiet(text) is 'True within the tenant''s quiet hours, which may span midnight.';
+
+-- p_found: what only the program can see (disk, ...), as [{tenant_id, code, subject, severity, title, why, fix, items}].
+create function jobsync.refresh_alerts(p_found jsonb default '[]') returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_open integer;
+begin
+  with found as materialized (
+    select tenant_id, code, coalesce(subject, '') as subject, severity, title, why, fix, items from v_alert_conditions
+    union all
+    select tenant_id, code, coalesce(subject, ''), severity, title, why, fix, coalesce(items, 1)
+      from jsonb_to_recordset(p_found) x (tenant_id text, code text, subject text, severity text, title text, why text, fix text, items bigint)
+  ), opened as (
+    insert into alerts as a (tenant_id, code, subject, severity, title, why, fix, items, opened_at, seen_at)
+    select f.tenant_id, f.code, f.subject, f.severity, f.title, f.why, f.fix, f.items, v_now, v_now from found f
+    on conflict (tenant_id, code, subject) do update set
+      severity = excluded.severity, title = excluded.title, why = excluded.why, fix = excluded.fix, items = excluded.items, seen_at = v_now,
+      -- What comes back within half an hour flaps: it is the same fault, already told.
+      opened_at = case when a.resolved_at < v_now - interval '30 minutes' then v_now else a.opened_at end,
+      told_at = case when a.resolved_at < v_now - interval '30 minutes' then null else a.told_at end,
+      resolved_at = null, recovery_told_at = null
+    returning 1
+  )
+  select count(*) into v_open from opened;
+  update alerts set resolved_at = v_now where resolved_at is null and seen_at < v_now;
+  delete from alerts where resolved_at < v_now - interval '30 days';
+  return v_open;
+end
+$$;
+comment on function jobsync.refresh_alerts(jsonb) is 'Opens, renews and closes alerts of all tenants by what is wrong now. Answers how many are open.';
+
+create function jobsync.list_untold_alerts() returns table (tenant_id text, tenant_name text, time_zone text, kind text, alert jobsync.alerts)
+language sql stable set search_path = jobsync, public as $$
+  select a.tenant_id, t.name, t.time_zone, case when a.resolved_at is null then 'opened' else 'recovered' end, a
+    from alerts a
+    join tenants t on t.tenant_id = a.tenant_id
+    left join alert_settings s on s.tenant_id = a.tenant_id
+   where (a.muted_until is null or a.muted_until <= jobsync.now())
+     and case when a.resolved_at is null
+              then a.told_at is null or a.told_at < jobsync.now() - coalesce(s.repeat_hours, 24) * interval '1 hour'
+              -- Five minutes, so that what flaps is not told as mended.
+              else a.told_at is not null and a.recovery_told_at is null and a.resolved_at < jobsync.now() - interval '5 minutes' end
+     and (a.severity = 'critical' and a.resolved_at is null or not is_quiet(a.tenant_id))
+   order by a.tenant_id, a.severity, a.opened_at
+$$;
+comment on function jobsync.list_untold_alerts() is 'Alerts that people have to be told of now, and recoveries: each once, repeated while it stays open, warnings not in quiet hours.';
+
+create function jobsync.mark_alerts_told(p_tenant text, p_codes text[], p_subjects text[]) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update alerts a set told_at = case when a.resolved_at is null then jobsync.now() else a.told_at end,
+                      recovery_told_at = case when a.resolved_at is not null then jobsync.now() end
+    from unnest(p_codes, p_subjects) m(code, subject)
+   where a.tenant_id = p_tenant and a.code = m.code and a.subject = m.subject
+$$;
+comment on function jobsync.mark_alerts_told(text, text[], text[]) is 'Notes that at least one channel took these alerts.';
+
+create function jobsync.report_channel(p_tenant text, p_channel text, p_sent boolean) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into alert_channels as h (tenant_id, channel, failures, failed_at, succeeded_at)
+  values (p_tenant, p_channel, case when p_sent then 0 else 1 end, case when not p_sent then jobsync.now() end, case when p_sent then jobsync.now() end)
+  on conflict (tenant_id, channel) do update set
+    failures = case when p_sent then 0 else h.failures + 1 end,
+    failed_at = case when p_sent then h.failed_at else jobsync.now() end,
+    succeeded_at = case when p_sent then jobsync.now() else h.succeeded_at end
+$$;
+comment on function jobsync.report_channel(text, text, boolean) is 'Notes whether a channel took what was sent.';
+
+create function jobsync.mute_alert(p_tenant text, p_code text, p_subject text, p_for interval, p_actor text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_muted integer;
+begin
+  update alerts set muted_until = jobsync.now() + p_for where tenant_id = p_tenant and code = p_code and (p_subject is null or subject = p_subject);
+  get diagnostics v_muted = row_count;
+  if v_muted = 0 then
+    raise exception 'there is no alert % to mute', p_code using errcode = 'JS004';
+  end if;
+  insert into audit (tenant_id, actor, action, subject, details)
+  values (p_tenant, p_actor, 'alert_muted', p_code, jsonb_build_object('for', p_for, 'subject', p_subject));
+  return v_muted;
+end
+$$;
+comment on function jobsync.mute_alert(text, text, text, interval, text) is 'Keeps an alert (or one subject of it) quiet for a while. Answers how many.';
+
+-- Null leaves what stands; '' takes a time away.
+create function jobsync.set_alert_settings(
+  p_tenant text, p_time_zone text, p_quiet_from text, p_quiet_until text, p_digest_at text, p_silence_hours integer, p_repeat_hours integer, p_actor text
+) returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row alert_settings;
+  v_zone text;
+begin
+  if p_time_zone is not null and not exists (select from pg_timezone_names z where z.name = p_time_zone) then
+    raise exception 'time zone % is not known; write it as America/Phoenix', p_time_zone using errcode = 'JS001';
+  end if;
+  update tenants set time_zone = coalesce(p_time_zone, time_zone), updated_at = jobsync.now() where tenant_id = p_tenant returning time_zone into v_zone;
+  insert into alert_settings (tenant_id) values (p_tenant) on conflict (tenant_id) do nothing;
+  begin
+    update alert_settings s set
+      quiet_from = case when p_quiet_from is null then s.quiet_from else nullif(p_quiet_from, '')::time end,
+      quiet_until = case when p_quiet_until is null then s.quiet_until else nullif(p_quiet_until, '')::time end,
+      digest_at = case when p_digest_at is null then s.digest_at else nullif(p_digest_at, '')::time end,
+      silence_hours = coalesce(p_silence_hours, s.silence_hours), repeat_hours = coalesce(p_repeat_hours, s.repeat_hours), updated_at = jobsync.now()
+     where s.tenant_id = p_tenant
+    returning * into v_row;
+  exception when invalid_datetime_format or datetime_field_overflow then
+    raise exception 'times are written as 22:00' using errcode = 'JS001';
+  when check_violation then
+    raise exception 'hours are from 1 to 720, and quiet hours have two ends' using errcode = 'JS001';
+  end;
+  insert into audit (tenant_id, actor, action) values (p_tenant, p_actor, 'alert_settings_changed');
+  return to_jsonb(v_row) - array['sealed', 'key_id', 'tenant_id'] || jsonb_build_object('time_zone', v_zone);
+end
+$$;
+comment on function jobsync.set_alert_settings(text, text, text, text, text, integer, integer, text) is 'Changes when people are told; answers all settings. Unknown zones and times are refused.';
+
+-- Claimed before it is sent: two workers never both send it. A channel that refused gives the day back.
+create function jobsync.claim_digests() returns table (tenant_id text, tenant_name text, local_day date, facts jsonb)
+language sql volatile set search_path = jobsync, public as $$
+  with due as (
+    select t.tenant_id, t.name, (jobsync.now() at time zone t.time_zone)::date as day
+      from tenants t
+      left join alert_settings s on s.tenant_id = t.tenant_id
+     where (s.tenant_id is null or s.digest_at is not null)
+       and (jobsync.now() at time zone t.time_zone)::time >= coalesce(s.digest_at, '07:00')
+       and s.digest_sent_on is distinct from (jobsync.now() at time zone t.time_zone)::date
+  ), claimed as (
+    insert into alert_settings as s (tenant_id, digest_sent_on) select d.tenant_id, d.day from due d
+    on conflict (tenant_id) do update set digest_sent_on = excluded.digest_sent_on where s.digest_sent_on is distinct from excluded.digest_sent_on
+    returning s.tenant_id, s.digest_sent_on
+  )
+  select c.tenant_id, d.name, c.digest_sent_on, jsonb_build_object(
+      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = c.tenant_id),
+      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
+                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
+                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
+                   from sync_logs l where l.tenant_id = c.tenant_id and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
+      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
+                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
+                  where u.tenant_id = c.tenant_id and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
+                   from alerts a where a.tenant_id = c.tenant_id and a.resolved_at is null))
+    from claimed c join due d on d.tenant_id = c.tenant_id
+$$;
+comment on function jobsync.claim_digests() is 'Takes the daily digests that are due, each once per local day whatever the clocks do, with what to say.';
+
+create function jobsync.give_back_digest(p_tenant text, p_day date) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update alert_settings set digest_sent_on = p_day - 1 where tenant_id = p_tenant and digest_sent_on = p_day
+$$;
+comment on function jobsync.give_back_digest(text, date) is 'No channel took the digest of that day: it is due again.';
 
 -- Access: the tables belong to the role that migrates; the program works as jobsync_app and sees one tenant per
 -- transaction (set local role + the setting jobsync.tenant). Row-level security is enabled, not forced: owner, psql and

@@ -7,6 +7,7 @@ means is judged in api_outcomes alone. A send that is done again finds what the 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from jobsync.engine.ghl_connection import LocationAccess, access_location
 from jobsync.engine.location_facts import LocationFacts, read_location_facts
 from jobsync.engine.location_pace import LocationPace
 from jobsync.errors import JobSyncError
+from jobsync.gohighlevel.caller import OnRequest
 
 
 class ApiSender:
@@ -35,10 +37,13 @@ class ApiSender:
         self._facts: LocationFacts | None = None
         self._known: dict[int, Row] = {}
         self._failure: JobSyncError | None = None
+        # Customers that were merged are one customer with one contact: their jobs go one after another, too.
+        self._turns: dict[int, asyncio.Lock] = {}
 
     async def prepare(self, rows: Sequence[Row]) -> None:
         """Reads what is known of the group's jobs, and once the facts of the location."""
         self._failure = None
+        self._turns = {}
         try:
             if self._facts is None:
                 client = self._access.client()
@@ -60,11 +65,7 @@ class ApiSender:
         try:
             if self._failure is not None:
                 raise self._failure
-            known = self._known.get(row["st_job_id"])
-            if known is None:
-                raise stop("The job went away while it was under way.")
-            card = Card(row, known, flags)
-            result = await self._deliver(card, count)
+            result = await self._take_turn(row, flags, count)
         except SendEnded as ended:
             result = ended.result
         except JobSyncError as error:
@@ -84,7 +85,19 @@ class ApiSender:
             await self._access.pace.flush()
         await self._access.session.close()
 
-    async def _deliver(self, card: Card, count: Any) -> Result:
+    async def _take_turn(self, row: Row, flags: list[str], count: OnRequest) -> Result:
+        known = self._known.get(row["st_job_id"])
+        if known is None:
+            raise stop("The job went away while it was under way.")
+        if known["customer_id"] is None:
+            return await self._deliver(Card(row, known, flags), count)
+        first = known["customer_id"] not in self._turns
+        async with self._turns.setdefault(known["customer_id"], asyncio.Lock()):
+            if not first:
+                known = (await self._links.read([row["st_job_id"]]))[row["st_job_id"]]
+            return await self._deliver(Card(row, known, flags), count)
+
+    async def _deliver(self, card: Card, count: OnRequest) -> Result:
         assert self._facts is not None
         if card.known["opportunity_gone"] and not card.known["forced"]:
             raise skip("deleted_in_ghl", "Somebody deleted the card in GoHighLevel; it is not made again by itself.")

@@ -54,7 +54,7 @@ class HookSender:
         await self._session.close()
 
 
-async def open_hook_sender(engine: Engine, destination: Row) -> HookSender:
+async def open_sender(engine: Engine, destination: Row) -> HookSender:
     """The sender for a webhook destination. Raises ConfigError when its URL cannot be opened."""
     return HookSender(
         engine.keyring.open(destination["sealed"], destination["key_id"]), Guard(engine.settings.allow_hosts)

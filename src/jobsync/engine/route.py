@@ -13,6 +13,7 @@ from uuid import UUID
 from jobsync.db.pool import Session
 from jobsync.db.sealing import Keyring
 from jobsync.engine.context import Engine
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.errors import InvalidInput, RecordMissing
 from jobsync.gohighlevel.destination_guard import Guard, mask_url
 
@@ -35,8 +36,8 @@ async def route_unit(
     """Sets what is given of a unit's route and answers the unit with its route (URL masked) and how many jobs it planned.
 
     `external`: somebody else delivers; `skip`: nobody does (sync_to_ghl off); `events`: created or all (webhook only).
-    A webhook makes JobSync the deliverer; a pipeline name alone is a label. Raises DestinationRefused, InvalidInput, and
-    RecordMissing naming the nearest units.
+    A webhook makes JobSync the deliverer; so does a pipeline name alone where GoHighLevel is connected (an API route),
+    else it is a label. Raises DestinationRefused, InvalidInput, and RecordMissing naming the nearest units.
     """
     if sum((webhook_url is not None, external, skip)) > 1:
         raise InvalidInput("Choose one of: a webhook, external, skip.")
@@ -45,7 +46,10 @@ async def route_unit(
     if webhook_url is not None:
         webhook_url = webhook_url.strip()
         Guard(engine.settings.allow_hosts).check_url(webhook_url)
-    deliverer = "jobsync" if webhook_url is not None else "external" if external else None
+    location = None
+    if pipeline is not None and webhook_url is None and not external and not skip:
+        location = await read_gohighlevel_credentials(engine, tenant)
+    deliverer = "jobsync" if webhook_url is not None or location is not None else "external" if external else None
     if skip:
         sync_to_ghl = False
     elif deliverer is not None and sync_to_ghl is None:
@@ -53,9 +57,11 @@ async def route_unit(
         sync_to_ghl = True
     async with engine.database.transaction(tenant) as session:
         await _require_unit(session, tenant, unit)
-        destination = (
-            None if webhook_url is None else await _store_hook(session, engine.keyring, tenant, webhook_url, pipeline)
-        )
+        destination = None
+        if webhook_url is not None:
+            destination = await _store_hook(session, engine.keyring, tenant, webhook_url, pipeline)
+        elif location is not None:
+            destination = await _store_location(session, engine.keyring, tenant, location.location_id)
         answer = await session.value(
             "set_route",
             {
@@ -93,6 +99,12 @@ async def _store_hook(session: Session, keyring: Keyring, tenant: str, url: str,
             "masked": mask_url(url),
         },
     )
+
+
+async def _store_location(session: Session, keyring: Keyring, tenant: str, location: str) -> UUID:
+    fingerprint = keyring.fingerprint(f"location:{location}")
+    masked = f"GoHighLevel API (...{location[-4:]})"
+    return await session.value("store_location", {"tenant": tenant, "fingerprint": fingerprint, "masked": masked})
 
 
 async def _require_unit(session: Session, tenant: str, unit: int) -> None:

@@ -322,7 +322,6 @@ begin
     returning 1
   )
   select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
-           'skipped', count(*) filter (where g.verdict = 'skipped'),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (

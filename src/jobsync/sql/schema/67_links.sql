@@ -23,7 +23,7 @@ create table jobsync.contact_links (
 create unique index contact_links_one_customer on jobsync.contact_links (tenant_id, destination_id, contact_id) where not shared;
 comment on table jobsync.contact_links is 'The GoHighLevel contact of each customer, by location. A contact is one customer''s unless a person decided otherwise (shared).';
 comment on column jobsync.contact_links.told_hash is 'contact_hash of what the contact was last told; null: only linked.';
-comment on column jobsync.contact_links.told_job is 'The job whose facts were told. A newer job of the customer tells its own; an older one never turns them back.';
+comment on column jobsync.contact_links.told_job is 'The job whose facts were told: the customer''s first. Its other jobs, at other locations, do not turn the contact to and fro.';
 comment on column jobsync.contact_links.dropped is 'Fields that GoHighLevel took without a word and did not keep, or that belong to another contact.';
 
 create table jobsync.opportunity_links (
@@ -121,7 +121,7 @@ begin
   return query
     with wanted as materialized (select * from plan_opportunities(p_tenant, p_jobs))
     select j.st_job_id, k.customer_id, coalesce(o.forced, false), h.hash, l.contact_id, l.st_customer_id,
-           l.contact_id is not null and not l.shared and (coalesce(o.forced, false) or l.told_hash is distinct from h.hash and j.st_job_id >= coalesce(l.told_job, 0)),
+           l.contact_id is not null and not l.shared and coalesce(l.told_job = j.st_job_id, true) and (coalesce(o.forced, false) or l.told_hash is distinct from h.hash),
            coalesce(l.told_tags, '{}'), real_ghl_id(c.ghl_contact_id),
            (select r.contact_id from contact_reviews r where r.tenant_id = p_tenant and r.destination_id = p_destination and r.st_customer_id = k.customer_id
                and r.decision = 'share' limit 1),
@@ -224,7 +224,7 @@ comment on function jobsync.link_contact(text, uuid, bigint, text, text, boolean
 
 create function jobsync.tell_contact(p_tenant text, p_destination uuid, p_customer bigint, p_job bigint, p_hash bytea, p_tags text[], p_dropped text[]) returns void
 language sql volatile set search_path = jobsync, public as $$
-  update contact_links l set told_hash = coalesce(p_hash, l.told_hash), told_job = case when p_hash is null then l.told_job else greatest(l.told_job, p_job) end,
+  update contact_links l set told_hash = coalesce(p_hash, l.told_hash), told_job = case when p_hash is null then l.told_job else p_job end,
          told_tags = coalesce(p_tags, l.told_tags), dropped = coalesce(p_dropped, l.dropped), told_at = case when p_hash is null then l.told_at else jobsync.now() end
    where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_customer_id = p_customer;
   update customers c set contact_hash = p_hash, ghl_synced_at = jobsync.now(), updated_at = jobsync.now()
