@@ -8,7 +8,7 @@ begin;
 --
 -- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
--- 64 cards -> 65 deliver -> 70 guide functions -> 80 views -> 85 api -> 90 access.
+-- 64 cards -> 65 deliver -> 68 backfill -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
 --   JS001  bad input (the message names the field)          -> InvalidInput
 --   JS002  the cursor is not the one that was read           -> LockHeld
@@ -615,6 +615,7 @@ create table jobsync.tenants (
   next_pull_at timestamptz,
   feeds_refused_at timestamptz,
   execution_price numeric not null default 0.01,
+  verify_minutes integer not null default 30 constraint verify_minutes_is_positive check (verify_minutes > 0),
   created_at timestamptz not null default jobsync.now(),
   updated_at timestamptz not null default jobsync.now()
 );
@@ -623,6 +624,8 @@ comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also c
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
+comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
+comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
@@ -732,6 +735,7 @@ create table jobsync.tokens (
   name text not null,
   secret_hash bytea not null,
   scopes text[] not null,
+  all_tenants boolean not null default false,
   expires_at timestamptz,
   last_used_at timestamptz,
   revoked_at timestamptz,
@@ -739,6 +743,7 @@ create table jobsync.tokens (
   primary key (tenant_id, id)
 );
 create unique index tokens_by_id on jobsync.tokens (id);
+comment on column jobsync.tokens.all_tenants is 'True: with the scope admin it may act for any tenant that X-JobSync-Tenant names.';
 comment on table jobsync.tokens is 'API tokens js_<id>_<secret>: only the SHA-256 of the secret is stored.';
 
 create function jobsync.write_audit(p_tenant text, p_actor text, p_action text, p_subject text, p_details jsonb default '{}')
@@ -1302,9 +1307,11 @@ create table jobsync.send_counts (
   tenant_id text not null,
   hour timestamptz not null,
   sends integer not null default 0,
+  executions integer not null default 0,
   primary key (tenant_id, hour)
 );
 comment on table jobsync.send_counts is 'Accepted sends per hour: what the caps count.';
+comment on column jobsync.send_counts.executions is 'How many of them went to a hook: each starts a workflow, which GoHighLevel bills.';
 
 create table jobsync.outside_marks (
   tenant_id text not null,
@@ -1651,7 +1658,7 @@ create function jobsync.refusal_reason(p_stream text, p_doc jsonb, p_id bigint) 
 $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
-create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
+create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan', p_hold text default null)
 returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
@@ -1755,7 +1762,7 @@ begin
       from hashed h
       cross join lateral (
         select case when h.is_new then
-            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from) end as skip
+            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from)) end as skip
           from (select) one
           left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
           left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
@@ -1787,15 +1794,20 @@ begin
   end if;
   if v_touched is not null then
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
-    perform want_parents(p_tenant, v_touched);
+    -- Nobody waits for the parents of what is held.
+    perform want_parents(p_tenant, case when p_hold is null then v_touched else
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
     v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+  end if;
+  if p_hold is null then
+    v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0));
 end
 $$;
-comment on function jobsync.store_jobs(text, jsonb, text) is
-  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
+comment on function jobsync.store_jobs(text, jsonb, text, text) is
+  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. p_hold: the reason for which jobs that are new are skipped. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
@@ -2650,14 +2662,15 @@ comment on function jobsync.store_campaigns(text, jsonb) is 'Stores the list of 
 
 create function jobsync.store_page(
   p_tenant text, p_stream text, p_page jsonb,
-  p_refused jsonb default '[]', p_refused_raw bytea[] default '{}', p_extra jsonb default '[]', p_owners bigint[] default null
+  p_refused jsonb default '[]', p_refused_raw bytea[] default '{}', p_extra jsonb default '[]', p_owners bigint[] default null,
+  p_origin text default 'pull'
 ) returns jsonb language plpgsql set search_path = jobsync, public as $$
 declare
   v_result jsonb;
   v_refused integer := jsonb_array_length(p_refused);
 begin
   v_result := case p_stream
-    when 'jobs' then store_jobs(p_tenant, p_page)
+    when 'jobs' then store_jobs(p_tenant, p_page, 'servicetitan', case p_origin when 'backfill' then 'backfilled' end)
     when 'customers' then store_customers(p_tenant, p_page)
     when 'locations' then store_locations(p_tenant, p_page)
     when 'customer_contacts' then store_contacts(p_tenant, 'customer', p_page, p_extra, p_owners)
@@ -2681,15 +2694,16 @@ begin
   if p_stream = 'jobs' then
     perform fold_tallies(p_tenant);
   end if;
-  if (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
+  -- What is retried did not fit before: many of it says nothing about the format.
+  if p_origin <> 'retry' and (v_result ->> 'quarantined')::int >= 10 and (v_result ->> 'quarantined')::int * 5 > (v_result ->> 'pulled')::int then
     raise exception '% of % records of a page of % do not fit', v_result ->> 'quarantined', v_result ->> 'pulled', p_stream
       using errcode = 'JS003', hint = 'ServiceTitan may have changed its format. Nothing was stored and the cursor stays; see `jobsync doctor`.';
   end if;
   return v_result;
 end
 $$;
-comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb, bigint[]) is
-  'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses. Answers the counts.';
+comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb, bigint[], text) is
+  'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses; p_origin: pull, backfill (jobs that are new are held) or retry (of the quarantine). Answers the counts.';
 
 create function jobsync.read_cursor(p_tenant text, p_stream text, p_mode text, p_since text) returns jobsync.cursors
 language plpgsql set search_path = jobsync, public as $$
@@ -2777,7 +2791,7 @@ comment on function jobsync.rest_refused_stream(text, text) is
 
 -- Reasons that a person or an import gave: planning never takes them back.
 create function jobsync.is_sticky_reason(p_reason text) returns boolean language sql immutable parallel safe as $$
-  select p_reason in ('imported', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
+  select p_reason in ('imported', 'backfilled', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
 $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
@@ -2824,6 +2838,8 @@ begin
         when f.delivered and f.once then case when f.queued and not f.forced then 'leave' else 'keep' end
         when f.delivered and (f.changed and f.differs or f.queued) then 'queue'
         when f.delivered then 'keep'
+        -- Asked for by a person although it is old.
+        when f.skip = 'before_start' and f.queued and f.forced then 'queue'
         when f.skip is not null then 'skip'
         when f.deliverer = 'external' then case when f.status in ('synced', 'failed') then 'keep' else 'offer' end
         when f.status = 'failed' and not f.changed then 'keep'
@@ -3827,8 +3843,8 @@ begin
 
   select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
   if v_new > 0 then
-    insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
-    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
+    insert into send_counts as c (tenant_id, hour, sends, executions) values (p_tenant, v_hour, v_new, case v_destination.kind when 'webhook' then v_new else 0 end)
+    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends, executions = c.executions + excluded.executions;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   if v_destination.kind = 'api' then
@@ -4017,7 +4033,6 @@ begin
     returning 1
   )
   select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
-           'skipped', count(*) filter (where g.verdict = 'skipped'),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (
@@ -4033,7 +4048,9 @@ begin
     perform tell_cards(p_tenant, v_told);
   end if;
   if v_given_back is not null then
-    update send_counts c set sends = greatest(0, c.sends - b.value::integer)
+    update send_counts c set sends = greatest(0, c.sends - b.value::integer),
+           executions = case when exists (select from destinations d where d.tenant_id = p_tenant and d.id = p_destination and d.kind = 'webhook')
+                             then greatest(0, c.executions - b.value::integer) else c.executions end
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
@@ -4172,11 +4189,12 @@ declare
   v_jobs bigint[];
 begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
-   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'before_start' and j.created_on >= p_since;
+   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason in ('before_start', 'backfilled') and j.created_on >= p_since;
   if v_jobs is null then
     return 0;
   end if;
   v_jobs := lock_jobs(p_tenant, v_jobs);
+  update jobs j set ghl_sync_reason = 'before_start' where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_sync_reason = 'backfilled';
   perform want_parents(p_tenant, v_jobs);
   return plan_jobs(p_tenant, v_jobs, null);
 end
@@ -4808,6 +4826,495 @@ create function jobsync.report_pass(p_tenant text, p_run uuid) returns jsonb lan
 $$;
 comment on function jobsync.report_pass(text, uuid) is 'Counts of one pass: jobs pulled, stored, delivered, skipped, failed; requests to both upstreams since it started.';
 
+-- Backfill: history of a tenant, stream by stream, from its first window to its last. Where it stands moves in the
+-- transaction that stores the page, so that a killed backfill goes on exactly there. What it brings is held
+-- (skipped: backfilled) until the live pull brings the same job or a person asks for delivery.
+
+create table jobsync.backfills (
+  tenant_id text not null default jobsync.current_tenant() references jobsync.tenants on delete cascade,
+  run uuid not null,
+  since text not null,
+  until text not null,
+  page_size integer not null,
+  deliver boolean not null default false,
+  state text not null default 'running' constraint backfill_state_is_known check (state in ('running', 'failed', 'completed', 'cancelled')),
+  error text,
+  error_code text,
+  exit_code integer,
+  hint text,
+  delivered integer,
+  opened_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, run)
+);
+create unique index one_unfinished_backfill on jobsync.backfills (tenant_id) where state in ('running', 'failed');
+comment on table jobsync.backfills is 'Backfills: one a tenant at a time; `run` is its row of sync_logs. failed: stopped, to be resumed.';
+comment on column jobsync.backfills.since is 'ISO time: records last modified at or after it (ServiceTitan''s clock) are read.';
+comment on column jobsync.backfills.until is 'ISO time, exclusive: what is modified later comes by the live pull.';
+comment on column jobsync.backfills.deliver is 'True when a person confirmed that the jobs of this time are to be delivered.';
+comment on column jobsync.backfills.delivered is 'How many jobs were planned for delivery at its end; null: not asked for.';
+
+create table jobsync.backfill_streams (
+  tenant_id text not null default jobsync.current_tenant(),
+  run uuid not null,
+  stream text not null,
+  place integer not null,
+  position text not null,
+  width_ticks bigint,
+  total bigint,
+  pulled bigint not null default 0,
+  stored bigint not null default 0,
+  unchanged bigint not null default 0,
+  quarantined bigint not null default 0,
+  pages integer not null default 0,
+  requests integer not null default 0,
+  revision bigint not null default 0,
+  status text not null default 'waiting' constraint backfill_stream_status_is_known check (status in ('waiting', 'running', 'completed', 'not granted')),
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, run, stream),
+  foreign key (tenant_id, run) references jobsync.backfills on delete cascade
+);
+comment on table jobsync.backfill_streams is 'Where each stream of a backfill stands; written in the transaction that stores the page.';
+comment on column jobsync.backfill_streams.position is 'ISO time: everything modified before it is stored. The next request begins here, inclusive.';
+comment on column jobsync.backfill_streams.width_ticks is 'How wide the next window is (100 ns), where a list cannot be sorted; null: all that is left.';
+comment on column jobsync.backfill_streams.total is 'Records that ServiceTitan counts in the whole time, as of the last page; null: not known yet.';
+comment on column jobsync.backfill_streams.revision is 'Counts the moves: a page is stored only if the position still is the one that was read.';
+
+create function jobsync.open_backfill(
+  p_tenant text, p_streams text[], p_since text, p_until text, p_page_size integer, p_deliver boolean, p_actor text
+) returns uuid language plpgsql set search_path = jobsync, public as $$
+declare
+  v_run uuid;
+begin
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  if exists (select from backfills b where b.tenant_id = p_tenant and b.state in ('running', 'failed')) then
+    raise exception 'a backfill is unfinished' using errcode = 'JS002', hint = 'Go on with it: jobsync backfill --resume. Or drop it: jobsync backfill --cancel.';
+  end if;
+  insert into sync_logs (tenant_id, sync_type, entity_type, status, metadata)
+  values (p_tenant, 'backfill', case when cardinality(p_streams) = 1 then p_streams[1] end, 'running',
+          jsonb_build_object('trigger', p_actor, 'since', p_since, 'until', p_until, 'entities', to_jsonb(p_streams), 'deliver', p_deliver))
+  returning id into v_run;
+  insert into backfills (tenant_id, run, since, until, page_size, deliver) values (p_tenant, v_run, p_since, p_until, p_page_size, p_deliver);
+  insert into backfill_streams (tenant_id, run, stream, place, position)
+  select p_tenant, v_run, s.stream, s.place, p_since from unnest(p_streams) with ordinality s(stream, place);
+  perform write_audit(p_tenant, p_actor, 'backfill_opened', 'run:' || v_run,
+    jsonb_build_object('since', p_since, 'until', p_until, 'entities', to_jsonb(p_streams), 'deliver', p_deliver));
+  return v_run;
+end
+$$;
+comment on function jobsync.open_backfill(text, text[], text, text, integer, boolean, text) is
+  'Opens a backfill over the streams, read in this order; answers its run. Refused while another one is unfinished.';
+
+create function jobsync.resume_backfill(p_tenant text, p_run uuid) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update backfills b set state = 'running', error = null, error_code = null, exit_code = null, hint = null
+   where b.tenant_id = p_tenant and b.run = p_run and b.state in ('running', 'failed');
+  if not found then
+    return false;
+  end if;
+  update sync_logs l set status = 'running', error_message = null, completed_at = null, duration_ms = null
+   where l.tenant_id = p_tenant and l.id = p_run and l.status <> 'running';
+  perform note_backfill_alive(p_tenant, p_run);
+  return true;
+end
+$$;
+comment on function jobsync.resume_backfill(text, uuid) is 'Lets an unfinished backfill go on where it stands. False when it is over.';
+
+create function jobsync.note_backfill_alive(p_tenant text, p_run uuid) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update sync_logs l set
+      metadata = coalesce(l.metadata, '{}') || jsonb_build_object('alive_s', ceil(extract(epoch from jobsync.now() - l.started_at))),
+      records_processed = s.pulled, records_succeeded = s.stored + s.unchanged, records_failed = s.quarantined,
+      status = case when b.state = 'running' then 'running' else l.status end,
+      error_message = case when b.state = 'running' then null else l.error_message end,
+      completed_at = case when b.state = 'running' then null else l.completed_at end
+    from backfills b,
+         (select coalesce(sum(x.pulled), 0)::integer as pulled, coalesce(sum(x.stored), 0)::integer as stored,
+                 coalesce(sum(x.unchanged), 0)::integer as unchanged, coalesce(sum(x.quarantined), 0)::integer as quarantined
+            from backfill_streams x where x.tenant_id = p_tenant and x.run = p_run) s
+   where l.tenant_id = p_tenant and l.id = p_run and b.tenant_id = p_tenant and b.run = p_run
+$$;
+comment on function jobsync.note_backfill_alive(text, uuid) is 'Writes the counts so far into the run''s row, and that somebody works on it: it is not closed as abandoned.';
+
+create function jobsync.move_backfill(
+  p_tenant text, p_run uuid, p_stream text, p_revision bigint, p_position text, p_width bigint, p_left bigint, p_done boolean, p_report jsonb,
+  p_requests integer
+) returns bigint language plpgsql set search_path = jobsync, public as $$
+declare
+  v_revision bigint;
+begin
+  perform from backfills b where b.tenant_id = p_tenant and b.run = p_run and b.state = 'running' for share;
+  if not found then
+    raise exception 'the backfill was cancelled or is over' using errcode = 'JS002';
+  end if;
+  update backfill_streams s set
+      position = p_position, width_ticks = p_width, pulled = s.pulled + (p_report ->> 'pulled')::bigint, stored = s.stored + (p_report ->> 'stored')::bigint,
+      unchanged = s.unchanged + (p_report ->> 'unchanged')::bigint, quarantined = s.quarantined + (p_report ->> 'quarantined')::bigint,
+      total = case when p_done then s.pulled + (p_report ->> 'pulled')::bigint
+                   when p_left is null then s.total else s.pulled + (p_report ->> 'pulled')::bigint + p_left end,
+      pages = s.pages + ((p_report ->> 'pulled')::bigint > 0)::integer, requests = s.requests + p_requests, revision = s.revision + 1,
+      status = case when p_done then 'completed' else 'running' end, updated_at = jobsync.now()
+   where s.tenant_id = p_tenant and s.run = p_run and s.stream = p_stream and s.revision = p_revision and s.status in ('waiting', 'running')
+  returning s.revision into v_revision;
+  if v_revision is null then
+    raise exception 'the backfill of % was moved by another worker', p_stream using errcode = 'JS002';
+  end if;
+  perform note_backfill_alive(p_tenant, p_run);
+  return v_revision;
+end
+$$;
+comment on function jobsync.move_backfill(text, uuid, text, bigint, text, bigint, bigint, boolean, jsonb, integer) is
+  'Moves one stream of a backfill, only if it still stands where it was read. Called in the transaction that stored the page. Answers its revision.';
+
+create function jobsync.skip_backfill_stream(p_tenant text, p_run uuid, p_stream text) returns void
+language sql volatile as $$
+  update jobsync.backfill_streams s set status = 'not granted', updated_at = jobsync.now()
+   where s.tenant_id = p_tenant and s.run = p_run and s.stream = p_stream and s.status in ('waiting', 'running')
+$$;
+comment on function jobsync.skip_backfill_stream(text, uuid, text) is 'Leaves out a stream that jobs do not need and that ServiceTitan does not let this app read.';
+
+create function jobsync.close_backfill(p_tenant text, p_run uuid, p_state text, p_error text, p_code text, p_exit_code integer, p_hint text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_deliver boolean;
+  v_since text;
+  v_until text;
+begin
+  -- In the order of everybody: jobs before what is of backfills.
+  perform lock_stream(p_tenant, 'jobs');
+  update backfills b set state = p_state, error = p_error, error_code = p_code, exit_code = p_exit_code, hint = p_hint
+   where b.tenant_id = p_tenant and b.run = p_run and b.state in ('running', 'failed')
+     and (p_state <> 'completed' or not exists (
+       select from backfill_streams s where s.tenant_id = p_tenant and s.run = p_run and s.status in ('waiting', 'running')))
+  returning b.deliver, b.since, b.until into v_deliver, v_since, v_until;
+  if not found then
+    return false;
+  end if;
+  perform note_backfill_alive(p_tenant, p_run);
+  update sync_logs l set status = case p_state when 'completed' then 'completed' else 'failed' end,
+         error_message = case p_state when 'cancelled' then 'cancelled' else left(p_error, 1000) end, completed_at = jobsync.now(),
+         duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int,
+         metadata = l.metadata || jsonb_build_object('streams', (
+           select jsonb_object_agg(s.stream, jsonb_build_object('status', s.status, 'pulled', s.pulled, 'stored', s.stored, 'unchanged', s.unchanged,
+             'quarantined', s.quarantined, 'pages', s.pages, 'requests', s.requests)) from backfill_streams s where s.tenant_id = p_tenant and s.run = p_run))
+   where l.tenant_id = p_tenant and l.id = p_run;
+  if p_state = 'completed' and v_deliver then
+    perform deliver_backfilled(p_tenant, p_run, 'backfill');
+  end if;
+  return true;
+end
+$$;
+comment on function jobsync.close_backfill(text, uuid, text, text, text, integer, text) is
+  'Ends a backfill: completed (only when every stream is; then what was asked for is planned), failed (it can be resumed) or cancelled. False when it was over already.';
+
+create function jobsync.read_backfill(p_tenant text, p_run uuid) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object('run', b.run, 'state', b.state, 'since', b.since, 'until', b.until, 'page_size', b.page_size, 'deliver', b.deliver,
+      'planned', b.delivered, 'opened_at', b.opened_at, 'completed_at', l.completed_at, 'error', b.error, 'code', b.error_code, 'exit_code', b.exit_code,
+      'hint', b.hint, 'streams', (
+        select jsonb_agg(jsonb_build_object('stream', s.stream, 'status', s.status, 'position', s.position, 'width_ticks', s.width_ticks, 'total', s.total,
+                 'pulled', s.pulled, 'stored', s.stored, 'unchanged', s.unchanged, 'quarantined', s.quarantined, 'pages', s.pages,
+                 'requests', s.requests, 'revision', s.revision) order by s.place)
+          from backfill_streams s where s.tenant_id = b.tenant_id and s.run = b.run))
+    from backfills b
+    join sync_logs l on l.tenant_id = b.tenant_id and l.id = b.run
+   where b.tenant_id = p_tenant and (p_run is null or b.run = p_run)
+   -- Of several the unfinished one, else the newest.
+   order by b.state in ('running', 'failed') desc, b.opened_at desc limit 1
+$$;
+comment on function jobsync.read_backfill(text, uuid) is 'A backfill (null: the unfinished one, else the newest) with its streams in order, or null.';
+
+create function jobsync.list_running_backfills() returns table (tenant_id text, run uuid)
+language sql stable as $$
+  select b.tenant_id, b.run from jobsync.backfills b where b.state = 'running'
+$$;
+comment on function jobsync.list_running_backfills() is 'Backfills that somebody should be working on; read by the schedule as the owner.';
+
+-- Verifying: what GoHighLevel accepted is read back until it is found there. A 2xx of a hook only says "queued"; only a
+-- card that carries the job's id proves that it landed.
+--
+--   accepted attempt -> verifications (waits for its check) -> found: row deleted, jobs.ghl_verified_at set
+--                                      ^                   -> missing, unmarked: looked for again, ever more rarely
+--                                      |___________________|-> deleted: the card that was there is gone (API)
+
+create table jobsync.verifications (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  destination_id uuid not null,
+  version integer not null,
+  accepted_at timestamptz not null,
+  check_at timestamptz,
+  checks integer not null default 0,
+  checked_at timestamptz,
+  result text constraint result_is_known check (result in ('missing', 'unmarked', 'unknown')),
+  primary key (tenant_id, st_job_id)
+);
+create index verifications_due on jobsync.verifications (tenant_id, check_at);
+comment on table jobsync.verifications is 'Accepted deliveries that were not read back yet; a row is deleted when its job was found in GoHighLevel.';
+comment on column jobsync.verifications.check_at is 'When it is looked for next; null: given up after seven looks. `jobsync verify` looks for those, too.';
+comment on column jobsync.verifications.result is 'Null: not looked for yet. missing: nothing of it is in GoHighLevel. unmarked: the contact has a new card, which carries no st_job_id. unknown: GoHighLevel could not be asked.';
+
+create table jobsync.verify_marks (
+  tenant_id text primary key,
+  attempt_id bigint not null
+);
+comment on table jobsync.verify_marks is 'Up to which attempt each tenant''s accepted deliveries were put into verifications.';
+
+-- Attempts are gone through once, by their key. One that is still open holds the mark back for ten minutes.
+create function jobsync.queue_verifications(p_tenant text, p_since timestamptz default null) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_from bigint;
+  v_to bigint;
+  v_queued integer;
+begin
+  -- One after another: of two that queue at once, the second sees the first one's mark.
+  perform pg_advisory_xact_lock(hashtextextended('jobsync verify ' || p_tenant, 0));
+  select m.attempt_id into v_from from verify_marks m where m.tenant_id = p_tenant;
+  if v_from is null or p_since is not null then
+    -- The first time: what was accepted in the last day.
+    select coalesce(min(a.id), v_from, 0) - 1 into v_from from attempts a
+     where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day');
+  end if;
+  select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from) into v_to
+    from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 20000) a;
+  with accepted as (
+    select distinct on (a.st_job_id) a.st_job_id, a.destination_id, a.version from attempts a
+     where a.tenant_id = p_tenant and a.id > v_from and a.id <= v_to and a.outcome in ('accepted', 'accepted_without_id')
+     order by a.st_job_id, a.id desc
+  ), queued as (
+    insert into verifications as v (tenant_id, st_job_id, destination_id, version, accepted_at, check_at)
+    select p_tenant, a.st_job_id, a.destination_id, a.version, j.ghl_accepted_at,
+           -- A workflow needs a moment, and what it made is not found at once.
+           case d.kind when 'api' then v_now else greatest(v_now, j.ghl_accepted_at + interval '15 seconds') end
+      from accepted a
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = a.st_job_id
+       and j.ghl_sync_status in ('synced', 'pending') and j.ghl_accepted_at is not null
+       and (j.ghl_verified_at is null or j.ghl_verified_at < j.ghl_accepted_at)
+      join destinations d on d.tenant_id = p_tenant and d.id = a.destination_id
+     order by a.st_job_id
+    on conflict (tenant_id, st_job_id) do update set
+        destination_id = excluded.destination_id, version = excluded.version, accepted_at = excluded.accepted_at, check_at = excluded.check_at,
+        checks = 0, result = null
+      where v.accepted_at < excluded.accepted_at or p_since is not null
+    returning 1
+  )
+  select count(*) into v_queued from queued;
+  insert into verify_marks as m (tenant_id, attempt_id) values (p_tenant, v_to)
+  on conflict (tenant_id) do update set attempt_id = greatest(m.attempt_id, excluded.attempt_id);
+  return v_queued;
+end
+$$;
+comment on function jobsync.queue_verifications(text, timestamptz) is
+  'Puts what was accepted since the last call (p_since: since then) and is not verified into verifications. Answers how many. Harmless when repeated.';
+
+create function jobsync.claim_verifications(p_tenant text, p_limit integer, p_unseen_since timestamptz) returns table (
+  st_job_id bigint, version integer, accepted_at timestamptz, kind text, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  return query
+  -- Whoever claims has two minutes; then it is somebody else's turn.
+  with due as (
+    select v.st_job_id, v.version, v.accepted_at, v.destination_id from verifications v
+     where v.tenant_id = p_tenant
+       and case when p_unseen_since is null then v.check_at <= jobsync.now() else v.checked_at is null or v.checked_at < p_unseen_since end
+     order by v.check_at nulls last, v.st_job_id limit p_limit for update skip locked
+  ), taken as (
+    update verifications v set check_at = jobsync.now() + interval '2 minutes', checked_at = jobsync.now(), checks = v.checks + 1
+      from due d where v.tenant_id = p_tenant and v.st_job_id = d.st_job_id
+  )
+  select d.st_job_id, d.version, d.accepted_at, x.kind, p.ghl_opportunity_id, p.ghl_contact_id, p.phone, p.email
+    from due d
+    join destinations x on x.tenant_id = p_tenant and x.id = d.destination_id
+    cross join lateral (select q.* from projections q where q.tenant_id = p_tenant and q.st_job_id = d.st_job_id offset 0) p;
+end
+$$;
+comment on function jobsync.claim_verifications(text, integer, timestamptz) is
+  'Takes accepted deliveries to be looked for now; p_unseen_since: all that were not looked for since then, whether due or given up.';
+
+create function jobsync.verify_delay(p_checks integer) returns interval language sql immutable parallel safe as $$
+  select (array[30, 60, 300, 1800, 7200, 43200])[p_checks] * interval '1 second'
+$$;
+comment on function jobsync.verify_delay(integer) is 'Wait before the next look after so many looks; null: none.';
+
+create function jobsync.finish_verifications(p_tenant text, p_results jsonb) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_report jsonb;
+begin
+  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r))
+    order by j.st_job_id for no key update;
+  with results as materialized (
+    select r.* from jsonb_to_recordset(p_results) as r (st_job_id bigint, version integer, result text, opportunity_id text, doubled boolean)
+      -- Sent anew meanwhile: what was read back says nothing about that.
+      join verifications v on v.tenant_id = p_tenant and v.st_job_id = r.st_job_id and v.version = r.version
+  ), settled as (
+    delete from verifications v using results r
+     where v.tenant_id = p_tenant and v.st_job_id = r.st_job_id and r.result in ('verified', 'deleted', 'unprovable')
+    returning 1
+  ), kept as (
+    update verifications v set result = r.result, checks = case r.result when 'unknown' then greatest(v.checks - 1, 0) else v.checks end,
+           check_at = v_now + case r.result when 'unknown' then interval '5 minutes' else verify_delay(v.checks) end
+      from results r where v.tenant_id = p_tenant and v.st_job_id = r.st_job_id and r.result not in ('verified', 'deleted', 'unprovable')
+    returning 1
+  ), found as (
+    update jobs j set ghl_verified_at = v_now, ghl_opportunity_id = coalesce(r.opportunity_id, j.ghl_opportunity_id), updated_at = v_now,
+           ghl_sync_flags = nullif(array(select distinct f from unnest(coalesce(j.ghl_sync_flags, '{}')
+             || case when r.doubled then '{doubled_in_ghl}'::text[] else '{}' end) f where r.doubled or f <> 'doubled_in_ghl' order by f), '{}')
+      from results r where j.tenant_id = p_tenant and j.st_job_id = r.st_job_id and r.result = 'verified'
+    returning 1
+  ), dropped as (
+    delete from outbox o using results r
+     where o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and r.result = 'deleted' and (o.lease_until is null or o.lease_until <= v_now)
+    returning 1
+  ), deleted as (
+    update jobs j set ghl_sync_status = 'skipped', ghl_sync_reason = 'deleted_in_ghl', updated_at = v_now,
+           ghl_sync_error = 'Its card was deleted in GoHighLevel; it is not made again by itself.'
+      from results r where j.tenant_id = p_tenant and j.st_job_id = r.st_job_id and r.result = 'deleted'
+    returning j.st_job_id
+  ), told as (
+    select write_audit(p_tenant, 'jobsync', 'deleted_in_ghl', 'job:' || d.st_job_id, '{}') from deleted d
+  )
+  select jsonb_build_object('checked', count(*), 'verified', count(*) filter (where r.result = 'verified'),
+           'missing', count(*) filter (where r.result = 'missing'), 'unmarked', count(*) filter (where r.result = 'unmarked'),
+           'unprovable', count(*) filter (where r.result = 'unprovable'), 'deleted', count(*) filter (where r.result = 'deleted'), 'unknown', count(*) filter (where r.result = 'unknown'),
+           'told', (select count(*) from told))
+    into v_report from results r;
+  return v_report - 'told';
+end
+$$;
+comment on function jobsync.finish_verifications(text, jsonb) is
+  'Books what was read back: verified (with the card''s id), missing, unmarked, unprovable (no phone, no e-mail: nothing to look for), deleted, unknown. A delivery sent anew meanwhile is left alone.';
+
+create function jobsync.list_due_verifications(p_configured text[]) returns table (tenant_id text)
+language sql stable set search_path = jobsync, public as $$
+  select t.tenant_id from tenants t
+   where (t.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = t.tenant_id and c.kind = 'gohighlevel' and c.state = 'ok'))
+     and (exists (select from verifications v where v.tenant_id = t.tenant_id and v.check_at <= jobsync.now())
+          or coalesce((select a.id from attempts a where a.tenant_id = t.tenant_id order by a.id desc limit 1), 0)
+             > coalesce((select m.attempt_id from verify_marks m where m.tenant_id = t.tenant_id), 0))
+$$;
+comment on function jobsync.list_due_verifications(text[]) is
+  'Tenants with something to read back: GoHighLevel is connected (p_configured: by the environment) and a check is due or something was accepted since.';
+
+create view jobsync.v_unverified with (security_invoker = true) as
+  select v.tenant_id, v.destination_id, d.kind, d.masked as destination_masked, j.business_unit_id, u.name as business_unit_name, v.result,
+         count(*) as jobs, min(v.accepted_at) as first_accepted_at, max(v.accepted_at) as last_accepted_at, min(v.st_job_id) as sample_st_job_id,
+         case v.result
+           when 'unmarked' then 'GoHighLevel made cards that carry no st_job_id: let the workflow write the field st_job_id, or nothing can be proven.'
+           else 'GoHighLevel accepted them, and nothing of them is there: the workflow may be a draft, or its action fails.' end as why
+    from jobsync.verifications v
+    join public.jobs j on j.tenant_id = v.tenant_id and j.st_job_id = v.st_job_id
+    join jobsync.tenants t on t.tenant_id = v.tenant_id
+    left join public.business_units u on u.tenant_id = v.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join jobsync.destinations d on d.tenant_id = v.tenant_id and d.id = v.destination_id
+   where v.result in ('missing', 'unmarked') and v.accepted_at < jobsync.now() - t.verify_minutes * interval '1 minute'
+   group by v.tenant_id, v.destination_id, d.kind, d.masked, j.business_unit_id, u.name, v.result;
+comment on view jobsync.v_unverified is
+  'Alert condition: deliveries that GoHighLevel accepted longer than tenants.verify_minutes ago and that were looked for there in vain, by unit and destination.';
+
+-- Held jobs: what a backfill brought stays skipped (backfilled), whatever its unit's route. Two things end that: the live
+-- pull brings the same job, which is what would have happened without a backfill; or a person asks for delivery.
+
+create index jobs_held on public.jobs (tenant_id) where ghl_sync_reason = 'backfilled';
+
+create function jobsync.release_held(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_jobs bigint[];
+begin
+  update jobs j set ghl_sync_status = 'pending', ghl_sync_reason = null, updated_at = jobsync.now()
+   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'backfilled';
+  if not found then
+    return 0;
+  end if;
+  select array_agg(j.st_job_id order by j.st_job_id) into v_jobs from jobs j
+   where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.ghl_sync_status = 'pending';
+  perform want_parents(p_tenant, v_jobs);
+  return plan_jobs(p_tenant, v_jobs, null);
+end
+$$;
+comment on function jobsync.release_held(text, bigint[]) is 'Plans those of the jobs that a backfill had brought, like any job that was pulled. The caller holds their locks. Answers how many were queued.';
+
+create function jobsync.release_pulled(p_tenant text, p_page jsonb) returns integer
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if not exists (select from jobs j where j.tenant_id = p_tenant and j.ghl_sync_reason = 'backfilled') then
+    return 0;
+  end if;
+  return release_held(p_tenant, array(select distinct try_bigint(e -> 'id') from jsonb_array_elements(p_page) e));
+end
+$$;
+comment on function jobsync.release_pulled(text, jsonb) is 'Releases those jobs of a page that only a backfill had brought. Called with each page that is not a backfill''s own.';
+
+-- Old jobs of a time that were never delivered and that JobSync could deliver.
+create function jobsync.list_old_jobs(p_tenant text, p_since timestamptz, p_until timestamptz)
+returns table (st_job_id bigint, st_customer_id bigint, destination_id uuid, kind text, version integer)
+language sql stable set search_path = jobsync, public as $$
+  select j.st_job_id, j.st_customer_id, r.destination_id, d.kind, j.ghl_version
+    from jobs j
+    join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id
+    join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+    join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id
+   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason in ('backfilled', 'before_start')
+     and j.delivered_hash is null and j.modified_on >= p_since and j.modified_on < p_until
+     and u.sync_enabled is distinct from false and u.sync_to_ghl is distinct from false
+$$;
+comment on function jobsync.list_old_jobs(text, timestamptz, timestamptz) is
+  'Jobs last modified in this time that are skipped as older (backfilled, before_start), were never delivered, and have a route.';
+
+create function jobsync.count_old_jobs(p_tenant text, p_run uuid) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object('jobs', count(o.st_job_id), 'webhook_executions', count(o.st_job_id) filter (where o.kind = 'webhook'))
+    from backfills b
+    left join lateral list_old_jobs(p_tenant, try_timestamptz_text(b.since), try_timestamptz_text(b.until)) o on true
+   where b.tenant_id = p_tenant and b.run = p_run
+$$;
+comment on function jobsync.count_old_jobs(text, uuid) is 'How many jobs `backfill --deliver` would plan, and how many paid workflow triggers that is.';
+
+create function jobsync.deliver_backfilled(p_tenant text, p_run uuid, p_actor text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_since timestamptz;
+  v_until timestamptz;
+  v_jobs bigint[];
+  v_queued integer;
+begin
+  select try_timestamptz_text(b.since), try_timestamptz_text(b.until) into v_since, v_until from backfills b where b.tenant_id = p_tenant and b.run = p_run;
+  select array_agg(o.st_job_id) into v_jobs from list_old_jobs(p_tenant, v_since, v_until) o;
+  v_jobs := lock_jobs(p_tenant, coalesce(v_jobs, '{}'));
+  perform want_parents(p_tenant, v_jobs);
+  -- forced: asked for by a person, so that planning does not take the row back for the job's age.
+  with queued as (
+    insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for, forced)
+    select p_tenant, o.st_job_id, o.st_customer_id, o.destination_id, o.version + 1, 'created', v_now,
+           case when w.waits then v_now + interval '15 minutes' else v_now end, case when w.waits then 'parents' end, true
+      from list_old_jobs(p_tenant, v_since, v_until) o
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = o.st_job_id
+      cross join lateral (select exists (
+        select from wanted n where n.tenant_id = p_tenant
+           and (n.stream in ('customers', 'customer_contacts') and n.id = j.st_customer_id or n.stream in ('locations', 'location_contacts') and n.id = j.st_location_id)) as waits) w
+     where o.st_job_id = any (v_jobs) order by o.st_job_id
+    on conflict (tenant_id, st_job_id) do nothing
+    returning st_job_id
+  ), marked as (
+    update jobs j set ghl_sync_status = 'pending', ghl_sync_reason = null, updated_at = v_now
+      from queued q where j.tenant_id = p_tenant and j.st_job_id = q.st_job_id
+    returning 1
+  )
+  select count(*) into v_queued from marked;
+  update backfills b set deliver = true, delivered = coalesce(b.delivered, 0) + v_queued where b.tenant_id = p_tenant and b.run = p_run;
+  perform write_audit(p_tenant, p_actor, 'backfill_delivered', 'run:' || p_run, jsonb_build_object('jobs', v_queued));
+  return v_queued;
+end
+$$;
+comment on function jobsync.deliver_backfilled(text, uuid, text) is
+  'Plans the old jobs of a backfill''s time for delivery, because a person asked for it. Twice plans nothing more. Answers how many.';
+
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
 create view jobsync.v_rules with (security_invoker = true) as
@@ -4938,6 +5445,60 @@ end
 $$;
 comment on function jobsync.test_rules(text, timestamptz, integer) is
   'What the rules say about the jobs created since a time: how many each rule holds for and decides, where the cards would stand, and which delivered cards would stand elsewhere than they were told. Changes nothing.';
+
+-- One search for people: a job by whatever they hold in their hands.
+
+create index customers_by_last_name on public.customers (tenant_id, lower(last_name) text_pattern_ops) where last_name is not null;
+create index customers_by_company on public.customers (tenant_id, lower(company_name) text_pattern_ops) where company_name is not null;
+
+create function jobsync.search_jobs(p_tenant text, p_text text, p_number bigint, p_phone text, p_limit integer)
+returns table (st_job_id bigint, matched text)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+declare
+  v_words text[] := regexp_split_to_array(lower(trim(p_text)), '\s+');
+  v_pattern text := replace(replace(replace(v_words[cardinality(v_words)], '\', '\\'), '%', '\%'), '_', '\_') || '%';
+  v_whole text := replace(replace(replace(lower(trim(p_text)), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+begin
+  -- From the surest to the vaguest; the first that finds something is the answer.
+  return query select j.st_job_id, 'id' from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_number;
+  if found then return; end if;
+  return query select j.st_job_id, 'number' from jobs j where j.tenant_id = p_tenant and j.st_job_number = trim(p_text) order by 1 desc limit p_limit;
+  if found then return; end if;
+  return query select j.st_job_id, 'opportunity' from jobs j where j.tenant_id = p_tenant and j.ghl_opportunity_id = trim(p_text) order by 1 desc limit p_limit;
+  if found then return; end if;
+  return query select j.st_job_id, 'contact' from customers c join jobs j on j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id
+                where c.tenant_id = p_tenant and c.ghl_contact_id = trim(p_text) order by 1 desc limit p_limit;
+  if found then return; end if;
+  if p_phone is not null then
+    return query
+      select distinct j.st_job_id, 'phone' from jobs j
+       where j.tenant_id = p_tenant and (
+         j.st_customer_id in (select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.phone = p_phone
+                              union select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'customer')
+         or j.st_location_id in (select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'location'))
+       order by 1 desc limit p_limit;
+    if found then return; end if;
+  end if;
+  return query select j.st_job_id, 'email' from customers c join jobs j on j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id
+                where c.tenant_id = p_tenant and c.email = lower(trim(p_text)) order by 1 desc limit p_limit;
+  if found then return; end if;
+  -- A name: what it ends with is how a last name begins, and its other words stand in the first name; or a company's beginning.
+  if length(trim(p_text)) >= 2 then
+    return query
+      select j.st_job_id, 'name' from (
+        select c.st_customer_id from customers c
+         where c.tenant_id = p_tenant and lower(c.last_name) like v_pattern
+           and (cardinality(v_words) = 1 or lower(c.first_name) like v_words[1] || '%')
+        union
+        select c.st_customer_id from customers c where c.tenant_id = p_tenant and lower(c.company_name) like v_whole) f
+      join jobs j on j.tenant_id = p_tenant and j.st_customer_id = f.st_customer_id
+      order by 1 desc limit p_limit;
+  end if;
+end
+$$;
+comment on function jobsync.search_jobs(text, text, bigint, text, integer) is
+  'Jobs that a text means: ServiceTitan id, job number, GoHighLevel opportunity or contact id, phone (p_phone: E.164), email, name. Newest first; what is surest answers alone.';
 
 -- The guide's three functions, and what the /db endpoints call: bodies that come from n8n, scripts and psql.
 -- An empty text counts as "not given"; a field of the wrong kind is left out with a warning, never the whole item.
@@ -5145,6 +5706,114 @@ end
 $$;
 comment on function jobsync.mark_customer(text, bigint, text, text, text) is 'What an outside deliverer says about a customer; nothing when the customer is not known.';
 
+-- What each delivered job looked like when it was told: so that a plan can say what would change, and so that a person
+-- can ask what a new name, route or software would tell differently. Nothing here makes anything due.
+
+-- Raise it when what is told about a job changes (a new key of the hook's body): delivered jobs then show up in
+-- `plan --rebaseline`, and nothing is sent.
+create function jobsync.body_version() returns integer language sql immutable parallel safe as $$ select 1 $$;
+comment on function jobsync.body_version() is 'Version of what JobSync tells about a job.';
+
+create table jobsync.delivered_facts (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  delivered_at timestamptz not null default jobsync.now(),
+  facts jsonb not null,
+  told_as jsonb not null,
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 80);
+comment on table jobsync.delivered_facts is 'The job''s own facts at its last delivery (texts as hashes: no personal data), and the names and the route under which it was told.';
+
+create function jobsync.job_facts(j public.jobs) returns jsonb language sql stable as $$
+  select jsonb_build_object('number', j.st_job_number, 'customer', j.st_customer_id, 'location', j.st_location_id, 'business_unit', j.business_unit_id,
+    'job_type', j.job_type_id, 'status', j.job_status, 'priority', j.priority, 'summary', pg_catalog.md5(j.summary), 'completed_on', j.completed_on,
+    'total', j.total, 'campaign', j.campaign_id, 'tags', pg_catalog.to_jsonb(j.tag_type_ids), 'active', j.active)
+$$;
+comment on function jobsync.job_facts(public.jobs) is 'The facts that job_hash covers, readable; the summary as a hash.';
+
+create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+  select jsonb_build_object('body_version', jobsync.body_version(), 'unit_name', u.name, 'type_name', t.name,
+    'destination', r.destination_id, 'pipeline', coalesce(r.pipeline_name, u.ghl_pipeline_name), 'stage', r.stage_name)
+    from (select) x
+    left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
+    left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = p_unit
+    left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = p_type
+$$;
+comment on function jobsync.told_as(text, bigint, bigint) is 'Names and route under which a job of this unit and type is told now.';
+
+create function jobsync.changed_facts(p_before jsonb, p_now jsonb) returns jsonb language sql immutable parallel safe as $$
+  select coalesce(jsonb_object_agg(n.key, case n.key when 'summary' then '["changed"]'::jsonb else jsonb_build_array(p_before -> n.key, n.value) end order by n.key), '{}')
+    from jsonb_each(p_now) n where n.value is distinct from p_before -> n.key
+$$;
+comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: name -> [before, now]; the summary only says that it changed.';
+
+create function jobsync.keep_delivered_facts() returns trigger language plpgsql as $$
+begin
+  if new.delivered_hash is null then
+    return null;
+  elsif new.delivered_hash is distinct from new.job_hash then
+    -- It changed while it was under way: what was told stands nowhere any more.
+    delete from jobsync.delivered_facts f where f.tenant_id = new.tenant_id and f.st_job_id = new.st_job_id;
+    return null;
+  end if;
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
+  values (new.tenant_id, new.st_job_id, jobsync.job_facts(new), jobsync.told_as(new.tenant_id, new.business_unit_id, new.job_type_id))
+  on conflict (tenant_id, st_job_id) do update set facts = excluded.facts, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  return null;
+end
+$$;
+comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what a job looked like when its delivery was accepted.';
+create trigger keep_delivered_facts after update of delivered_hash, ghl_accepted_at on public.jobs for each row
+  when (new.delivered_hash is not null and (new.delivered_hash, new.ghl_accepted_at) is distinct from (old.delivered_hash, old.ghl_accepted_at))
+  execute function jobsync.keep_delivered_facts();
+
+-- Which jobs a person means by a filter, and what sending them again would do: counted before anything is asked for.
+
+-- What can be chosen: failed and waiting jobs; and what was accepted and never found (cause `unverified`).
+create function jobsync.choose_jobs(p_tenant text, p_status text, p_reason text, p_unit bigint, p_since timestamptz, p_limit integer)
+returns setof bigint language sql stable set search_path = jobsync, public as $$
+  select c.st_job_id from (
+    select j.st_job_id, j.business_unit_id, j.ghl_accepted_at as at from verifications v
+      join jobs j on j.tenant_id = v.tenant_id and j.st_job_id = v.st_job_id
+     where p_reason = 'unverified' and v.tenant_id = p_tenant and v.result = 'missing' and j.ghl_sync_status = 'synced'
+    union all
+    select j.st_job_id, j.business_unit_id, coalesce(j.modified_on, j.created_on) from jobs j
+     where p_reason is distinct from 'unverified' and j.tenant_id = p_tenant and j.ghl_sync_status = coalesce(p_status, 'failed')
+       and (p_reason is null or j.ghl_sync_reason = p_reason)) c
+   where (p_unit is null or c.business_unit_id = p_unit) and (p_since is null or c.at >= p_since)
+   order by c.st_job_id limit p_limit
+$$;
+comment on function jobsync.choose_jobs(text, text, text, bigint, timestamptz, integer) is
+  'Ids of jobs by status (default failed), cause, unit and time of change; cause unverified: accepted and never found in GoHighLevel.';
+
+create function jobsync.preview_replay(p_tenant text, p_jobs bigint[], p_force boolean) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  with asked as (
+    select j.st_job_id, u.name as unit_name, j.business_unit_id, d.kind, case
+        when r.st_business_unit_id is null then 'JobSync does not deliver its unit'
+        when b.sync_enabled = false or b.sync_to_ghl = false then 'its unit is switched off'
+        when o.lease_until > jobsync.now() then 'it is being sent right now'
+        when not coalesce(p_force, false) and j.ghl_sync_status not in ('failed', 'pending') then 'it is ' || j.ghl_sync_status || ' (only with --force)'
+      end as refusal
+      from unnest(p_jobs) x(id)
+      join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.id
+      left join business_units b on b.tenant_id = j.tenant_id and b.st_business_unit_id = j.business_unit_id
+      left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+      left join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
+      left join outbox o on o.tenant_id = j.tenant_id and o.st_job_id = j.st_job_id
+      left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+  )
+  select jsonb_build_object('asked', cardinality(p_jobs), 'would_replay', coalesce(jsonb_agg(a.st_job_id order by a.st_job_id) filter (where a.refusal is null), '[]'),
+    'webhook_executions', count(*) filter (where a.refusal is null and a.kind = 'webhook'),
+    'cost', count(*) filter (where a.refusal is null and a.kind = 'webhook') * (select t.execution_price from tenants t where t.tenant_id = p_tenant),
+    'units', (select coalesce(jsonb_agg(jsonb_build_object('business_unit_id', g.business_unit_id, 'name', g.unit_name, 'jobs', g.jobs) order by g.jobs desc), '[]')
+                from (select i.business_unit_id, i.unit_name, count(*) as jobs from asked i where i.refusal is null group by 1, 2) g),
+    'refused', (select coalesce(jsonb_object_agg(g.refusal, g.jobs), '{}') from (select i.refusal, count(*) as jobs from asked i where i.refusal is not null group by 1) g))
+    from asked a
+$$;
+comment on function jobsync.preview_replay(text, bigint[], boolean) is
+  'What replay_jobs would do with these jobs: would_replay, paid executions and their price, by unit, and why others are left alone. Changes nothing.';
+
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
 create view public.sync_statistics with (security_invoker = true) as
@@ -5191,7 +5860,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
   select j.tenant_id, j.st_job_id, j.st_job_number, j.business_unit_id, u.name as business_unit_name, j.job_status, j.ghl_sync_status, j.ghl_sync_reason,
          j.ghl_sync_error, j.ghl_sync_flags, j.ghl_accepted_at, j.ghl_verified_at, j.ghl_opportunity_id, o.next_attempt_at, o.attempts, o.waiting_for,
          j.created_on, j.modified_on, j.synced_from_st_at,
-         case when j.ghl_verified_at is not null and j.ghl_sync_status = 'synced' then 'verified'
+         case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
               when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
               else 'pending' end as state
@@ -5230,6 +5899,9 @@ create view jobsync.v_tenant_status with (security_invoker = true) as
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
+         (select coalesce(sum(s.executions), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as executions_this_month,
+         (select coalesce(sum(s.executions), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now()))
+           * t.execution_price as cost_this_month,
          (select coalesce(sum(q.rows), 0)::bigint from jobsync.v_tallies q where q.tenant_id = t.tenant_id and q.topic = 'quarantine') as quarantined,
          (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
     from jobsync.tenants t;
@@ -5273,6 +5945,101 @@ create view jobsync.v_invoices with (security_invoker = true) as
     left join public.business_units u on u.tenant_id = i.tenant_id and u.st_business_unit_id = coalesce(i.business_unit_id, j.business_unit_id);
 comment on view jobsync.v_invoices is
   'Invoices with job number and unit. An invoice that names no job belongs to the job that names it (jobs.invoice_id), if there is one.';
+
+-- The plan as people see it: exactly what waits to be sent, what is skipped and why, and what it costs.
+
+-- Counts come from the tallies: a plan of a million jobs is told at once.
+create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_plan jsonb := count_planned(p_tenant);
+  v_price numeric;
+  v_mode text;
+begin
+  select t.execution_price, t.mode into v_price, v_mode from tenants t where t.tenant_id = p_tenant;
+  return v_plan || jsonb_build_object(
+    'mode', v_mode, 'since', p_since,
+    'held', (select coalesce(sum(o.rows), 0) from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id and d.paused_at is not null
+              where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'same', (select count(*) from (select from jobs j where j.tenant_id = p_tenant and j.modified_on >= p_since and j.ghl_sync_status = 'synced' limit 1000) x),
+    'skip', (select coalesce(jsonb_agg(jsonb_build_object('reason', s.reason, 'jobs', s.jobs) order by s.jobs desc, s.reason), '[]')
+               from (select v.reason, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'skipped' group by 1) s),
+    'units', (select coalesce(jsonb_agg(jsonb_build_object('business_unit_id', g.business_unit_id, 'name', u.name, 'kind', u.destination_kind, 'destination',
+                         u.destination_masked, 'armed', u.armed, 'paused', u.destination_paused_at is not null, 'jobs', g.jobs) order by g.jobs desc, g.business_unit_id), '[]')
+                from (select v.business_unit_id, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'pending' group by 1) g
+                join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = g.business_unit_id and u.deliverer = 'jobsync'),
+    -- By API a job of a new contact takes at most four requests and a change one; a hook takes one.
+    'requests', (select coalesce(sum(o.rows * case when d.kind = 'webhook' or o.class = 'updated' then 1 else 4 end), 0)
+                   from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+                  where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'execution_price', v_price, 'cost', (v_plan ->> 'webhook_executions')::numeric * v_price);
+end
+$$;
+comment on function jobsync.show_plan(text, timestamptz) is
+  'What would be sent: counts by event and unit, skips by reason, requests at most, paid executions and their price. same: delivered jobs that changed since p_since and need nothing (1,000: or more). Changes nothing.';
+
+create function jobsync.show_planned_jobs(p_tenant text, p_unit bigint, p_limit integer) returns table (
+  st_job_id bigint, st_job_number text, business_unit_name text, job_status text, event text, version integer, kind text, destination text,
+  pipeline_name text, stage_name text, waiting_for text, next_attempt_at timestamptz, changes jsonb)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  return query select o.st_job_id, j.st_job_number, u.name, j.job_status, o.event, o.version, d.kind, d.masked, coalesce(r.pipeline_name, u.ghl_pipeline_name), r.stage_name,
+         o.waiting_for, o.next_attempt_at,
+         case when f.st_job_id is not null then changed_facts(f.facts, job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
+    from outbox o
+    join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+    join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
+    left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+    left join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id
+    left join delivered_facts f on f.tenant_id = o.tenant_id and f.st_job_id = o.st_job_id
+   where o.tenant_id = p_tenant and (p_unit is null or j.business_unit_id = p_unit)
+   order by o.st_job_id limit p_limit;
+end
+$$;
+comment on function jobsync.show_planned_jobs(text, bigint, integer) is
+  'The jobs that wait to be sent, by id, and what changed since they were last told (null: never told, or not known any more).';
+
+create function jobsync.show_outdated(p_tenant text, p_unit bigint, p_limit integer) returns table (
+  st_job_id bigint, business_unit_id bigint, business_unit_name text, kind text, changes jsonb)
+language sql stable set search_path = jobsync, public as $$
+  with outdated as (
+    select f.st_job_id, changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) as changes
+      from delivered_facts f
+      join jobs j on j.tenant_id = f.tenant_id and j.st_job_id = f.st_job_id
+     where f.tenant_id = p_tenant
+    union all
+    -- API routes: the rules were edited, and would make something else of the card.
+    select r.st_job_id, changed_facts(r.told, r.wanted) from list_rebaselined(p_tenant) r
+  )
+  select j.st_job_id, j.business_unit_id, u.name, d.kind, x.changes
+    from (select o.st_job_id, jsonb_object_agg(e.key, e.value) as changes from outdated o cross join lateral jsonb_each(o.changes) e group by o.st_job_id) x
+    join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id and j.ghl_sync_status = 'synced'
+    join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+    join destinations d on d.tenant_id = r.tenant_id and d.id = r.destination_id
+    left join business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
+   where p_unit is null or j.business_unit_id = p_unit
+   order by j.st_job_id limit p_limit
+$$;
+comment on function jobsync.show_outdated(text, bigint, integer) is
+  'Delivered jobs that would be told differently today: a renamed unit or type, another route or rule, another body. They are never sent by themselves.';
+
+create view jobsync.v_stopped_sends with (security_invoker = true) as
+  select t.tenant_id, case when t.mode_reason in ('cap_hour', 'cap_day') then t.mode_reason else 'mode' end as cause, 'tenant' as subject, t.mode_set_at as since,
+         case t.mode_reason when 'cap_hour' then 'JobSync disarmed itself: ' || t.cap_hour || ' sends in an hour were reached.'
+                            when 'cap_day' then 'JobSync disarmed itself: ' || t.cap_day || ' sends in a day were reached.' end as why, 'jobsync arm' as fix
+    from jobsync.tenants t where t.mode <> 'live' and t.mode_reason in ('cap_hour', 'cap_day')
+  union all
+  select t.tenant_id, 'paused', 'tenant', t.paused_at, coalesce('Sending is paused: ' || t.pause_reason, 'Sending is paused.'), 'jobsync resume'
+    from jobsync.tenants t where t.paused_at is not null
+  union all
+  select d.tenant_id, 'destination_paused', 'destination:' || d.id, d.paused_at, d.masked || ': ' || d.pause_reason, 'mend it, then: jobsync resume'
+    from jobsync.destinations d where d.paused_at is not null
+  union all
+  select r.tenant_id, 'not_armed', 'unit:' || r.st_business_unit_id, r.updated_at, r.armed_reason, 'switch the old flow off, then: jobsync arm'
+    from jobsync.routes r where not r.armed and r.deliverer = 'jobsync';
+comment on view jobsync.v_stopped_sends is
+  'Alert condition: why nothing (or not everything) is sent although somebody wants it sent: a cap disarmed it, a pause, a paused hook, a contested unit.';
 
 -- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
 
@@ -5465,6 +6232,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
     from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
   union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted by GoHighLevel and not found there', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
+  union all
   select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
@@ -5473,6 +6245,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
    where n.newest < jobsync.now() - coalesce(s.silence_hours, 24) * interval '1 hour'
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
+  union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted and are not in GoHighLevel', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
   union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
@@ -5594,7 +6371,7 @@ begin
       silence_hours = coalesce(p_silence_hours, s.silence_hours), repeat_hours = coalesce(p_repeat_hours, s.repeat_hours), updated_at = jobsync.now()
      where s.tenant_id = p_tenant
     returning * into v_row;
-  exception when invalid_datetime_format or datetime_field_overflow then
+  exception when data_exception then
     raise exception 'times are written as 22:00' using errcode = 'JS001';
   when check_violation then
     raise exception 'hours are from 1 to 720, and quiet hours have two ends' using errcode = 'JS001';
@@ -5640,6 +6417,150 @@ language sql volatile set search_path = jobsync, public as $$
   update alert_settings set digest_sent_on = p_day - 1 where tenant_id = p_tenant and digest_sent_on = p_day
 $$;
 comment on function jobsync.give_back_digest(text, date) is 'No channel took the digest of that day: it is due again.';
+
+-- Events: what happened, for whoever watches. Written by triggers in the transaction that it tells of, read in the order of
+-- (tx, id) and only up to the oldest transaction of this database that still runs: so a place in the stream is one behind
+-- which nothing can appear later, which numbers alone cannot promise.
+
+create table jobsync.events (
+  tenant_id text not null,
+  tx xid8 not null default pg_catalog.pg_current_xact_id(),
+  id bigint generated always as identity,
+  at timestamptz not null default jobsync.now(),
+  kind text not null constraint event_kind_is_known check (kind in ('run', 'audit')),
+  subject text,
+  content jsonb not null,
+  primary key (tenant_id, tx, id)
+);
+create index events_by_time on jobsync.events (tenant_id, at);
+comment on table jobsync.events is 'Runs that open, go on and end, and lines of the audit, for live views; kept seven days. Never personal data.';
+comment on column jobsync.events.tx is 'The transaction that wrote it: readers stay below the oldest one that still runs.';
+comment on column jobsync.events.content is 'run: {sync_type, status, processed, succeeded, failed}; audit: {actor, action, details}.';
+
+create function jobsync.tell_audit() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into events (tenant_id, kind, subject, content)
+  select a.tenant_id, 'audit', a.subject, jsonb_build_object('actor', a.actor, 'action', a.action, 'details', a.details) from added a order by a.id;
+  return null;
+end
+$$;
+comment on function jobsync.tell_audit() is 'Trigger: each line of the audit is an event.';
+create trigger tell_audit after insert on jobsync.audit referencing new table as added for each statement execute function jobsync.tell_audit();
+
+create function jobsync.run_content(p_run public.sync_logs) returns jsonb language sql immutable as $$
+  select pg_catalog.jsonb_build_object('sync_type', p_run.sync_type, 'status', p_run.status, 'processed', p_run.records_processed,
+    'succeeded', p_run.records_succeeded, 'failed', p_run.records_failed)
+$$;
+comment on function jobsync.run_content(public.sync_logs) is 'What an event tells of a run; its words (error_message, metadata) stay in the run.';
+
+create function jobsync.tell_opened_run() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into events (tenant_id, kind, subject, content)
+  select a.tenant_id, 'run', 'run:' || a.id, run_content(a::sync_logs) from added a;
+  return null;
+end
+$$;
+comment on function jobsync.tell_opened_run() is 'Trigger: a new run is an event.';
+create trigger tell_opened_run after insert on public.sync_logs referencing new table as added for each statement execute function jobsync.tell_opened_run();
+
+create function jobsync.tell_changed_run() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into events (tenant_id, kind, subject, content)
+  select n.tenant_id, 'run', 'run:' || n.id, run_content(n::sync_logs)
+    from changed n join former o on o.tenant_id = n.tenant_id and o.id = n.id
+   where run_content(n::sync_logs) is distinct from run_content(o::sync_logs);
+  return null;
+end
+$$;
+comment on function jobsync.tell_changed_run() is 'Trigger: a run that goes on or ends is an event; what changes nothing that is told is none.';
+create trigger tell_changed_run after update on public.sync_logs referencing old table as former new table as changed
+  for each statement execute function jobsync.tell_changed_run();
+
+-- Every writing transaction holds the lock on its own number. The statement's snapshot is older than the look at the locks:
+-- what it calls unfinished and holds no lock any more has ended in between, and the next statement sees it.
+create function jobsync.settled_tx() returns xid8 language sql volatile as $$
+  with known as (
+    select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as next
+  ), running as (
+    select (k.next & ~4294967295) + l.transactionid::text::bigint as tx
+      from known k
+      cross join pg_catalog.pg_locks l
+      left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+     where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted
+       and (a.datname is null or a.datname = pg_catalog.current_database())
+  )
+  -- Locks name the lower half of a number only: one that seems far ahead is of the epoch before.
+  select least(k.next, (select min(case when r.tx > k.next + 2147483648 then r.tx - 4294967296 else r.tx end) from running r))::text::xid8
+    from known k
+$$;
+comment on function jobsync.settled_tx() is 'All transactions of this database below this number have ended; a statement begun after the call sees what they wrote.';
+
+-- What the doctor asks the database about itself: routes, a running old flow, alerts.
+
+create function jobsync.list_findings(p_tenant text)
+returns table (group_name text, name text, state text, what text, why text, fix text)
+language sql stable set search_path = jobsync, public as $$
+  select 'routing', 'units', case when count(*) filter (where n.jobs > 0) > 0 then 'warning' else 'ok' end,
+         case when count(*) = 0 then 'no business units are known yet'
+              when count(*) filter (where n.jobs > 0) = 0 then 'every unit with jobs is decided'
+              else count(*) filter (where n.jobs > 0) || ' units are unmapped (' || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
+         case when count(*) filter (where n.jobs > 0) > 0 then 'Their jobs wait in an inbox and go nowhere.' end,
+         case when count(*) filter (where n.jobs > 0) > 0 then 'jobsync units set ID --webhook URL   (or --external, --skip)' end
+    from business_units u
+    cross join lateral (select coalesce(sum(r.jobs), 0) as jobs from v_unsynced_reasons r
+                         where r.tenant_id = p_tenant and r.business_unit_id = u.st_business_unit_id and r.reason = 'unmapped') n
+   where u.tenant_id = p_tenant
+  union all
+  select 'routing', 'destination', 'problem', 'the destination ' || d.label || ' is paused', d.pause_reason, 'mend it, then: jobsync resume'
+    from destinations d where d.tenant_id = p_tenant and d.paused_at is not null
+  union all
+  -- A flow of the guide that still pushes what JobSync delivers: two deliverers, double leads.
+  select 'routing', 'old flow', 'problem', 'somebody else marked jobs of ' || u.name || ' as sent in the last 24 hours', 'JobSync delivers this unit as well.',
+         'switch the old workflow off, or: jobsync units set ' || u.st_business_unit_id || ' --external'
+    from outside_marks m
+    join routes r on r.tenant_id = m.tenant_id and r.st_business_unit_id = m.business_unit_id and r.deliverer = 'jobsync'
+    join business_units u on u.tenant_id = m.tenant_id and u.st_business_unit_id = m.business_unit_id
+   where m.tenant_id = p_tenant and m.last_marked_at > jobsync.now() - interval '24 hours'
+  union all
+  select 'routing', 'mode', 'ok', 'mode is ' || t.mode || case when t.paused_at is not null then ', paused' else '' end, null, null from tenants t where t.tenant_id = p_tenant
+  union all
+  select 'alerts', a.code, case a.severity when 'critical' then 'problem' else 'warning' end, a.title, a.why, a.fix
+    from v_alert_conditions a where a.tenant_id = p_tenant
+$$;
+comment on function jobsync.list_findings(text) is 'What the doctor says about routes and alerts of a tenant: one line each, with why and fix.';
+
+-- What /metrics shows of a tenant: one line per sample, so that the program only writes them down.
+
+create function jobsync.list_metrics(p_tenant text) returns table (metric text, labels jsonb, value double precision)
+language sql stable set search_path = jobsync, public as $$
+  select 'jobsync_stream_lag_seconds', jsonb_build_object('stream', l.stream), l.lag_seconds::double precision
+    from v_sync_lag l where l.tenant_id = p_tenant and l.lag_seconds is not null
+  union all
+  select 'jobsync_stream_failures', jsonb_build_object('stream', l.stream), l.failures from v_sync_lag l where l.tenant_id = p_tenant
+  union all
+  select 'jobsync_jobs', jsonb_build_object('status', y.class), sum(y.rows) from v_tallies y where y.tenant_id = p_tenant and y.topic = 'jobs' group by y.class
+  union all
+  select 'jobsync_outbox', jsonb_build_object('event', y.class), sum(y.rows) from v_tallies y where y.tenant_id = p_tenant and y.topic = 'outbox' group by y.class
+  union all
+  select 'jobsync_quarantine', jsonb_build_object('stream', y.class), sum(y.rows) from v_tallies y where y.tenant_id = p_tenant and y.topic = 'quarantine' group by y.class
+  union all
+  select 'jobsync_runs', jsonb_build_object('type', y.class, 'status', y.reason), sum(y.rows) from v_tallies y where y.tenant_id = p_tenant and y.topic = 'runs' group by y.class, y.reason
+  union all
+  select 'jobsync_attempts_last_hour', jsonb_build_object('outcome', coalesce(a.outcome, 'open')), count(*)
+    from attempts a where a.tenant_id = p_tenant and a.started_at > jobsync.now() - interval '1 hour' group by a.outcome
+  union all
+  select 'jobsync_sends_last_24_hours', '{}', t.sends_today from v_tenant_status t where t.tenant_id = p_tenant
+  union all
+  select 'jobsync_cap_day', '{}', t.cap_day from v_tenant_status t where t.tenant_id = p_tenant
+  union all
+  select 'jobsync_live', '{}', case when t.mode = 'live' and t.paused_at is null then 1 else 0 end from v_tenant_status t where t.tenant_id = p_tenant
+  union all
+  select 'jobsync_budget_tokens', jsonb_build_object('budget', split_part(b.budget_key, ':', 1), 'id', split_part(b.budget_key, ':', 2)), b.tokens
+    from budgets b where b.tenant_id = p_tenant
+  union all
+  select 'jobsync_alerts_open', jsonb_build_object('severity', a.severity), count(*) from alerts a where a.tenant_id = p_tenant and a.resolved_at is null group by a.severity
+$$;
+comment on function jobsync.list_metrics(text) is 'The samples of /metrics for one tenant; the program adds its own (queue, pool, process).';
 
 -- Access: the tables belong to the role that migrates; the program works as jobsync_app and sees one tenant per
 -- transaction (set local role + the setting jobsync.tenant). Row-level security is enabled, not forced: owner, psql and

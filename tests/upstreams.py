@@ -97,6 +97,16 @@ class Stage:
         """The same as settings of this process."""
         return Settings.model_validate(self.environment())
 
+    @property
+    def location(self) -> Any:
+        """GoHighLevel's one location."""
+        return self.level.find_location(None)
+
+    def connect_location(self) -> None:
+        """Puts GoHighLevel's token, location and address into the environment."""
+        token = self.level.tokens.issue_pit(self.location.id)
+        self.more |= {"GHL_API_KEY": token, "GHL_LOCATION_ID": self.location.id, "GHL_API_URL": self.level_url}
+
     def add_hook(self, mode: str = "live") -> str:
         """A new inbound hook in GoHighLevel; its URL."""
         return self.level_url + self.level.hook_path(self.level.add_hook(mode=mode))
@@ -111,20 +121,6 @@ class Stage:
         url = url or self.add_hook()
         await route_unit(self.engine, TENANT, unit, actor="test", webhook_url=url, **more)
         return url
-
-    async def route_pipeline(self, unit: int, pipeline: str = "Sales Pipeline", stage: str | None = None) -> None:
-        """Gives a unit an API route into a pipeline of the location, by its name."""
-        assert self.engine is not None
-        await route_unit(self.engine, TENANT, unit, actor="test", pipeline=pipeline, stage=stage)
-        chosen, place = self.level.find_stage(self.level.location, pipeline, stage)
-        self.value(
-            "select jobsync.store_pipelines(%s, %s::jsonb, '[]'::jsonb, 'test')",
-            TENANT,
-            json.dumps(self.level.location.pipelines),
-        )
-        self.value(
-            "select jobsync.set_route_target(%s, %s, %s, %s, null, 'test')", TENANT, unit, chosen["id"], place["id"]
-        )
 
     async def route_all(self, units: tuple[int, ...] = UNITS) -> str:
         """Reads the units and gives them all one hook; answers its URL."""
@@ -270,22 +266,18 @@ async def open_stage(
     seed: int = 7,
     engine: bool = True,
     lists_only: bool = False,
-    api: bool = False,
+    connected: bool = False,
     more: dict[str, Any] | None = None,
     **switches: Any,
 ) -> AsyncIterator[Stage]:
     """The stage. `more`: further settings by variable name; `lists_only`: ServiceTitan refuses its export feeds;
-    `api`: GoHighLevel is connected by its API, with a token of its location."""
+    `connected`: GoHighLevel's API is connected, too."""
     async with open_upstreams(jobs=jobs, seed=seed, **switches) as (served, serving):
         if lists_only:
             served.simulator.faults.refuse(FEEDS)
-        connection = {}
-        if api:
-            location = serving.app.location.id
-            token = serving.app.tokens.of_location(location)[-1]
-            connection = {"GHL_API_URL": serving.url, "GHL_LOCATION_ID": location, "GHL_API_KEY": token}
-        given = {**connection, **(more or {})}
-        stage = Stage(served.simulator, serving.app, served.url, serving.url, dsn, directory, given)
+        stage = Stage(served.simulator, serving.app, served.url, serving.url, dsn, directory, dict(more or {}))
+        if connected:
+            stage.connect_location()
         if not engine:
             yield stage
             return

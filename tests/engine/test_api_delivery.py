@@ -36,7 +36,7 @@ def first_and_second(stage, jobs: list[int]) -> tuple[int, int]:
 async def test_each_job_gets_one_card_that_says_what_servicetitan_says_and_both_ids_are_kept(
     dsn: str, tmp_path: Path
 ) -> None:
-    async with open_stage(dsn, tmp_path, jobs=30, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=30, connected=True) as stage:
         jobs = await route_jobs(stage, stage_name="Estimate Scheduled")
         report = await deliver(stage)
         assert (report["delivered"], report["failed"]) == (len(jobs), 0)
@@ -60,7 +60,8 @@ async def test_each_job_gets_one_card_that_says_what_servicetitan_says_and_both_
             assert row["ghl_opportunity_id"] == made["id"] and row["ghl_contact_id"] == made["contactId"]
             contact = contact_of(stage, job)
             assert (contact["phone"], contact["source"]) == (row["phone"], "ServiceTitan")
-            assert [each["value"] for each in contact["customFields"]] == [str(row["st_customer_id"])]
+            survivor = stage.value("select jobsync.resolve_customer('default', %s)", row["st_customer_id"])
+            assert [each["value"] for each in contact["customFields"]] == [str(survivor)]
             notes = [
                 note["body"] for note in location.notes[contact["id"]] if note["body"].startswith(f"[st-job:{job}]")
             ]
@@ -70,7 +71,7 @@ async def test_each_job_gets_one_card_that_says_what_servicetitan_says_and_both_
 
 
 async def test_requests_of_a_new_contact_a_known_one_a_change_and_no_change(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=40, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=40, connected=True) as stage:
         jobs = await route_jobs(stage)
         first, second = first_and_second(stage, jobs)
         stage.run("update jobsync.outbox set next_attempt_at = next_attempt_at + interval '1 day'")
@@ -97,7 +98,7 @@ async def test_requests_of_a_new_contact_a_known_one_a_change_and_no_change(dsn:
 
 
 async def test_a_changed_phone_is_told_to_the_contact_once_and_to_no_card(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=40, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=40, connected=True) as stage:
         jobs = await route_jobs(stage)
         first, second = first_and_second(stage, jobs)
         await deliver(stage)
@@ -115,7 +116,7 @@ async def test_a_changed_phone_is_told_to_the_contact_once_and_to_no_card(dsn: s
 
 
 async def test_a_replay_tells_everything_again_and_makes_nothing_new(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=20, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True) as stage:
         jobs = await route_jobs(stage)
         await deliver(stage)
         made = {job: card(stage, job)["id"] for job in jobs}
@@ -131,7 +132,7 @@ async def test_a_replay_tells_everything_again_and_makes_nothing_new(dsn: str, t
 
 
 async def test_a_card_that_a_person_moved_stays_and_is_told_the_rest(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=20, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True) as stage:
         job = (await route_jobs(stage))[0]
         await deliver(stage)
         moved = stage.level.act("move_opportunity", opportunity=card(stage, job)["id"], stage="Lost", status="lost")
@@ -150,7 +151,7 @@ async def test_a_card_that_a_person_moved_stays_and_is_told_the_rest(dsn: str, t
 async def test_a_card_goes_on_to_the_stage_that_the_rules_want_after_one_look_where_it_stands(
     dsn: str, tmp_path: Path
 ) -> None:
-    async with open_stage(dsn, tmp_path, jobs=20, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True) as stage:
         job, other = (await route_jobs(stage))[:2]
         await deliver(stage)
         _, place = stage.level.find_stage(stage.level.location, "Sales Pipeline", "Estimate Sent")
@@ -174,7 +175,7 @@ async def test_a_card_goes_on_to_the_stage_that_the_rules_want_after_one_look_wh
 
 
 async def test_tags_stand_before_the_card_does_and_the_contacts_own_stay(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=20, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True) as stage:
         jobs = await route_jobs(stage)
         stage.run(
             "insert into jobsync.rules (tenant_id, name, position, event, tags) values ('default', 'tagged', 1, 'created', '{st-job}')"
@@ -193,7 +194,7 @@ async def test_tags_stand_before_the_card_does_and_the_contacts_own_stay(dsn: st
 
 
 async def test_a_job_without_phone_and_email_is_skipped_and_sent_when_one_arrives(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=20, api=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True) as stage:
         job = (await route_jobs(stage))[0]
         customer = stage.value("select st_customer_id from jobs where st_job_id = %s", job)
         stage.run("update customers set phone = 'ask the neighbour' where st_customer_id = %s", customer)
@@ -211,7 +212,7 @@ async def test_a_job_without_phone_and_email_is_skipped_and_sent_when_one_arrive
 
 
 async def test_a_pause_stops_a_group_that_is_under_way(dsn: str, tmp_path: Path) -> None:
-    async with open_stage(dsn, tmp_path, jobs=40, api=True, more={"JOBSYNC_GHL_PACE": "8"}) as stage:
+    async with open_stage(dsn, tmp_path, jobs=40, connected=True, more={"JOBSYNC_GHL_PACE": "8"}) as stage:
         jobs = await route_jobs(stage)
         stage.level.faults.add("slow", path="/contacts/", method="POST", times=1, seconds=0.5)
         import asyncio

@@ -202,19 +202,33 @@ VALUES: dict[str, Any] = {
     "deliverer": None, "events": None, "pipeline_name": None, "stage_name": None, "sync_to_ghl": None, "label": "x", "fingerprint": b"x", "masked": "x",
     "milliseconds": "5000", "version": "x", "checksum": "x", "queue": "pull", "task": "drain", "secret_hash": b"x", "scopes": ["read"], "expires_at": None,
     "action": "x", "details": Jsonb({}), "entity_type": None, "entity_id": None, "processed": 0, "succeeded": 0, "error_message": None, "error_details": None,
-    "execution": None, "duration_ms": None, "destination": None,
+    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "phone": "+16025550101",
 }  # fmt: skip
+# What API deliveries keep of contacts and cards.
+LINK_VALUES: dict[str, Any] = {
+    "jobs": [18], "settle": 120, "kind": "contact", "fence": 0, "contact": "c1", "refused": None, "found_by": "search", "share": False, "hash": b"x", "tags": [],
+    "dropped": [], "opportunity": "o1", "pipeline": "p1", "stage": "s1", "other_customer": 78, "other_contact": "c2", "reason": "shared", "decision": "share", "all": False,
+    "fields": Jsonb({}), "allow_duplicate_opportunity": True,
+}  # fmt: skip
+LINK_QUERIES = (
+    "read_cards open_intent note_intent close_intent link_contact tell_contact lose_contact link_opportunity tell_opportunity mark_noted lose_opportunity "
+    "choose_place review_contact decide_review list_reviews plan_contact_changes read_location_facts write_location_facts"
+)
 OTHER_VALUES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
     "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL},
     "api_write_state": {"key": "mine"}, "api_mark_job": {"job": 18, "status": "synced"}, "replay_jobs": {"jobs": [18]}, "set_route": {"unit": INSTALL},
-    "find_jobs": {"status": "failed"}, "find_token": {"id": "x"}, "note_token_use": {"id": "x"}, "add_token": {"id": "x"}, "revoke_token": {"id": "x"},
+    "find_jobs": {"status": "failed"}, "preview_replay": {"jobs": [18]}, "choose_jobs": {"reason": "rejected"}, "find_token": {"id": "x"}, "note_token_use": {"id": "x"}, "add_token": {"id": "x"}, "revoke_token": {"id": "x"},
+    "store_page": {"origin": "pull"}, "close_backfill": {"state": "failed", "code": "x", "exit_code": 1, "hint": None},
+    "move_backfill": {"position": "2025-01-01T00:00:00Z", "width": None, "left": None, "done": False, "requests": 1},
+    "open_backfill": {"since": "2025-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "page_size": 5000, "deliver": False},
     "is_pass_queued": {"run": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
-    "arm_tenant",
+    "arm_tenant", "show_outdated",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {

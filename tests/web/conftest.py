@@ -158,3 +158,10 @@ def a_customer(customer_id: int = 88001, **values: Any) -> dict[str, Any]:
         "address": {"street": "1 Main St", "city": "Phoenix", "state": "AZ", "zip": "85001", "county": "Maricopa"},
         **values,
     }
+
+
+def pass_time(api: Api, seconds: float = 5) -> None:
+    """The gate's clock goes on: what it remembers of tokens is asked for anew."""
+    gate = api.app.state.web.gate
+    later = gate.clock() + seconds
+    gate.clock = lambda: later

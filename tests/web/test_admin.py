@@ -133,3 +133,17 @@ async def test_a_token_sees_its_own_tenant_only(start_api: StartApi, database: D
     )
     assert (await api.get("/db/jobs/700412", headers={"X-API-Key": mine})).body["summary"] == "Replace pump motor"
     assert (await api.get("/db/sync-logs/statistics", headers={"X-API-Key": theirs})).body == []
+
+
+async def test_the_plan_and_the_reason_of_a_job_are_read_and_change_nothing(admin: Api) -> None:
+    await route_a_job(admin)
+    plan = await admin.get("/admin/plan")
+    assert (plan.status, plan.body["planned"], plan.body["create"]) == (200, 1, 1)
+    told = await admin.get("/admin/jobs/700412/why")
+    assert (told.status, told.body["job"]["st_job_id"], told.body["why"]) == (
+        200,
+        700412,
+        "nothing is sent: mode is observe",
+    )
+    missing = await admin.get("/admin/jobs/999/why")
+    assert (missing.status, missing.body["stJobId"]) == (404, 999)

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from jobsync.db.pool import Database
 from jobsync.engine.tokens import create_token
+from jobsync.web.rate import CallRate
 from tests.web.conftest import ALL_SCOPES, Api, StartApi, a_customer, a_job
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ async def admin(start_api: StartApi, database: Database) -> Api:
             return await session.value("open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api"})
 
     made = await create_token(database, "default", "tests", ALL_SCOPES, actor="tests")
-    return await start_api(headers={"X-API-Key": made["token"]}, start_sync=start_sync)
+    return await start_api(headers={"X-API-Key": made["token"]}, start_sync=start_sync, rate=CallRate(0))
 
 
 async def test_every_operation_holds_to_its_description(admin: Api) -> None:

@@ -57,7 +57,7 @@ def name_channels(urls: Sequence[str], keyring: Keyring) -> list[Channel]:
         plugin = apprise.Apprise.instantiate(url, suppress_exceptions=True)
         if plugin is None:
             raise InvalidInput(
-                f"Alert URL {place} ({url.split(':', 1)[0][:20]}://...) is none that JobSync can send to.",
+                f"Alert URL {place} is none that JobSync can send to.",
                 hint="Examples: mailto://user:password@example.com, slack://tokenA/tokenB/tokenC, an incoming hook of Teams.",
             )
         kind = str(plugin.service_name).lower().replace(" ", "-")

@@ -13,7 +13,25 @@ from typing import Annotated
 import typer
 
 from jobsync import __version__
-from jobsync.cli import alerts, database, demo, jobs, openapi, passes, sending, simulate, units, up
+from jobsync.cli import (
+    alerts,
+    backfill,
+    database,
+    demo,
+    doctor,
+    jobs,
+    openapi,
+    passes,
+    pipelines,
+    rules,
+    sending,
+    simulate,
+    tenants,
+    tokens,
+    units,
+    up,
+    verify,
+)
 from jobsync.cli.shared import Shared
 
 EPILOG = (
@@ -53,10 +71,13 @@ def version() -> None:
 
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
+app.command("doctor")(doctor.doctor)
 app.command("status")(sending.status)
 app.command("sync")(passes.sync)
 app.command("pull")(passes.pull)
 app.command("deliver")(passes.deliver)
+app.command("verify")(verify.verify)
+app.command("backfill")(backfill.backfill)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
 app.command("disarm")(sending.disarm)
@@ -66,7 +87,11 @@ app.add_typer(jobs.app, name="jobs")
 app.command("why")(jobs.why)
 app.command("replay")(jobs.replay)
 app.add_typer(units.app, name="units")
+app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(rules.app, name="rules")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(database.app, name="db")
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +13,7 @@ import typer
 import uvloop
 
 from jobsync.config import Settings, read_settings
+from jobsync.errors import InvalidInput
 from jobsync.log import set_up_logs
 
 T = TypeVar("T")
@@ -43,6 +45,19 @@ def settings_of(context: typer.Context, **flags: object) -> Settings:
 def tenant_of(context: typer.Context) -> str:
     """The tenant to work on."""
     return context.obj.tenant
+
+
+def read_moment(text: str | None, option: str) -> datetime | None:
+    """An ISO date or time as an option gives it, in UTC where it names no zone; None stays None. Raises InvalidInput."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{option} {text} is no date.", hint="Write it as 2026-01-31 or 2026-01-31T08:00:00Z."
+        ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -37,7 +37,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
             u["deliverer"],
             u["destination_masked"],
             u["events"],
-            u["pipeline_name"] or u["ghl_pipeline_name"],
+            " / ".join(filter(None, (u["pipeline_name"] or u["ghl_pipeline_name"], u["stage_name"]))),
             _state(u),
         )
         for u in units
@@ -52,6 +52,8 @@ def _state(unit: dict[str, Any]) -> str:
         return "unmapped"
     if unit["destination_paused_at"] is not None:
         return "paused: " + (unit["destination_pause_reason"] or "")
+    if unit["problem"] is not None:
+        return unit["problem"]
     return "ready" if unit["armed"] else "not armed"
 
 
@@ -62,6 +64,10 @@ def set_unit(
     webhook: Annotated[str | None, typer.Option(help="The inbound hook's URL in GoHighLevel.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="The pipeline's name.")] = None,
     stage: Annotated[str | None, typer.Option(help="The stage's name.")] = None,
+    card: Annotated[
+        str | None,
+        typer.Option(help="own: each job its card; sales: a job goes on with the card of the job it was sold in."),
+    ] = None,
     external: Annotated[bool, typer.Option("--external", help="Somebody else delivers this unit.")] = False,
     skip: Annotated[bool, typer.Option("--skip", help="Deliver nothing of this unit.")] = False,
     events: Annotated[
@@ -70,8 +76,10 @@ def set_unit(
     as_json: AsJson = False,
 ) -> None:
     """Route a unit's jobs. Sends nothing by itself."""
-    if not any((webhook, pipeline, stage, external, skip, events)):
+    if not any((webhook, pipeline, stage, card, external, skip, events)):
         raise InvalidInput("Say what to set: --webhook URL, --pipeline NAME, --external, --skip or --events.")
+    if card not in (None, "own", "sales"):
+        raise InvalidInput(f"--card {card} is neither own nor sales.")
     settings, tenant = settings_of(context), tenant_of(context)
 
     async def act() -> dict[str, Any]:
@@ -89,6 +97,8 @@ def set_unit(
                     external=external,
                     skip=skip,
                     events=events,
+                    card="sales" if card == "sales" else "own" if card == "own" else None,
+                    leave_webhook=pipeline is not None,
                 )
 
             try:
@@ -105,10 +115,21 @@ def set_unit(
         print_json(answer)
         return
     where = answer["destination_masked"] or ("somebody else" if answer["deliverer"] == "external" else "nowhere")
-    print_lines(
-        [
-            f"{answer['name']} ({unit}) -> {where}, events: {answer['events']}. {answer['planned']} jobs planned; nothing was sent by this."
-        ]
+    by_api = answer["destination_kind"] == "api"
+    place = " / ".join(
+        filter(None, (answer["pipeline_name"], answer["stage_name"] or ("its first stage" if by_api else None)))
     )
+    how = place if by_api else f"events: {answer['events']}"
+    print_lines(
+        [f"{answer['name']} ({unit}) -> {where}, {how}. {answer['planned']} jobs planned; nothing was sent by this."]
+    )
+    if pipeline is not None and not by_api and webhook is None:
+        print_lines(["The pipeline is a label only: GoHighLevel is not connected (GHL_API_KEY, GHL_LOCATION_ID)."])
+    if answer.get("differ"):
+        print_lines(
+            [
+                f"{answer['differ']} delivered jobs now differ from what GoHighLevel was told. Next: jobsync plan --rebaseline"
+            ]
+        )
     if not answer["armed"]:
         print_lines([f"Not armed: {answer['armed_reason']}."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from jobsync.engine.context import Engine
@@ -23,10 +24,21 @@ async def list_jobs(
         )
 
 
-async def list_failed(engine: Engine, tenant: str, *, reason: str | None = None, limit: int = 10_000) -> list[int]:
-    """Ids of jobs that failed, of one reason or all."""
+async def choose_jobs(
+    engine: Engine,
+    tenant: str,
+    *,
+    status: str | None = None,
+    reason: str | None = None,
+    unit: int | None = None,
+    since: datetime | None = None,
+    limit: int = 100_000,
+) -> list[int]:
+    """Ids of the jobs that a filter means. `status`: default failed; `reason`: one cause, `unverified` for what was
+    accepted and never found in GoHighLevel; `since`: changed (or accepted) since then."""
     async with engine.database.transaction(tenant) as session:
-        return [
-            row["st_job_id"]
-            for row in await session.rows("failed_jobs", {"tenant": tenant, "reason": reason, "limit": limit})
-        ]
+        rows = await session.rows(
+            "choose_jobs",
+            {"tenant": tenant, "status": status, "reason": reason, "unit": unit, "since": since, "limit": limit},
+        )
+    return [row["st_job_id"] for row in rows]

@@ -93,8 +93,14 @@ async def replay_jobs(
         )
 
 
+async def preview_replay(engine: Engine, tenant: str, jobs: Sequence[int], *, force: bool = False) -> dict[str, Any]:
+    """What `replay_jobs` would do: would_replay (ids), units, webhook_executions, cost, refused (reason -> count)."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.value("preview_replay", {"tenant": tenant, "jobs": list(jobs), "force": force})
+
+
 async def read_status(engine: Engine, tenant: str) -> dict[str, Any]:
-    """Mode, counts by reason, units with their routes, lag of each stream."""
+    """Mode, counts by reason, units with their routes, lag of each stream; what stops sends, what was never found."""
     async with engine.database.transaction(tenant) as session:
         parameters = {"tenant": tenant}
         return {
@@ -102,4 +108,6 @@ async def read_status(engine: Engine, tenant: str) -> dict[str, Any]:
             "reasons": await session.rows("list_reasons", parameters),
             "units": await session.rows("list_units", parameters),
             "streams": await session.rows("stream_lags", parameters),
+            "stopped": await session.rows("list_stopped_sends", parameters),
+            "unverified": await session.rows("list_unverified", parameters),
         }

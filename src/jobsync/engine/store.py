@@ -6,18 +6,21 @@ or not at all (reliability P1). The same page twice writes nothing the second ti
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from jobsync.db.again import repeat_until_stored
-from jobsync.db.pool import as_jsonb
+from jobsync.db.pool import Session, as_jsonb
 from jobsync.engine.context import Engine
 from jobsync.servicetitan.pages import Page, join_records, split_refused
 from jobsync.servicetitan.phones import normalise_phone
 from jobsync.servicetitan.streams import Stream
 
+Origin = Literal["pull", "backfill", "retry"]
+Then = Callable[[Session, dict[str, Any]], Awaitable[None]]
 CONTACT_STREAMS = {"customer_contacts", "location_contacts"}
 # No delivery waits for any other stream: the end of one of these is when something may have become due.
 AWAITED_STREAMS = {"jobs", "customers", "locations", *CONTACT_STREAMS}
@@ -93,10 +96,14 @@ async def store(
     position: Position | None = None,
     owners: list[int] | None = None,
     resolve: bool = False,
+    origin: Origin = "pull",
+    then: Then | None = None,
 ) -> int | None:
     """Stores one page, and moves the cursor to `position` if one is given. Answers the cursor's new revision.
 
     One transaction. `owners`: the page is the whole contact list of these. `resolve`: parents may have arrived with it.
+    `origin`: jobs that a backfill brings first are held. `then`: what else belongs into the transaction; it is given
+    the answer of `store_page`, and runs again where the transaction is repeated.
     """
     good, refused = split_refused(page)
     array = page.array() if not refused else join_records(good)
@@ -108,6 +115,7 @@ async def store(
         "refused_raw": [bytes(record) for record, _ in refused],
         "extra": as_jsonb(_phones(good) if stream.name in CONTACT_STREAMS else []),
         "owners": owners,
+        "origin": origin,
     }
 
     async def keep() -> tuple[dict[str, Any], int | None]:
@@ -127,6 +135,8 @@ async def store(
                         "caught_up": position.caught_up,
                     },
                 )
+            if then is not None:
+                await then(session, report)
             if resolve or (position is not None and position.caught_up and stream.name in AWAITED_STREAMS):
                 await session.value("resolve_wanted", {"tenant": tenant})
                 if stream.name == "jobs":

@@ -26,6 +26,13 @@ def tell_verdict(status: dict[str, Any]) -> str:
     )
     if tenant["paused_at"] is not None:
         return f"Paused: nothing is sent{'; ' + trouble if trouble else ''}. Next: jobsync resume"
+    if tenant["mode"] != "live" and tenant["mode_reason"] in ("cap_hour", "cap_day"):
+        cap = (
+            f"{tenant['cap_hour']} sends in an hour"
+            if tenant["mode_reason"] == "cap_hour"
+            else f"{tenant['cap_day']} sends in a day"
+        )
+        return f"Disarmed itself: the cap of {cap} was reached, {tenant['planned']} planned. Next: jobsync plan, then jobsync arm"
     if tenant["mode"] != "live":
         return f"{tenant['planned']} planned, nothing sent: mode is {tenant['mode']}. Next: jobsync arm"
     if tenant["arm_remaining"] is not None:

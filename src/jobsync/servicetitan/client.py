@@ -84,6 +84,12 @@ def token_url(environment: str, auth_url: str | None) -> str:
     return base if "/" in base.split("://", 1)[1] else f"{base}/connect/token"
 
 
+def api_urls(environment: str, auth_url: str | None, api_url: str | None) -> tuple[str, str]:
+    """Return the token endpoint and the root of the API. Raises ConfigError for an unknown environment or a bad URL."""
+    root = check_base_url(api_url, "SERVICE_TITAN_API_URL") if api_url else _hosts(environment)[0]
+    return token_url(environment, auth_url), root
+
+
 class ServiceTitanClient:
     """Reads one ServiceTitan tenant. Use it as `async with`; it closes the session only if it opened it.
 
@@ -113,8 +119,7 @@ class ServiceTitanClient:
         self._client_id = client_id
         self._client_secret = client_secret
         self._app_key = _check(_HEADER_SAFE, app_key, "SERVICE_TITAN_APP_KEY")
-        self._api_url = check_base_url(api_url, "SERVICE_TITAN_API_URL") if api_url else _hosts(environment)[0]
-        self._token_url = token_url(environment, auth_url)
+        self._token_url, self._api_url = api_urls(environment, auth_url, api_url)
         self._pace = pace
         self._tokens = tokens
         self._on_request = on_request

@@ -56,7 +56,7 @@ async def read_changes(
             found = rows.read(page)
             check_bounds(found, at, None)
             times = [ticks for _, ticks in found if ticks is not None]
-            if not _is_ascending(times):
+            if not is_ascending(times):
                 break
             fresh = fresh_rows(page, found, edge)
             if not page.has_more:
@@ -66,7 +66,7 @@ async def read_changes(
                 raise MalformedAnswer("ServiceTitan's list has no record with a modification time.", code="no_times")
             last = times[-1]
             if last > at:
-                if _might_be_chance(found) and await _skips_rows(fetch, found, at, last):
+                if might_be_chance(found) and await skips_rows(fetch, found, at, last):
                     yield KeysetPage(fresh, format_ticks(at), False)
                     break
                 edge = {row for row in edge if row[1] == last}
@@ -158,20 +158,21 @@ async def _read_unsorted(fetch: Fetch, rows: RowReader, at: int, page_size: int)
     yield KeysetPage(page.keep([]), format_ticks(past), True)
 
 
-def _is_ascending(times: Sequence[int]) -> bool:
+def is_ascending(times: Sequence[int]) -> bool:
+    """True where the modification times of a page are in order."""
     return all(earlier <= later for earlier, later in pairwise(times))
 
 
-def _might_be_chance(found: Sequence[tuple[Key, int | None]]) -> bool:
+def might_be_chance(found: Sequence[tuple[Key, int | None]]) -> bool:
     """True where a page in order proves nothing: it is short, or the order could as well be that of the ids.
 
     Records that were never changed have ids and times in step.
     """
     ids = [key[0] for key, ticks in found if ticks is not None and isinstance(key[0], int)]
-    return len(found) < _PROOF or _is_ascending(ids) or _is_ascending(ids[::-1])
+    return len(found) < _PROOF or is_ascending(ids) or is_ascending(ids[::-1])
 
 
-async def _skips_rows(fetch: Fetch, found: Sequence[tuple[Key, int | None]], at: int, last: int) -> bool:
+async def skips_rows(fetch: Fetch, found: Sequence[tuple[Key, int | None]], at: int, last: int) -> bool:
     """True if there are more rows in [at, last) than the page showed: then it was not sorted by time."""
     shown = sum(1 for _, ticks in found if ticks is not None and ticks < last)
     count = await fetch(Ask(format_ticks(at), format_ticks(last), 1, 1, True, None))

@@ -4,6 +4,8 @@
     pull_stream         one stream of one tenant
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
+    verify              reads back what one tenant's GoHighLevel accepted
+    backfill            a slice of a tenant's history (tasks/backfills.py)
     watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
@@ -28,6 +30,7 @@ from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.passes import (
     ACTIVITY_STREAMS,
     JOB_STREAMS,
@@ -39,12 +42,15 @@ from jobsync.engine.passes import (
     run_stream,
 )
 from jobsync.engine.senders import open_sender
+from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
+from jobsync.tasks.backfills import BACKFILL_TASK, defer_running_backfills, register_backfill
 
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
+VERIFY_QUEUE = "verify"
 ABANDONED_AFTER = "30 minutes"
 TALLY_LINES = 64
 
@@ -94,6 +100,18 @@ def register_tasks(
         if report.more and not stopping():
             await defer_drain(duties, tenant, destination, due_before)
 
+    @app.task(name="verify", queue=VERIFY_QUEUE)
+    async def verify(tenant: str) -> None:
+        try:
+            report = await verify_deliveries(engine, tenant, stopping=stopping)
+            failure = report.error
+        except JobSyncError as error:
+            failure = error
+        if failure is not None:
+            get_log(tenant=tenant).warning("verify_failed", code=failure.code, error_type=type(failure).__name__)
+
+    register_backfill(app, duties)
+
     if periodic:
 
         @app.periodic(cron="*/10 * * * * *")
@@ -102,6 +120,8 @@ def register_tasks(
             await rescue_stalled(duties)
             await open_due_passes(duties)
             await defer_due_drains(duties, None)
+            await defer_due_verifications(duties)
+            await defer_running_backfills(duties)
 
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
@@ -210,6 +230,21 @@ async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: da
     return len(rows)
 
 
+async def defer_due_verifications(duties: Duties) -> int:
+    """Defers the verification of each tenant that has something to read back. Answers how many."""
+    configured = []
+    try:
+        if await read_gohighlevel_credentials(duties.engine, DEFAULT_TENANT) is not None:
+            configured.append(DEFAULT_TENANT)
+    except ConfigError:
+        pass
+    async with duties.engine.database.transaction(None) as session:
+        due = [row["tenant_id"] for row in await session.rows("list_due_verifications", {"configured": configured})]
+    for tenant in due:
+        await defer_once(duties.app, "verify", lock=f"verify:{tenant}", priority=-5, tenant=tenant)
+    return len(due)
+
+
 async def open_due_passes(duties: Duties) -> int:
     """Opens a pass for each tenant whose pull is due. Two schedulers never both take one. Answers how many."""
     configured = []
@@ -241,7 +276,8 @@ async def rescue_stalled(duties: Duties) -> int:
             except UniqueViolation:
                 # An equal task waits already and does the same work; the dead one only stands in its way.
                 await duties.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
-                await _leave_to_later(duties, job.task_kwargs)
+                if job.task_name != BACKFILL_TASK:
+                    await _leave_to_later(duties, job.task_kwargs)
     if stalled:
         get_log().warning("tasks_rescued", count=len(stalled))
     return len(stalled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,8 +15,10 @@ from procrastinate import App
 from procrastinate.exceptions import ProcrastinateException
 
 from jobsync.engine.context import Engine
+from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.passes import list_waiting, report_pass
-from jobsync.errors import DatabaseUnavailable, JobSyncError, LockHeld
+from jobsync.engine.verify import verify_deliveries
+from jobsync.errors import ConfigError, DatabaseUnavailable, JobSyncError, LockHeld
 from jobsync.log import get_log
 from jobsync.tasks.app import build_app
 from jobsync.tasks.work import (
@@ -36,13 +38,17 @@ HEARTBEATS = 6
 GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
 LOOK_EVERY_SECONDS = 0.2
+VERIFY_SECONDS = 15.0
 
 
-async def _run(app: App, engine: Engine, *, wait: bool) -> None:
+# A one-shot worker knows no schedule, and no backfill that it was not asked for: what a service left is not its own.
+FOREGROUND_QUEUES = (PULL_QUEUE, DELIVER_QUEUE)
+
+
+async def _run(app: App, engine: Engine, *, wait: bool, queues: Sequence[str] = FOREGROUND_QUEUES) -> None:
     stalled = engine.settings.stalled_seconds
     await app.run_worker_async(
-        # A one-shot worker knows no schedule: what a service left of it is not its own.
-        queues=None if wait else [PULL_QUEUE, DELIVER_QUEUE],
+        queues=None if wait else list(queues),
         wait=wait,
         concurrency=CONCURRENCY,
         install_signal_handlers=False,
@@ -104,15 +110,16 @@ async def finish_tasks(
     done: Callable[[], Awaitable[bool]],
     *,
     wait_for_others: bool = True,
+    queues: Sequence[str] = FOREGROUND_QUEUES,
 ) -> None:
-    """Works tasks off until `done` answers True; what another worker holds is watched.
+    """Works tasks of these queues off until `done` answers True; what another worker holds is watched.
 
     A worker that dies is waited for no longer than its heartbeat may be old, so that this ends in any case as long as
     `done` counts only on tasks that exist. Raises LockHeld where it would watch and `wait_for_others` is False.
     """
     while True:
         await rescue_stalled(duties)
-        await _run(duties.app, duties.engine, wait=False)
+        await _run(duties.app, duties.engine, wait=False, queues=queues)
         if await done():
             return
         if not wait_for_others:
@@ -134,8 +141,8 @@ async def sync_once(
 ) -> dict[str, Any]:
     """One whole pass: pull everything that is due, then send each due row once. Answers the counts of `report_pass`.
 
-    With `deliver` alone, counts are those of the sends; `run` is None then. LockHeld with `wait` False when another
-    worker holds the work.
+    With `deliver` alone, counts are those of the sends. `started_at`: when the pass
+    began, by the database's clock. LockHeld with `wait` False when another worker holds the work.
     """
 
     async def act(duties: Duties) -> dict[str, Any]:
@@ -145,11 +152,15 @@ async def sync_once(
             run = await defer_pass(duties, tenant, "command", streams=streams)
 
             await finish_tasks(duties, partial(is_pulled, duties, tenant, run), wait_for_others=wait)
+        looks = 0
         if deliver:
             await send_due(engine, duties, tenant, wait=wait)
+            looks = await verify_sent(engine, tenant)
         if run is not None:
-            return await report_pass(engine, tenant, run)
-        return await report_sends(engine, tenant, started)
+            report = await report_pass(engine, tenant, run)
+        else:
+            report = await report_sends(engine, tenant, started)
+        return {**report, "gohighlevel_requests": report["gohighlevel_requests"] + looks, "started_at": started}
 
     return await run_in_foreground(engine, act)
 
@@ -185,6 +196,20 @@ async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = 
         sends = so_far
     async with engine.database.transaction(tenant) as session:
         await session.value("close_delivery_runs", {"tenant": tenant})
+
+
+async def verify_sent(engine: Engine, tenant: str) -> int:
+    """Reads back what is due to be read back, where GoHighLevel is connected; how many requests that took.
+
+    What GoHighLevel answers to that never fails a pass: it is looked for again.
+    """
+    try:
+        if await read_gohighlevel_credentials(engine, tenant) is None:
+            return 0
+        return (await verify_deliveries(engine, tenant, longest=VERIFY_SECONDS)).requests
+    except ConfigError as error:
+        get_log(tenant=tenant).warning("verify_failed", code=error.code, error_type=type(error).__name__)
+        return 0
 
 
 async def report_sends(engine: Engine, tenant: str, since: datetime) -> dict[str, Any]:

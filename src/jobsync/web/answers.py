@@ -52,6 +52,8 @@ def answer_error(error: JobSyncError, request_id: str | None = None) -> JsonAnsw
     headers = {}
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    elif status == 429 and isinstance(body.get("retry_after"), int | float):
+        headers["Retry-After"] = str(max(1, round(body["retry_after"])))
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in _CLOSING:

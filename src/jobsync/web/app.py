@@ -10,21 +10,38 @@ from jobsync.config import Settings
 from jobsync.db.pool import Database
 from jobsync.db.sealing import Keyring, load_keyring
 from jobsync.web import pages
-from jobsync.web.api import admin, business_units, customers, health, jobs, sync_logs, sync_state
+from jobsync.web.api import (
+    admin,
+    business_units,
+    customers,
+    events,
+    health,
+    jobs,
+    metrics,
+    plans,
+    sync_logs,
+    sync_state,
+    tenants,
+)
 from jobsync.web.auth import Gate
 from jobsync.web.calls import GuardedRoute, StartSync, Web, needs_of
 from jobsync.web.faults import add_fault_handlers
 from jobsync.web.openapi import describe
+from jobsync.web.rate import CallRate
 from jobsync.web.shell import MOST_IN_FLIGHT, Shell
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
+    metrics.router,
     sync_state.router,
     jobs.router,
     customers.router,
     sync_logs.router,
     business_units.router,
     admin.router,
+    plans.router,
+    events.router,
+    tenants.router,
     pages.router,
 )
 
@@ -36,18 +53,21 @@ def create_app(
     keyring: Keyring | None = None,
     start_sync: StartSync | None = None,
     most_in_flight: int = MOST_IN_FLIGHT,
+    rate: CallRate | None = None,
 ) -> FastAPI:
     """The app on an open database (None: only to be described).
 
     `keyring`: default, the one of the settings; `start_sync(tenant)`: begins a pass and answers its run's id, None where
-    no worker can be asked; `most_in_flight`: requests at once, beyond which callers are sent away.
+    no worker can be asked; `most_in_flight`: requests at once, beyond which callers are sent away;
+    `rate`: how fast one token may call.
     """
     if keyring is None and database is not None:
         keyring = load_keyring(
             settings.secret_key.get_secret_value() if settings.secret_key else None, settings.data_dir
         )
     app = FastAPI(title="JobSync", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.web = Web(settings, database, keyring, start_sync, Gate(settings, database))
+    app.state.web = Web(settings, database, keyring, start_sync, Gate(settings, database, rate=rate))
+    app.state.watchers = set()
     for router in ROUTERS:
         for route in router.routes:
             # Every route says what it needs, or the service does not start.

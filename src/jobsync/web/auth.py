@@ -1,6 +1,7 @@
 """Who may call: tokens, the API key, this machine, trusted networks.
 
-A token `js_<id>_<secret>` carries its tenant and scopes. API_KEY stands for read, sync:write and state:write of tenant
+A token `js_<id>_<secret>` carries its tenant and scopes; one made for all tenants acts for the one that
+X-JobSync-Tenant names. API_KEY stands for read, sync:write and state:write of tenant
 `default`. Without API_KEY, callers on this machine have the same scopes, and so have callers in
 JOBSYNC_TRUSTED_NETWORKS always, if they are what they seem: a Host that this service answers to (not a name that
 somebody re-pointed at 127.0.0.1), no foreign Origin, no sign of a proxy. /admin always needs a token (security bar X1-X3).
@@ -12,7 +13,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -21,12 +22,15 @@ from fastapi import Request
 from jobsync.config import Settings
 from jobsync.db.pool import Database
 from jobsync.engine.context import DEFAULT_TENANT
+from jobsync.engine.tenants import find_tenant
 from jobsync.engine.tokens import SCOPES, check_token
 from jobsync.errors import CallRefused
+from jobsync.web.rate import CallRate
 
 TOKEN_KEPT_SECONDS = 3.0
 TOKENS_KEPT = 1000
 OPEN = "open"
+TOKEN_ACTOR = "token:"
 _PLAIN = frozenset({"read", "sync:write", "state:write"})
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -38,6 +42,7 @@ class Caller:
     tenant: str
     actor: str
     scopes: frozenset[str]
+    all_tenants: bool = False
 
     def may(self, scope: str) -> bool:
         """True when the caller has the scope; admin includes all."""
@@ -48,7 +53,12 @@ class Gate:
     """Admits requests. Remembers live tokens for 3 seconds of `clock`, so that a revoked one ends within 5."""
 
     def __init__(
-        self, settings: Settings, database: Database | None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        database: Database | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rate: CallRate | None = None,
     ) -> None:
         self.clock = clock
         self._database = database
@@ -56,19 +66,38 @@ class Gate:
         self._networks = tuple(ip_network(network, strict=False) for network in settings.trusted_networks)
         self._allowed = frozenset(_without_port(host) for host in settings.allowed_hosts)
         self._live: dict[bytes, tuple[Caller, float]] = {}
+        self._tenants: dict[str, float] = {}
+        self._rate = rate or CallRate()
 
-    async def admit(self, request: Request, scope: str) -> Caller | None:
-        """The caller, who has `scope`; None for what is open to everybody. Raises CallRefused (401, 403)."""
+    async def admit(self, request: Request, scope: str, *, counted: bool = True) -> Caller | None:
+        """The caller, who has `scope`; None for what is open to everybody. Raises CallRefused (401, 403, 429).
+
+        `counted` False: a request that was let in before is looked at again, and counts towards no limit.
+        """
         if scope == OPEN:
             return None
         caller = await self._identify(request)
+        if counted and caller.actor.startswith(TOKEN_ACTOR):
+            await self._rate.take(caller.actor)
         if not caller.may(scope):
             hint = "Make a token with this scope: jobsync tokens create." if scope in SCOPES else None
             raise CallRefused(403, f"This needs the scope {scope}.", code="missing_scope", hint=hint, scope=scope)
         tenant = request.headers.get("x-jobsync-tenant")
         if tenant is not None and tenant != caller.tenant:
-            raise CallRefused(403, "This caller belongs to another tenant.", code="other_tenant")
+            if not caller.all_tenants or not caller.may("admin"):
+                raise CallRefused(403, "This caller belongs to another tenant.", code="other_tenant")
+            caller = await self._act_for(caller, tenant)
         return caller
+
+    async def _act_for(self, caller: Caller, tenant: str) -> Caller:
+        known = self._tenants.get(tenant)
+        if known is None or self.clock() >= known:
+            assert self._database is not None
+            await find_tenant(self._database, tenant)
+            if len(self._tenants) >= TOKENS_KEPT:
+                self._tenants.clear()
+            self._tenants[tenant] = self.clock() + TOKEN_KEPT_SECONDS
+        return replace(caller, tenant=tenant)
 
     async def _identify(self, request: Request) -> Caller:
         given = _given_credential(request.headers)
@@ -98,7 +127,7 @@ class Gate:
         row = await check_token(self._database, text) if self._database is not None else None
         if row is None:
             raise _unknown("This token is not known, was revoked, or has expired.")
-        caller = Caller(row["tenant_id"], f"token:{row['id']}", frozenset(row["scopes"]))
+        caller = Caller(row["tenant_id"], f"{TOKEN_ACTOR}{row['id']}", frozenset(row["scopes"]), row["all_tenants"])
         if len(self._live) >= TOKENS_KEPT:
             self._live.clear()
         self._live[digest] = (caller, now + min(TOKEN_KEPT_SECONDS, row["expires_in"] or TOKEN_KEPT_SECONDS))

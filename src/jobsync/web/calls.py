@@ -66,6 +66,11 @@ class Call:
         assert self.caller is not None
         return self.caller.actor
 
+    @property
+    def acts_for_all(self) -> bool:
+        """True for a token that was made for all tenants."""
+        return self.caller is not None and self.caller.all_tenants
+
     def transaction(self) -> AbstractAsyncContextManager[Session]:
         """A transaction that sees the caller's tenant."""
         return self.web.engine.database.transaction(self.tenant)

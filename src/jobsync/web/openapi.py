@@ -27,6 +27,7 @@ _ERRORS = {
     408: "The body came too slowly.",
     409: "Not in this state, or it wants to be confirmed.",
     413: "The body is too large.",
+    429: "This token asks too often; Retry-After says how long to wait.",
     415: "The body is not JSON by its content type.",
     503: "The database or a worker cannot be reached; try again.",
 }
@@ -86,7 +87,7 @@ def _complete(operation: dict[str, Any], route: APIRoute, wanted: Needs) -> None
 def _possible_errors(operation: dict[str, Any], route: APIRoute, wanted: Needs) -> list[int]:
     if wanted.scope == OPEN:
         return []
-    found = {401, 403, 503, 400}
+    found = {401, 403, 429, 503, 400}
     if "{" in route.path or any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
         found.add(404)
     if wanted.body != "none":

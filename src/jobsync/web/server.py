@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jobsync.config import Settings
@@ -68,6 +69,9 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 async def serve(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
     """Serves `app` on a listening socket until `stop` is set; requests under way get 8 seconds. Closes the socket."""
+    if isinstance(app, FastAPI):
+        # Answers without an end look at it, so that they do not hold up the end of the service.
+        app.state.stop = stop
     config = uvicorn.Config(
         app,
         http=HurriedProtocol,

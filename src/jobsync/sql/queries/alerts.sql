@@ -43,3 +43,18 @@ select jobsync.give_back_digest(%(tenant)s, %(day)s);
 -- name: is_pull_healthy
 select coalesce(bool_and(c.failures = 0 and c.caught_up_at > jobsync.now() - greatest(interval '15 minutes', t.poll_seconds * interval '3 seconds')), false)
   from jobsync.cursors c join jobsync.tenants t on t.tenant_id = c.tenant_id where c.stream = 'jobs';
+
+-- name: list_findings
+select * from jobsync.list_findings(%(tenant)s)
+union all
+select 'worker', 'worker', case when count(*) > 0 then 'ok' else 'warning' end,
+         case when count(*) > 0 then count(*) || ' workers gave a sign of life in the last minute' else 'no worker is running' end,
+         case when count(*) = 0 then 'Nothing is pulled or sent by itself.' end, case when count(*) = 0 then 'jobsync up' end
+    from jobsync_queue.procrastinate_workers w where w.last_heartbeat > pg_catalog.now() - interval '1 minute'
+union all
+select 'worker', 'backlog', case when count(*) = 0 then 'ok' else 'warning' end,
+         case when count(*) = 0 then 'no task waits too long' else count(*) || ' tasks have waited for more than 15 minutes' end,
+         case when count(*) > 0 then 'Too few workers, or they are stuck.' end, case when count(*) > 0 then 'restart the worker: jobsync up' end
+    from jobsync_queue.procrastinate_jobs q
+    join lateral (select min(e.at) as at from jobsync_queue.procrastinate_events e where e.job_id = q.id) e on true
+   where q.status = 'todo' and q.scheduled_at is null and e.at < pg_catalog.now() - interval '15 minutes';

@@ -55,8 +55,3 @@ select fields, allow_duplicate_opportunity, read_at < jobsync.now() - interval '
 -- name: write_location_facts
 insert into jobsync.location_facts as f (tenant_id, destination_id, fields, allow_duplicate_opportunity) values (%(tenant)s, %(destination)s, %(fields)s, %(allow_duplicate_opportunity)s)
 on conflict (tenant_id, destination_id) do update set fields = excluded.fields, allow_duplicate_opportunity = excluded.allow_duplicate_opportunity, read_at = jobsync.now();
-
--- name: store_location
-insert into jobsync.destinations as d (tenant_id, kind, label, fingerprint, masked) values (%(tenant)s, 'api', 'GoHighLevel', %(fingerprint)s, %(masked)s)
-on conflict (tenant_id, fingerprint) do update set paused_at = null, pause_reason = null, probe_at = null, failures_in_row = 0, updated_at = jobsync.now()
-returning id;

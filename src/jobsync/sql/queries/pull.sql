@@ -22,7 +22,7 @@ select (jobsync.read_cursor(%(tenant)s, %(stream)s, %(mode)s, %(since)s)).*;
 select * from jobsync.cursors where tenant_id = %(tenant)s and stream = %(stream)s;
 
 -- name: store_page
-select jobsync.store_page(%(tenant)s, %(stream)s, %(page)s::jsonb, %(refused)s, %(refused_raw)s, %(extra)s, %(owners)s);
+select jobsync.store_page(%(tenant)s, %(stream)s, %(page)s::jsonb, %(refused)s, %(refused_raw)s, %(extra)s, %(owners)s, %(origin)s);
 
 -- name: move_cursor
 select jobsync.move_cursor(%(tenant)s, %(stream)s, %(revision)s, %(mode)s, %(token)s, %(since)s, %(caught_up)s);

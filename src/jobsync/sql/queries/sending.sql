@@ -51,6 +51,18 @@ select v.st_job_id, v.st_job_number, v.business_unit_name, v.job_status, v.state
    and (%(unit)s::bigint is null or v.business_unit_id = %(unit)s)
  order by v.st_job_id desc limit %(limit)s;
 
+-- name: search_jobs
+select s.matched, v.*
+  from jobsync.search_jobs(%(tenant)s, %(text)s, %(number)s::bigint, %(phone)s, %(limit)s) s
+ cross join lateral (
+   select x.st_job_id, x.st_job_number, x.business_unit_name, x.job_status, x.state, x.ghl_sync_reason,
+          coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name
+     from jobsync.v_job_status x
+     join public.jobs j on j.tenant_id = x.tenant_id and j.st_job_id = x.st_job_id
+     left join public.customers c on c.tenant_id = j.tenant_id and c.st_customer_id = j.st_customer_id
+    where x.tenant_id = %(tenant)s and x.st_job_id = s.st_job_id offset 0) v
+ order by v.st_job_id desc;
+
 -- name: identify_job
 select j.st_job_id from public.jobs j
  where j.tenant_id = %(tenant)s and (j.st_job_id = %(id)s or j.st_job_number = %(text)s or j.ghl_opportunity_id = %(text)s)
@@ -58,11 +70,14 @@ select j.st_job_id from public.jobs j
 
 -- name: tell_job
 select v.*, u.deliverer, u.destination_masked, u.destination_paused_at, u.destination_pause_reason, u.armed, u.armed_reason, u.sync_enabled, u.sync_to_ghl,
-       t.mode, t.deliver_from, t.paused_at as tenant_paused_at, p.customer_name is not null as has_customer, p.phone is not null as has_phone, p.email is not null as has_email
+       t.mode, t.mode_reason, t.arm_remaining, j.created_at, t.deliver_from, t.paused_at as tenant_paused_at, p.customer_name is not null as has_customer, p.phone is not null as has_phone, p.email is not null as has_email,
+       p.customer_name, f.result as verify_result, f.checks as verify_checks, f.accepted_at as verify_accepted_at, f.check_at as verify_check_at
   from jobsync.v_job_status v
+  join public.jobs j on j.tenant_id = v.tenant_id and j.st_job_id = v.st_job_id
   join jobsync.tenants t on t.tenant_id = v.tenant_id
   left join jobsync.unit_routes u on u.tenant_id = v.tenant_id and u.st_business_unit_id = v.business_unit_id
   left join jobsync.projections p on p.tenant_id = v.tenant_id and p.st_job_id = v.st_job_id
+  left join jobsync.verifications f on f.tenant_id = v.tenant_id and f.st_job_id = v.st_job_id
  where v.tenant_id = %(tenant)s and v.st_job_id = %(job)s;
 
 -- name: list_attempts
@@ -70,11 +85,22 @@ select id, version, event, started_at, finished_at, outcome, status_code, execut
   from jobsync.attempts where tenant_id = %(tenant)s and st_job_id = %(job)s order by id limit 100;
 
 -- name: list_job_audit
-select at, actor, action, details from jobsync.audit where tenant_id = %(tenant)s and subject = %(subject)s order by id limit 100;
+select at, actor, action, details from jobsync.audit where tenant_id = %(tenant)s and (subject = %(subject)s or subject in (%(unit)s, 'tenant') and at >= %(since)s)
+ order by at, id limit 100;
 
--- name: failed_jobs
-select st_job_id from public.jobs where tenant_id = %(tenant)s and ghl_sync_status = 'failed' and (%(reason)s::text is null or ghl_sync_reason = %(reason)s)
- order by st_job_id limit %(limit)s;
+-- name: choose_jobs
+select st_job_id from jobsync.choose_jobs(%(tenant)s, %(status)s, %(reason)s, %(unit)s::bigint, %(since)s::timestamptz, %(limit)s) c(st_job_id);
+
+-- name: preview_replay
+select jobsync.preview_replay(%(tenant)s, %(jobs)s, %(force)s);
+
+-- name: preview_job
+select p.*, j.ghl_version, coalesce(o.version, j.ghl_version + 1) as next_version, coalesce(o.event, case when j.delivered_hash is null then 'created' else 'updated' end) as next_event,
+       jobsync.delivery_id(p.tenant_id, p.st_job_id, coalesce(o.version, j.ghl_version + 1)) as next_delivery_id, coalesce(o.planned_at, jobsync.now()) as planned_at
+  from jobsync.projections p
+  join public.jobs j on j.tenant_id = p.tenant_id and j.st_job_id = p.st_job_id
+  left join jobsync.outbox o on o.tenant_id = p.tenant_id and o.st_job_id = p.st_job_id
+ where p.tenant_id = %(tenant)s and p.st_job_id = %(job)s;
 
 -- name: list_databases
 select datname from pg_database where datname in ('jobsync_live', 'jobsync_demo');

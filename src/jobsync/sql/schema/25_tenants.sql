@@ -17,6 +17,7 @@ create table jobsync.tenants (
   next_pull_at timestamptz,
   feeds_refused_at timestamptz,
   execution_price numeric not null default 0.01,
+  verify_minutes integer not null default 30 constraint verify_minutes_is_positive check (verify_minutes > 0),
   created_at timestamptz not null default jobsync.now(),
   updated_at timestamptz not null default jobsync.now()
 );
@@ -25,6 +26,8 @@ comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also c
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
+comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
+comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
@@ -134,6 +137,7 @@ create table jobsync.tokens (
   name text not null,
   secret_hash bytea not null,
   scopes text[] not null,
+  all_tenants boolean not null default false,
   expires_at timestamptz,
   last_used_at timestamptz,
   revoked_at timestamptz,
@@ -141,6 +145,7 @@ create table jobsync.tokens (
   primary key (tenant_id, id)
 );
 create unique index tokens_by_id on jobsync.tokens (id);
+comment on column jobsync.tokens.all_tenants is 'True: with the scope admin it may act for any tenant that X-JobSync-Tenant names.';
 comment on table jobsync.tokens is 'API tokens js_<id>_<secret>: only the SHA-256 of the secret is stored.';
 
 create function jobsync.write_audit(p_tenant text, p_actor text, p_action text, p_subject text, p_details jsonb default '{}')

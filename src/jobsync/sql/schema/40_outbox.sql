@@ -67,9 +67,11 @@ create table jobsync.send_counts (
   tenant_id text not null,
   hour timestamptz not null,
   sends integer not null default 0,
+  executions integer not null default 0,
   primary key (tenant_id, hour)
 );
 comment on table jobsync.send_counts is 'Accepted sends per hour: what the caps count.';
+comment on column jobsync.send_counts.executions is 'How many of them went to a hook: each starts a workflow, which GoHighLevel bills.';
 
 create table jobsync.outside_marks (
   tenant_id text not null,

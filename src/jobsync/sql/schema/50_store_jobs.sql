@@ -35,7 +35,7 @@ create function jobsync.refusal_reason(p_stream text, p_doc jsonb, p_id bigint) 
 $$;
 comment on function jobsync.refusal_reason(text, jsonb, bigint) is 'Why a record goes to the quarantine, in words.';
 
-create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan')
+create function jobsync.store_jobs(p_tenant text, p_page jsonb, p_source text default 'servicetitan', p_hold text default null)
 returns jsonb language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set work_mem = '64MB' set plan_cache_mode = auto as $$
 declare
   v_now timestamptz := jobsync.now();
@@ -139,7 +139,7 @@ begin
       from hashed h
       cross join lateral (
         select case when h.is_new then
-            skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from) end as skip
+            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from)) end as skip
           from (select) one
           left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
           left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
@@ -171,15 +171,20 @@ begin
   end if;
   if v_touched is not null then
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
-    perform want_parents(p_tenant, v_touched);
+    -- Nobody waits for the parents of what is held.
+    perform want_parents(p_tenant, case when p_hold is null then v_touched else
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
     v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+  end if;
+  if p_hold is null then
+    v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', v_stored, 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - v_stored - jsonb_array_length(v_refused), 'planned', coalesce(v_planned, 0));
 end
 $$;
-comment on function jobsync.store_jobs(text, jsonb, text) is
-  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. The same page again writes nothing.';
+comment on function jobsync.store_jobs(text, jsonb, text, text) is
+  'Stores a page of jobs, quarantines what does not fit, plans deliveries for what changed. p_hold: the reason for which jobs that are new are skipped. The same page again writes nothing.';
 
 create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns void
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$

@@ -4,7 +4,7 @@
 
 -- Reasons that a person or an import gave: planning never takes them back.
 create function jobsync.is_sticky_reason(p_reason text) returns boolean language sql immutable parallel safe as $$
-  select p_reason in ('imported', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
+  select p_reason in ('imported', 'backfilled', 'by_hand', 'deleted_in_ghl', 'before_start_kept')
 $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
@@ -51,6 +51,8 @@ begin
         when f.delivered and f.once then case when f.queued and not f.forced then 'leave' else 'keep' end
         when f.delivered and (f.changed and f.differs or f.queued) then 'queue'
         when f.delivered then 'keep'
+        -- Asked for by a person although it is old.
+        when f.skip = 'before_start' and f.queued and f.forced then 'queue'
         when f.skip is not null then 'skip'
         when f.deliverer = 'external' then case when f.status in ('synced', 'failed') then 'keep' else 'offer' end
         when f.status = 'failed' and not f.changed then 'keep'

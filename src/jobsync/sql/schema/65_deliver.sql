@@ -132,8 +132,8 @@ begin
 
   select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
   if v_new > 0 then
-    insert into send_counts as c (tenant_id, hour, sends) values (p_tenant, v_hour, v_new)
-    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends;
+    insert into send_counts as c (tenant_id, hour, sends, executions) values (p_tenant, v_hour, v_new, case v_destination.kind when 'webhook' then v_new else 0 end)
+    on conflict (tenant_id, hour) do update set sends = c.sends + excluded.sends, executions = c.executions + excluded.executions;
     update tenants t set arm_remaining = t.arm_remaining - v_new where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   if v_destination.kind = 'api' then
@@ -337,7 +337,9 @@ begin
     perform tell_cards(p_tenant, v_told);
   end if;
   if v_given_back is not null then
-    update send_counts c set sends = greatest(0, c.sends - b.value::integer)
+    update send_counts c set sends = greatest(0, c.sends - b.value::integer),
+           executions = case when exists (select from destinations d where d.tenant_id = p_tenant and d.id = p_destination and d.kind = 'webhook')
+                             then greatest(0, c.executions - b.value::integer) else c.executions end
       from jsonb_each_text(v_given_back) b where c.tenant_id = p_tenant and c.hour = b.key::timestamptz;
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;

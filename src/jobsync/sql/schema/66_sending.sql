@@ -107,11 +107,12 @@ declare
   v_jobs bigint[];
 begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
-   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'before_start' and j.created_on >= p_since;
+   where j.tenant_id = p_tenant and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason in ('before_start', 'backfilled') and j.created_on >= p_since;
   if v_jobs is null then
     return 0;
   end if;
   v_jobs := lock_jobs(p_tenant, v_jobs);
+  update jobs j set ghl_sync_reason = 'before_start' where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_sync_reason = 'backfilled';
   perform want_parents(p_tenant, v_jobs);
   return plan_jobs(p_tenant, v_jobs, null);
 end

@@ -44,7 +44,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
   select j.tenant_id, j.st_job_id, j.st_job_number, j.business_unit_id, u.name as business_unit_name, j.job_status, j.ghl_sync_status, j.ghl_sync_reason,
          j.ghl_sync_error, j.ghl_sync_flags, j.ghl_accepted_at, j.ghl_verified_at, j.ghl_opportunity_id, o.next_attempt_at, o.attempts, o.waiting_for,
          j.created_on, j.modified_on, j.synced_from_st_at,
-         case when j.ghl_verified_at is not null and j.ghl_sync_status = 'synced' then 'verified'
+         case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
               when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
               else 'pending' end as state
@@ -83,6 +83,9 @@ create view jobsync.v_tenant_status with (security_invoker = true) as
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour = date_trunc('hour', jobsync.now())) as sends_this_hour,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour > jobsync.now() - interval '24 hours') as sends_today,
          (select coalesce(sum(s.sends), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as sends_this_month,
+         (select coalesce(sum(s.executions), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now())) as executions_this_month,
+         (select coalesce(sum(s.executions), 0) from jobsync.send_counts s where s.tenant_id = t.tenant_id and s.hour >= date_trunc('month', jobsync.now()))
+           * t.execution_price as cost_this_month,
          (select coalesce(sum(q.rows), 0)::bigint from jobsync.v_tallies q where q.tenant_id = t.tenant_id and q.topic = 'quarantine') as quarantined,
          (select max(c.caught_up_at) from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs') as jobs_read_at
     from jobsync.tenants t;

@@ -98,6 +98,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
     from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
   union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted by GoHighLevel and not found there', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
+  union all
   select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
@@ -106,6 +111,11 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
    where n.newest < jobsync.now() - coalesce(s.silence_hours, 24) * interval '1 hour'
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
+  union all
+  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
+         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted and are not in GoHighLevel', v.why,
+         'jobsync why ' || v.sample_st_job_id, v.jobs
+    from jobsync.v_unverified v
   union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
@@ -227,7 +237,7 @@ begin
       silence_hours = coalesce(p_silence_hours, s.silence_hours), repeat_hours = coalesce(p_repeat_hours, s.repeat_hours), updated_at = jobsync.now()
      where s.tenant_id = p_tenant
     returning * into v_row;
-  exception when invalid_datetime_format or datetime_field_overflow then
+  exception when data_exception then
     raise exception 'times are written as 22:00' using errcode = 'JS001';
   when check_violation then
     raise exception 'hours are from 1 to 720, and quiet hours have two ends' using errcode = 'JS001';

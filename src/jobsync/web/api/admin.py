@@ -10,14 +10,15 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from jobsync.engine import sending
-from jobsync.engine.tokens import create_token, list_tokens, revoke_token
+from jobsync.engine.tokens import GRACE_SECONDS, create_token, list_tokens, revoke_token, rotate_token
 from jobsync.errors import CallRefused, ConfirmationNeeded, RecordMissing
 from jobsync.web.answers import JsonAnswer, raw
-from jobsync.web.api.fields import Body, BodyId, Cap, Instant, SendLimit, ShortText
+from jobsync.web.api.fields import Body, BodyId, Cap, Grace, Instant, SendLimit, ShortText
 from jobsync.web.api.rows import LogRow, Row
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
 
 router = APIRouter(route_class=GuardedRoute, tags=["admin"])
+TokenPath = Annotated[str, Path(alias="id", min_length=1, max_length=64)]
 
 
 class RunStarted(BaseModel):
@@ -86,6 +87,15 @@ class NewToken(Body):
         ),
     ]
     expiresAt: Instant | None = None
+    allTenants: Annotated[
+        bool, Field(strict=True, description="With the scope admin, and only by a token that has this itself.")
+    ] = False
+
+
+class Rotation(Body):
+    """How the old token ends."""
+
+    graceSeconds: Grace = GRACE_SECONDS
 
 
 class TokenRow(BaseModel):
@@ -94,6 +104,7 @@ class TokenRow(BaseModel):
     id: str
     name: str
     scopes: list[str]
+    all_tenants: bool
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
@@ -104,6 +115,13 @@ class TokenMade(TokenRow):
     """A new token: `token` is shown this once."""
 
     token: str
+
+
+class TokenRotated(TokenMade):
+    """The follower of a token. Both work until `replaced_until`."""
+
+    replaces: str
+    replaced_until: datetime
 
 
 class Status(BaseModel):
@@ -225,14 +243,43 @@ async def show_tokens(call: ThisCall) -> JsonAnswer:
 @needs("admin", body="json")
 async def make_token(call: ThisCall, body: NewToken) -> JsonAnswer:
     """Makes a token; it is shown this once."""
+    if body.allTenants and not call.acts_for_all:
+        raise CallRefused(
+            403,
+            "Only a token for all tenants makes another one.",
+            code="other_tenant",
+            hint="jobsync tokens create NAME --scope admin --all-tenants",
+        )
     made = await create_token(
-        call.web.engine.database, call.tenant, body.name, body.scopes, actor=call.actor, expires_at=body.expiresAt
+        call.web.engine.database,
+        call.tenant,
+        body.name,
+        body.scopes,
+        actor=call.actor,
+        expires_at=body.expiresAt,
+        all_tenants=body.allTenants,
+    )
+    return JsonAnswer(made, status_code=201)
+
+
+@router.post("/admin/tokens/{id}/rotate", operation_id="rotateToken", status_code=201, response_model=TokenRotated)
+@needs("admin", body="optional")
+async def renew_token(call: ThisCall, token: TokenPath, body: Rotation | None = None) -> JsonAnswer:
+    """Makes the follower of a token, shown this once; both work until the grace ends (default: a day)."""
+    grace = (body or Rotation()).graceSeconds
+    made = await rotate_token(
+        call.web.engine.database,
+        call.tenant,
+        token,
+        actor=call.actor,
+        grace_seconds=grace,
+        may_reach_all=call.acts_for_all,
     )
     return JsonAnswer(made, status_code=201)
 
 
 @router.delete("/admin/tokens/{id}", operation_id="revokeToken", response_model=TokenRow)
 @needs("admin")
-async def end_token(call: ThisCall, token: Annotated[str, Path(alias="id", min_length=1, max_length=64)]) -> JsonAnswer:
+async def end_token(call: ThisCall, token: TokenPath) -> JsonAnswer:
     """Revokes a token; every worker refuses it within 5 seconds."""
     return JsonAnswer(await revoke_token(call.web.engine.database, call.tenant, token, actor=call.actor))

@@ -102,6 +102,12 @@ Cap = Annotated[
     Field(ge=0, le=LARGEST_INT),
     WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST_INT}),
 ]
+Grace = Annotated[
+    int,
+    BeforeValidator(_only_number),
+    Field(ge=0, le=2_592_000, description="Seconds, at most 30 days."),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2_592_000}),
+]
 Format = Annotated[Literal["json", "csv"], Query(description="json, or csv for a spreadsheet.")]
 
 Instant = Annotated[

@@ -1,0 +1,60 @@
+-- What each delivered job looked like when it was told: so that a plan can say what would change, and so that a person
+-- can ask what a new name, route or software would tell differently. Nothing here makes anything due.
+
+-- Raise it when what is told about a job changes (a new key of the hook's body): delivered jobs then show up in
+-- `plan --rebaseline`, and nothing is sent.
+create function jobsync.body_version() returns integer language sql immutable parallel safe as $$ select 1 $$;
+comment on function jobsync.body_version() is 'Version of what JobSync tells about a job.';
+
+create table jobsync.delivered_facts (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  delivered_at timestamptz not null default jobsync.now(),
+  facts jsonb not null,
+  told_as jsonb not null,
+  primary key (tenant_id, st_job_id)
+) with (fillfactor = 80);
+comment on table jobsync.delivered_facts is 'The job''s own facts at its last delivery (texts as hashes: no personal data), and the names and the route under which it was told.';
+
+create function jobsync.job_facts(j public.jobs) returns jsonb language sql stable as $$
+  select jsonb_build_object('number', j.st_job_number, 'customer', j.st_customer_id, 'location', j.st_location_id, 'business_unit', j.business_unit_id,
+    'job_type', j.job_type_id, 'status', j.job_status, 'priority', j.priority, 'summary', pg_catalog.md5(j.summary), 'completed_on', j.completed_on,
+    'total', j.total, 'campaign', j.campaign_id, 'tags', pg_catalog.to_jsonb(j.tag_type_ids), 'active', j.active)
+$$;
+comment on function jobsync.job_facts(public.jobs) is 'The facts that job_hash covers, readable; the summary as a hash.';
+
+create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+  select jsonb_build_object('body_version', jobsync.body_version(), 'unit_name', u.name, 'type_name', t.name,
+    'destination', r.destination_id, 'pipeline', coalesce(r.pipeline_name, u.ghl_pipeline_name), 'stage', r.stage_name)
+    from (select) x
+    left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
+    left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = p_unit
+    left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = p_type
+$$;
+comment on function jobsync.told_as(text, bigint, bigint) is 'Names and route under which a job of this unit and type is told now.';
+
+create function jobsync.changed_facts(p_before jsonb, p_now jsonb) returns jsonb language sql immutable parallel safe as $$
+  select coalesce(jsonb_object_agg(n.key, case n.key when 'summary' then '["changed"]'::jsonb else jsonb_build_array(p_before -> n.key, n.value) end order by n.key), '{}')
+    from jsonb_each(p_now) n where n.value is distinct from p_before -> n.key
+$$;
+comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: name -> [before, now]; the summary only says that it changed.';
+
+create function jobsync.keep_delivered_facts() returns trigger language plpgsql as $$
+begin
+  if new.delivered_hash is null then
+    return null;
+  elsif new.delivered_hash is distinct from new.job_hash then
+    -- It changed while it was under way: what was told stands nowhere any more.
+    delete from jobsync.delivered_facts f where f.tenant_id = new.tenant_id and f.st_job_id = new.st_job_id;
+    return null;
+  end if;
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
+  values (new.tenant_id, new.st_job_id, jobsync.job_facts(new), jobsync.told_as(new.tenant_id, new.business_unit_id, new.job_type_id))
+  on conflict (tenant_id, st_job_id) do update set facts = excluded.facts, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  return null;
+end
+$$;
+comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what a job looked like when its delivery was accepted.';
+create trigger keep_delivered_facts after update of delivered_hash, ghl_accepted_at on public.jobs for each row
+  when (new.delivered_hash is not null and (new.delivered_hash, new.ghl_accepted_at) is distinct from (old.delivered_hash, old.ghl_accepted_at))
+  execute function jobsync.keep_delivered_facts();
