@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ class CuttingSender:
         self._dsn = dsn
         self._cutting: asyncio.Task[None] | None = None
         self.cuts = 0
+
+    async def prepare(self, rows: Sequence[Row]) -> None:
+        await self._inner.prepare(rows)
 
     async def send(self, row: Row) -> dict[str, Any]:
         result = await self._inner.send(row)

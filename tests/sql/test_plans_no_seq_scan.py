@@ -204,7 +204,18 @@ VALUES: dict[str, Any] = {
     "action": "x", "details": Jsonb({}), "entity_type": None, "entity_id": None, "processed": 0, "succeeded": 0, "error_message": None, "error_details": None,
     "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "phone": "+16025550101",
 }  # fmt: skip
+# What API deliveries keep of contacts and cards.
+LINK_VALUES: dict[str, Any] = {
+    "jobs": [18], "settle": 120, "kind": "contact", "fence": 0, "contact": "c1", "refused": None, "found_by": "search", "share": False, "hash": b"x", "tags": [],
+    "dropped": [], "opportunity": "o1", "pipeline": "p1", "stage": "s1", "other_customer": 78, "other_contact": "c2", "reason": "shared", "decision": "share", "all": False,
+    "fields": Jsonb({}), "allow_duplicate_opportunity": True,
+}  # fmt: skip
+LINK_QUERIES = (
+    "read_cards open_intent note_intent close_intent link_contact tell_contact lose_contact link_opportunity tell_opportunity mark_noted lose_opportunity "
+    "choose_place review_contact decide_review list_reviews plan_contact_changes read_location_facts write_location_facts"
+)
 OTHER_VALUES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
     "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL},
     "api_write_state": {"key": "mine"}, "api_mark_job": {"job": 18, "status": "synced"}, "replay_jobs": {"jobs": [18]}, "set_route": {"unit": INSTALL},

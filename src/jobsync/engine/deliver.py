@@ -9,7 +9,7 @@ change nothing. Called by the task `drain`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from uuid import UUID
 from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import Row, as_jsonb
 from jobsync.engine.context import Engine
-from jobsync.errors import JobSyncError, TerminalError
+from jobsync.errors import JobSyncError
 from jobsync.log import get_log
 
 GROUP = 64
@@ -30,6 +30,10 @@ HOOK_PACE = 8.0
 
 class Sender(Protocol):
     """Makes one claimed row true in GoHighLevel: a hook or the API."""
+
+    async def prepare(self, rows: Sequence[Row]) -> None:
+        """Told of each group before its rows are sent: what all of them need is read once. Raises nothing."""
+        ...
 
     async def send(self, row: Row) -> dict[str, Any]:
         """The result as `finish_deliveries` takes it, without the row's own ids. Never raises for an answer."""
@@ -103,6 +107,7 @@ async def drain_destination(
             if sender is None:
                 sender = await _open(engine, open_sender, tenant, destination)
             rows_claimed += len(rows)
+            await sender.prepare(rows)
             results = await asyncio.gather(*(_send(sender, row) for row in rows))
             if report.first_error is None:
                 report.first_error = next((result["error"] for result in results if result.get("error")), None)
@@ -125,6 +130,7 @@ async def drain_destination(
 async def _claim(
     engine: Engine, tenant: str, destination: UUID, due_before: datetime | None, run: UUID | None
 ) -> tuple[list[Row], UUID | None]:
+    # By API it only says how many jobs fit into a lease: there each request is paced, by the sender.
     pace = engine.settings.ghl_pace if engine.settings.ghl_pace is not None else HOOK_PACE
     async with engine.database.transaction(tenant) as session:
         rows = await session.rows(
@@ -161,7 +167,7 @@ async def _open(
 ) -> Sender:
     try:
         return await open_sender(await _destination(engine, tenant, destination))
-    except TerminalError as error:
+    except JobSyncError as error:
         # The rows are claimed: they are given back with the reason, and the destination is paused like a dead one.
         return Unopened(error)
 
@@ -171,6 +177,9 @@ class Unopened:
 
     def __init__(self, error: JobSyncError) -> None:
         self._error = error.message
+
+    async def prepare(self, rows: Sequence[Row]) -> None:
+        """Nothing to prepare."""
 
     async def send(self, row: Row) -> dict[str, Any]:
         """Nothing left this machine, and why."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from jobsync.db.pool import Row
 from jobsync.engine.context import Engine
-from jobsync.errors import ConfigError
 from jobsync.gohighlevel.destination_guard import Guard, make_session
 from jobsync.gohighlevel.payloads import webhook_body
 from jobsync.gohighlevel.webhook import post_webhook
@@ -21,6 +21,9 @@ class HookSender:
         self._url = url
         self._guard = guard
         self._session = make_session(guard)
+
+    async def prepare(self, rows: Sequence[Row]) -> None:
+        """Nothing to prepare: a post needs nothing but its row."""
 
     async def send(self, row: Row) -> dict[str, Any]:
         """Posts the job; the result as `jobsync.finish_deliveries` takes it. Never raises for an answer."""
@@ -52,12 +55,7 @@ class HookSender:
 
 
 async def open_sender(engine: Engine, destination: Row) -> HookSender:
-    """The sender for a destination row. Raises ConfigError for a kind that cannot be sent to yet."""
-    if destination["kind"] != "webhook":
-        raise ConfigError(
-            "This destination is an API route, which this version cannot deliver to yet.",
-            hint="Give the unit a webhook.",
-        )
+    """The sender for a webhook destination. Raises ConfigError when its URL cannot be opened."""
     return HookSender(
         engine.keyring.open(destination["sealed"], destination["key_id"]), Guard(engine.settings.allow_hosts)
     )

@@ -15,6 +15,7 @@ from jobsync.errors import RateLimited
 from jobsync.gohighlevel.rate_headers import RateState
 
 LOCATION_KEY = "gohighlevel"
+BUDGET_BLOCKED = "budget_blocked"
 LOCATION_PACE = 5.0
 FASTEST = 8.0
 PATIENCE = 20.0
@@ -54,7 +55,9 @@ class LocationPace:
                     return
                 if row["wait_seconds"] > PATIENCE:
                     raise RateLimited(
-                        "GoHighLevel asked for a long pause; it is not over yet.", retry_after=row["wait_seconds"]
+                        "GoHighLevel asked for a long pause; it is not over yet.",
+                        retry_after=row["wait_seconds"],
+                        code=BUDGET_BLOCKED,
                     )
                 await asyncio.sleep(max(row["wait_seconds"], 0.002))
 

@@ -35,7 +35,6 @@ from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
 from jobsync.engine.ghl_connection import read_gohighlevel_credentials
-from jobsync.engine.hook_sender import open_sender
 from jobsync.engine.passes import (
     ACTIVITY_STREAMS,
     JOB_STREAMS,
@@ -49,6 +48,7 @@ from jobsync.engine.passes import (
 from jobsync.engine.pipelines import refresh_stale_pipelines
 from jobsync.engine.quarantine import retry_quarantined
 from jobsync.engine.reconcile import reconcile
+from jobsync.engine.senders import open_sender
 from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.log import get_log
@@ -105,7 +105,7 @@ def register_tasks(
     @app.task(name="drain", queue=DELIVER_QUEUE)
     async def drain(tenant: str, destination: str, due_before: str | None = None) -> None:
         async def sender(row: Row):
-            return await open_sender(engine, row)
+            return await open_sender(engine, tenant, row)
 
         before = datetime.fromisoformat(due_before) if due_before else None
         try:
@@ -248,6 +248,8 @@ async def defer_drain(duties: Duties, tenant: str, destination: str, due_before:
 
 async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: datetime | None = None) -> int:
     """Defers a drain for each destination with something due (of one tenant, or of all). Answers how many."""
+    async with duties.engine.database.transaction(tenant) as session:
+        await session.value("plan_contact_changes", {"tenant": tenant})
     async with duties.engine.database.transaction(tenant) as session:
         if tenant is None:
             rows = await session.rows("list_due_destinations")

@@ -173,6 +173,9 @@ async def is_pulled(duties: Duties, tenant: str, run: UUID) -> bool:
 
 async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = True) -> None:
     """Sends every row that is due now, each once: what is tried again later is left to later."""
+    async with engine.database.transaction(tenant) as session:
+        # What changed around the jobs is due from before the cutoff.
+        await session.value("plan_contact_changes", {"tenant": tenant})
     cutoff = await _now(engine)
     sends = -1
 

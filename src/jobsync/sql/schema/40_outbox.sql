@@ -11,7 +11,7 @@ create table jobsync.outbox (
   st_customer_id bigint,
   destination_id uuid not null,
   version integer not null,
-  event text not null constraint event_is_known check (event in ('created', 'updated', 'replayed')),
+  event text not null constraint event_is_known check (event in ('created', 'updated', 'replayed', 'contact')),
   planned_at timestamptz not null default jobsync.now(),
   next_attempt_at timestamptz not null,
   waiting_for text,
@@ -32,6 +32,7 @@ create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiti
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
 comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
+comment on column jobsync.outbox.event is 'created, updated, replayed; contact: only the customer''s facts changed (API routes only).';
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
 comment on column jobsync.outbox.counted_at is 'The hour under which this version was counted against the caps; null: not counted. A retry of the same version is not counted again.';
@@ -51,6 +52,7 @@ create table jobsync.attempts (
   status_code integer,
   execution_id text,
   duration_ms integer,
+  requests integer not null default 1,
   answer text,
   error text,
   primary key (tenant_id, id)
@@ -58,6 +60,8 @@ create table jobsync.attempts (
 create index attempts_by_job on jobsync.attempts (tenant_id, st_job_id, id desc);
 create index attempts_by_time on jobsync.attempts (tenant_id, started_at desc);
 comment on table jobsync.attempts is 'Every HTTP attempt: opened before it leaves, closed with what came back (redacted, at most 2 KB). outcome null: never closed, so ambiguous.';
+
+comment on column jobsync.attempts.requests is 'HTTP requests that the attempt took: one for a hook; by API as many as it needed, 0 where nothing had changed.';
 
 create table jobsync.send_counts (
   tenant_id text not null,

@@ -37,6 +37,13 @@ begin
     v_limit := 1;
     update destinations d set probe_at = v_now + interval '60 seconds' where d.tenant_id = p_tenant and d.id = p_destination;
   end if;
+  if v_destination.kind = 'api' then
+    if delivery_hold(p_tenant) > 0 then
+      return;
+    end if;
+    -- A job may take four requests or more, each paced: a group must be done well within its lease.
+    v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -115,9 +122,12 @@ begin
   if v_jobs is null then
     return;
   end if;
-  select v_jobs[1:b.granted] into v_jobs from take_budget(p_tenant, 'destination:' || p_destination, p_rate, p_burst, cardinality(v_jobs)) b;
-  if cardinality(v_jobs) = 0 then
-    return;
+  -- The API's budget is counted in requests: the sender takes each one from the location's.
+  if v_destination.kind = 'webhook' then
+    select v_jobs[1:b.granted] into v_jobs from take_budget(p_tenant, budget_key(v_destination.kind, p_destination), p_rate, p_burst, cardinality(v_jobs)) b;
+    if cardinality(v_jobs) = 0 then
+      return;
+    end if;
   end if;
 
   select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
@@ -155,6 +165,11 @@ $$;
 comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz) is
   'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time.';
 
+create function jobsync.budget_key(p_kind text, p_destination uuid) returns text language sql immutable parallel safe as $$
+  select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end
+$$;
+comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
+
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
   -- A row that is claimed again after a death counts one rescue: with four, this lease ended in the fifth death.
@@ -181,7 +196,8 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                     when t.arm_remaining <= 0 and not exists (
                            select from outbox o where o.destination_id = p_destination and o.tenant_id = p_tenant and o.counted_at is not null
                               and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
-    'wait_seconds', case when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
+    'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
+                         when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
@@ -194,7 +210,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     from (select jobsync.now() as at offset 0) n
     cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
-    left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = 'destination:' || p_destination
+    left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
    where t.tenant_id = p_tenant
 $$;
 comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
@@ -219,6 +235,9 @@ declare
   v_told bigint[];
   v_wait double precision;
   v_retry_window constant integer := 8;
+  v_kind text := (select d.kind from destinations d where d.tenant_id = p_tenant and d.id = p_destination);
+  -- How many refusals in a row until the destination rests: the location's token, refused once, is refused for all jobs.
+  v_patience integer := case when v_kind = 'api' and p_results @> '[{"outcome": "unauthorized"}]' then 1 else 5 end;
 begin
   -- Locks in the order of everybody: tenants, destinations, jobs, outbox.
   v_refused := exists (select from jsonb_array_elements(p_results) r where r ->> 'outcome' not in ('accepted', 'accepted_without_id'));
@@ -232,26 +251,27 @@ begin
 
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
-      execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text)
+      execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text, reason text, requests integer)
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
-           duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
+           requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
       from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
-             or x.verdict = 'dropped' as done
+             or x.verdict = 'skipped' and not x.newer or x.verdict = 'dropped' as done
       from (
         select r.*, o.version <> a.version as newer, a.version as sent_version, o.sent_hash, o.counted_at, o.flags as row_flags,
                u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
                j.delivered_hash is not null as delivered, case
             when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
             when r.outcome = 'test_only' then 'failed'
+            when r.outcome = 'skipped' then 'skipped'
             -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
-            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'ambiguous')
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'settling', 'stopped', 'ambiguous', 'unavailable')
                  and (j.ghl_sync_status <> 'pending' or u.deliverer is distinct from 'jobsync') then 'dropped'
-            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited') then 'later'
-            when r.outcome = 'ambiguous' and o.attempts < v_retry_window then 'retry'
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'settling', 'stopped') then 'later'
+            when r.outcome in ('ambiguous', 'unavailable') and o.attempts < v_retry_window then 'retry'
             else 'failed' end as verdict
           from results r
           -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
@@ -267,11 +287,11 @@ begin
         attempts = case when g.verdict = 'later' then greatest(o.attempts - 1, 0) when g.verdict = 'retry' and not g.newer then o.attempts else 0 end,
         event = case when g.verdict = 'synced' then 'updated' else o.event end,
         forced = o.forced and g.verdict <> 'synced',
-        counted_at = case when g.verdict = 'retry' and not g.newer then o.counted_at end,
+        counted_at = case when (g.verdict = 'retry' or g.outcome = 'settling') and not g.newer then o.counted_at end,
         flags = case when g.verdict = 'synced' then '{}'
-                     when g.verdict = 'retry' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
+                     when g.outcome = 'ambiguous' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
         next_attempt_at = case g.verdict
-          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
+          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), case g.outcome when 'stopped' then 0 else 5 end) * (1 + random() * 0.1) * interval '1 second'
           when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
           else v_now end
       from judged g
@@ -279,9 +299,10 @@ begin
     returning 1
   ), marked as (
     update jobs j set
-        ghl_sync_status = case when not g.done then 'pending' when g.verdict = 'synced' then 'synced' else 'failed' end,
+        ghl_sync_status = case when not g.done then 'pending' when g.verdict = 'synced' then 'synced' when g.verdict = 'skipped' then 'skipped' else 'failed' end,
         ghl_sync_reason = case g.verdict
-          when 'later' then 'destination_' || g.outcome
+          when 'later' then case when g.outcome in ('settling', 'stopped') then g.outcome else 'destination_' || g.outcome end
+          when 'skipped' then case when g.done then g.reason end
           when 'retry' then 'retrying'
           when 'failed' then case when not g.done then case when g.delivered then 'update' end
                                   when g.outcome in ('test_only', 'rejected') then g.outcome else 'attempts_used_up' end
@@ -290,22 +311,22 @@ begin
         ghl_synced_at = case when g.verdict = 'synced' then v_now else j.ghl_synced_at end,
         ghl_accepted_at = case when g.verdict = 'synced' then v_now else j.ghl_accepted_at end,
         delivered_hash = case when g.verdict = 'synced' then g.sent_hash else j.delivered_hash end,
-        ghl_version = case when g.verdict in ('synced', 'failed') then g.sent_version else j.ghl_version end,
+        ghl_version = case when g.verdict in ('synced', 'failed', 'skipped') then g.sent_version else j.ghl_version end,
         ghl_opportunity_id = coalesce(g.opportunity_id, j.ghl_opportunity_id),
         ghl_pipeline = case when g.verdict = 'synced' then coalesce(g.pipeline_name, g.ghl_pipeline_name, j.ghl_pipeline) else j.ghl_pipeline end,
-        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(g.row_flags
+        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(case when v_kind = 'api' then array_remove(g.row_flags, 'ambiguous') else g.row_flags end
             || array(select jsonb_array_elements_text(coalesce(g.flags, '[]')))
             || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') else j.ghl_sync_flags end,
         updated_at = v_now
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
   )
-  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict <> 'synced'),
+  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (
             select x.counted_at, count(*) as sends from judged x
-             where x.verdict <> 'synced' and x.outcome is distinct from 'ambiguous' and x.counted_at is not null group by x.counted_at) b),
+             where x.verdict <> 'synced' and x.outcome not in ('ambiguous', 'settling') and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
          max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
@@ -324,7 +345,7 @@ begin
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   if v_wait is not null then
-    perform block_budget(p_tenant, 'destination:' || p_destination, v_wait);
+    perform block_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
   end if;
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
@@ -335,11 +356,11 @@ begin
      where d.tenant_id = p_tenant and d.id = p_destination and (d.failures_in_row > 0 or d.probe_at is not null);
   elsif v_destination_faults > 0 then
     update destinations d set failures_in_row = d.failures_in_row + v_destination_faults, updated_at = v_now,
-           paused_at = case when d.failures_in_row + v_destination_faults >= 5 then coalesce(d.paused_at, v_now) else d.paused_at end,
-           probe_at = case when d.failures_in_row + v_destination_faults < 5 or d.paused_at is not null and d.probe_at is null then d.probe_at
+           paused_at = case when d.failures_in_row + v_destination_faults >= v_patience then coalesce(d.paused_at, v_now) else d.paused_at end,
+           probe_at = case when d.failures_in_row + v_destination_faults < v_patience or d.paused_at is not null and d.probe_at is null then d.probe_at
                            else v_now + interval '60 seconds' end,
-           pause_reason = case when d.failures_in_row + v_destination_faults >= 5
-             then coalesce(d.pause_reason, 'five refusals in a row (' || (select string_agg(distinct r ->> 'outcome', ', ') from jsonb_array_elements(p_results) r) || '); tried again every minute') else d.pause_reason end
+           pause_reason = case when d.failures_in_row + v_destination_faults >= v_patience
+             then coalesce(d.pause_reason, case v_kind when 'api' then 'GoHighLevel refuses what is sent (' else 'five refusals in a row (' end || (select string_agg(distinct r ->> 'outcome', ', ') from jsonb_array_elements(p_results) r) || '); tried again every minute') else d.pause_reason end
      where d.tenant_id = p_tenant and d.id = p_destination;
   end if;
   return v_report;

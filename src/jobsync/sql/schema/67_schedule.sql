@@ -31,9 +31,10 @@ create function jobsync.report_sends(p_tenant text, p_since timestamptz) returns
   select jsonb_build_object('pulled', 0, 'stored', 0, 'unchanged', 0, 'quarantined', 0, 'planned', 0,
     'delivered', (select count(*) from sent s where s.outcome like 'accepted%'),
     'verified', (select count(*) from sent s join jobs j on j.tenant_id = p_tenant and j.st_job_id = s.st_job_id where j.ghl_verified_at >= p_since),
-    'skipped', 0, 'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%'),
+    'skipped', (select count(*) from sent s where s.outcome = 'skipped'),
+    'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%' and s.outcome <> 'skipped'),
     'servicetitan_requests', 0,
-    'gohighlevel_requests', (select count(*) from attempts a where a.tenant_id = p_tenant and a.started_at >= p_since))
+    'gohighlevel_requests', (select coalesce(sum(a.requests), 0) from attempts a where a.tenant_id = p_tenant and a.started_at >= p_since))
 $$;
 comment on function jobsync.report_sends(text, timestamptz) is 'Counts of the sends since a time: jobs by their last try, and requests.';
 
