@@ -1385,7 +1385,7 @@ create table jobsync.outbox (
   st_customer_id bigint,
   destination_id uuid not null,
   version integer not null,
-  event text not null constraint event_is_known check (event in ('created', 'updated', 'replayed')),
+  event text not null constraint event_is_known check (event in ('created', 'updated', 'replayed', 'contact')),
   planned_at timestamptz not null default jobsync.now(),
   next_attempt_at timestamptz not null,
   waiting_for text,
@@ -1406,6 +1406,7 @@ create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiti
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
 comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
+comment on column jobsync.outbox.event is 'created, updated, replayed; contact: only the customer''s facts changed (API routes only).';
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
 comment on column jobsync.outbox.counted_at is 'The hour under which this version was counted against the caps; null: not counted. A retry of the same version is not counted again.';
@@ -1425,6 +1426,7 @@ create table jobsync.attempts (
   status_code integer,
   execution_id text,
   duration_ms integer,
+  requests integer not null default 1,
   answer text,
   error text,
   primary key (tenant_id, id)
@@ -1432,6 +1434,8 @@ create table jobsync.attempts (
 create index attempts_by_job on jobsync.attempts (tenant_id, st_job_id, id desc);
 create index attempts_by_time on jobsync.attempts (tenant_id, started_at desc);
 comment on table jobsync.attempts is 'Every HTTP attempt: opened before it leaves, closed with what came back (redacted, at most 2 KB). outcome null: never closed, so ambiguous.';
+
+comment on column jobsync.attempts.requests is 'HTTP requests that the attempt took: one for a hook; by API as many as it needed, 0 where nothing had changed.';
 
 create table jobsync.send_counts (
   tenant_id text not null,
@@ -3917,6 +3921,13 @@ begin
     v_limit := 1;
     update destinations d set probe_at = v_now + interval '60 seconds' where d.tenant_id = p_tenant and d.id = p_destination;
   end if;
+  if v_destination.kind = 'api' then
+    if delivery_hold(p_tenant) > 0 then
+      return;
+    end if;
+    -- A job may take four requests or more, each paced: a group must be done well within its lease.
+    v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -3995,9 +4006,12 @@ begin
   if v_jobs is null then
     return;
   end if;
-  select v_jobs[1:b.granted] into v_jobs from take_budget(p_tenant, 'destination:' || p_destination, p_rate, p_burst, cardinality(v_jobs)) b;
-  if cardinality(v_jobs) = 0 then
-    return;
+  -- The API's budget is counted in requests: the sender takes each one from the location's.
+  if v_destination.kind = 'webhook' then
+    select v_jobs[1:b.granted] into v_jobs from take_budget(p_tenant, budget_key(v_destination.kind, p_destination), p_rate, p_burst, cardinality(v_jobs)) b;
+    if cardinality(v_jobs) = 0 then
+      return;
+    end if;
   end if;
 
   select count(*) into v_new from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.counted_at is null;
@@ -4035,6 +4049,11 @@ $$;
 comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz) is
   'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time.';
 
+create function jobsync.budget_key(p_kind text, p_destination uuid) returns text language sql immutable parallel safe as $$
+  select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end
+$$;
+comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
+
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
   -- A row that is claimed again after a death counts one rescue: with four, this lease ended in the fifth death.
@@ -4061,7 +4080,8 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                     when t.arm_remaining <= 0 and not exists (
                            select from outbox o where o.destination_id = p_destination and o.tenant_id = p_tenant and o.counted_at is not null
                               and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
-    'wait_seconds', case when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
+    'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
+                         when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
@@ -4074,7 +4094,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     from (select jobsync.now() as at offset 0) n
     cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
-    left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = 'destination:' || p_destination
+    left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
    where t.tenant_id = p_tenant
 $$;
 comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
@@ -4099,6 +4119,9 @@ declare
   v_told bigint[];
   v_wait double precision;
   v_retry_window constant integer := 8;
+  v_kind text := (select d.kind from destinations d where d.tenant_id = p_tenant and d.id = p_destination);
+  -- How many refusals in a row until the destination rests: the location's token, refused once, is refused for all jobs.
+  v_patience integer := case when v_kind = 'api' and p_results @> '[{"outcome": "unauthorized"}]' then 1 else 5 end;
 begin
   -- Locks in the order of everybody: tenants, destinations, jobs, outbox.
   v_refused := exists (select from jsonb_array_elements(p_results) r where r ->> 'outcome' not in ('accepted', 'accepted_without_id'));
@@ -4112,26 +4135,27 @@ begin
 
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
-      execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text)
+      execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text, reason text, requests integer)
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
-           duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
+           requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
       from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
-             or x.verdict = 'dropped' as done
+             or x.verdict = 'skipped' and not x.newer or x.verdict = 'dropped' as done
       from (
         select r.*, o.version <> a.version as newer, a.version as sent_version, o.sent_hash, o.counted_at, o.flags as row_flags,
                u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
                j.delivered_hash is not null as delivered, case
             when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
             when r.outcome = 'test_only' then 'failed'
+            when r.outcome = 'skipped' then 'skipped'
             -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
-            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'ambiguous')
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'settling', 'stopped', 'ambiguous', 'unavailable')
                  and (j.ghl_sync_status <> 'pending' or u.deliverer is distinct from 'jobsync') then 'dropped'
-            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited') then 'later'
-            when r.outcome = 'ambiguous' and o.attempts < v_retry_window then 'retry'
+            when r.outcome in ('unauthorized', 'gone', 'unsent', 'rate_limited', 'settling', 'stopped') then 'later'
+            when r.outcome in ('ambiguous', 'unavailable') and o.attempts < v_retry_window then 'retry'
             else 'failed' end as verdict
           from results r
           -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
@@ -4147,11 +4171,11 @@ begin
         attempts = case when g.verdict = 'later' then greatest(o.attempts - 1, 0) when g.verdict = 'retry' and not g.newer then o.attempts else 0 end,
         event = case when g.verdict = 'synced' then 'updated' else o.event end,
         forced = o.forced and g.verdict <> 'synced',
-        counted_at = case when g.verdict = 'retry' and not g.newer then o.counted_at end,
+        counted_at = case when (g.verdict = 'retry' or g.outcome = 'settling') and not g.newer then o.counted_at end,
         flags = case when g.verdict = 'synced' then '{}'
-                     when g.verdict = 'retry' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
+                     when g.outcome = 'ambiguous' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
         next_attempt_at = case g.verdict
-          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
+          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), case g.outcome when 'stopped' then 0 else 5 end) * (1 + random() * 0.1) * interval '1 second'
           when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
           else v_now end
       from judged g
@@ -4159,9 +4183,10 @@ begin
     returning 1
   ), marked as (
     update jobs j set
-        ghl_sync_status = case when not g.done then 'pending' when g.verdict = 'synced' then 'synced' else 'failed' end,
+        ghl_sync_status = case when not g.done then 'pending' when g.verdict = 'synced' then 'synced' when g.verdict = 'skipped' then 'skipped' else 'failed' end,
         ghl_sync_reason = case g.verdict
-          when 'later' then 'destination_' || g.outcome
+          when 'later' then case when g.outcome in ('settling', 'stopped') then g.outcome else 'destination_' || g.outcome end
+          when 'skipped' then case when g.done then g.reason end
           when 'retry' then 'retrying'
           when 'failed' then case when not g.done then case when g.delivered then 'update' end
                                   when g.outcome in ('test_only', 'rejected') then g.outcome else 'attempts_used_up' end
@@ -4170,22 +4195,22 @@ begin
         ghl_synced_at = case when g.verdict = 'synced' then v_now else j.ghl_synced_at end,
         ghl_accepted_at = case when g.verdict = 'synced' then v_now else j.ghl_accepted_at end,
         delivered_hash = case when g.verdict = 'synced' then g.sent_hash else j.delivered_hash end,
-        ghl_version = case when g.verdict in ('synced', 'failed') then g.sent_version else j.ghl_version end,
+        ghl_version = case when g.verdict in ('synced', 'failed', 'skipped') then g.sent_version else j.ghl_version end,
         ghl_opportunity_id = coalesce(g.opportunity_id, j.ghl_opportunity_id),
         ghl_pipeline = case when g.verdict = 'synced' then coalesce(g.pipeline_name, g.ghl_pipeline_name, j.ghl_pipeline) else j.ghl_pipeline end,
-        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(g.row_flags
+        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(case when v_kind = 'api' then array_remove(g.row_flags, 'ambiguous') else g.row_flags end
             || array(select jsonb_array_elements_text(coalesce(g.flags, '[]')))
             || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') else j.ghl_sync_flags end,
         updated_at = v_now
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
   )
-  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict <> 'synced'),
+  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (
             select x.counted_at, count(*) as sends from judged x
-             where x.verdict <> 'synced' and x.outcome is distinct from 'ambiguous' and x.counted_at is not null group by x.counted_at) b),
+             where x.verdict <> 'synced' and x.outcome not in ('ambiguous', 'settling') and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
          max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
@@ -4204,7 +4229,7 @@ begin
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
   if v_wait is not null then
-    perform block_budget(p_tenant, 'destination:' || p_destination, v_wait);
+    perform block_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
   end if;
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
@@ -4215,11 +4240,11 @@ begin
      where d.tenant_id = p_tenant and d.id = p_destination and (d.failures_in_row > 0 or d.probe_at is not null);
   elsif v_destination_faults > 0 then
     update destinations d set failures_in_row = d.failures_in_row + v_destination_faults, updated_at = v_now,
-           paused_at = case when d.failures_in_row + v_destination_faults >= 5 then coalesce(d.paused_at, v_now) else d.paused_at end,
-           probe_at = case when d.failures_in_row + v_destination_faults < 5 or d.paused_at is not null and d.probe_at is null then d.probe_at
+           paused_at = case when d.failures_in_row + v_destination_faults >= v_patience then coalesce(d.paused_at, v_now) else d.paused_at end,
+           probe_at = case when d.failures_in_row + v_destination_faults < v_patience or d.paused_at is not null and d.probe_at is null then d.probe_at
                            else v_now + interval '60 seconds' end,
-           pause_reason = case when d.failures_in_row + v_destination_faults >= 5
-             then coalesce(d.pause_reason, 'five refusals in a row (' || (select string_agg(distinct r ->> 'outcome', ', ') from jsonb_array_elements(p_results) r) || '); tried again every minute') else d.pause_reason end
+           pause_reason = case when d.failures_in_row + v_destination_faults >= v_patience
+             then coalesce(d.pause_reason, case v_kind when 'api' then 'GoHighLevel refuses what is sent (' else 'five refusals in a row (' end || (select string_agg(distinct r ->> 'outcome', ', ') from jsonb_array_elements(p_results) r) || '); tried again every minute') else d.pause_reason end
      where d.tenant_id = p_tenant and d.id = p_destination;
   end if;
   return v_report;
@@ -4498,6 +4523,431 @@ $$;
 comment on function jobsync.replay_jobs(text, bigint[], boolean, text) is
   'Makes failed or waiting jobs due again (p_force: delivered ones too). What is in flight is left alone. A hook paused as test-only is tried again.';
 
+-- Links: which contact is a customer's and which card is a job's in GoHighLevel. Stored once, by API deliveries.
+--
+--   an intent is committed before a create leaves and goes when its outcome is known; one that stands means "it may have been
+--   done": who finds it looks, waits until it has settled, looks again, and only then creates (reliability P2)
+--   a link is what GoHighLevel itself answered or showed: never made up
+--   a contact belongs to one customer; two that share one wait in contact_reviews for a person (reliability P18)
+
+create table jobsync.contact_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  destination_id uuid not null,
+  st_customer_id bigint not null,
+  contact_id text not null,
+  found_by text not null constraint contact_was_found check (found_by in ('created', 'search', 'duplicate', 'outside', 'merged')),
+  shared boolean not null default false,
+  told_hash bytea,
+  told_job bigint,
+  told_tags text[] not null default '{}',
+  dropped text[] not null default '{}',
+  linked_at timestamptz not null default jobsync.now(),
+  told_at timestamptz,
+  primary key (tenant_id, destination_id, st_customer_id)
+);
+create unique index contact_links_one_customer on jobsync.contact_links (tenant_id, destination_id, contact_id) where not shared;
+comment on table jobsync.contact_links is 'The GoHighLevel contact of each customer, by location. A contact is one customer''s unless a person decided otherwise (shared).';
+comment on column jobsync.contact_links.told_hash is 'contact_hash of what the contact was last told; null: only linked.';
+comment on column jobsync.contact_links.told_job is 'The job whose facts were told: the customer''s first. Its other jobs, at other locations, do not turn the contact to and fro.';
+comment on column jobsync.contact_links.dropped is 'Fields that GoHighLevel took without a word and did not keep, or that belong to another contact.';
+
+create table jobsync.opportunity_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  destination_id uuid not null,
+  st_job_id bigint not null,
+  opportunity_id text not null,
+  contact_id text,
+  found_by text not null constraint card_was_found check (found_by in ('created', 'search', 'duplicate', 'outside')),
+  told_hash bytea,
+  pipeline_id text,
+  stage_id text,
+  status text,
+  dropped text[] not null default '{}',
+  note_wanted boolean not null default false,
+  noted_at timestamptz,
+  gone_at timestamptz,
+  linked_at timestamptz not null default jobsync.now(),
+  told_at timestamptz,
+  primary key (tenant_id, destination_id, st_job_id)
+);
+create unique index opportunity_links_one_job on jobsync.opportunity_links (tenant_id, destination_id, opportunity_id);
+comment on table jobsync.opportunity_links is 'The GoHighLevel opportunity (card) of each job, by location.';
+comment on column jobsync.opportunity_links.told_hash is 'Hash of the body that the card was last told; null: only linked.';
+comment on column jobsync.opportunity_links.stage_id is 'Where JobSync last put the card, with pipeline_id and status; a card that stands elsewhere was moved by a person.';
+comment on column jobsync.opportunity_links.gone_at is 'When GoHighLevel said that the card does not exist any more; it is made again only when a person asks.';
+
+create table jobsync.intents (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  destination_id uuid not null,
+  kind text not null constraint intent_kind_is_known check (kind in ('contact', 'opportunity')),
+  st_id bigint not null,
+  st_job_id bigint not null,
+  fence bigint not null,
+  contact_id text,
+  started_at timestamptz not null default jobsync.now(),
+  refused text,
+  primary key (tenant_id, destination_id, kind, st_id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+comment on table jobsync.intents is 'Creates that may be under way or done: written before the request, removed when its outcome is known. st_id: customer or job.';
+comment on column jobsync.intents.refused is 'What GoHighLevel said when it refused; it is known to create and refuse all the same, so it is looked for.';
+
+create table jobsync.contact_reviews (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  destination_id uuid not null,
+  st_customer_id bigint not null,
+  contact_id text not null,
+  reason text not null constraint review_reason_is_known check (reason in ('shared', 'split')),
+  other_customer_id bigint,
+  other_contact_id text,
+  st_job_id bigint not null,
+  opened_at timestamptz not null default jobsync.now(),
+  decision text constraint decision_is_known check (decision in ('share', 'skip')),
+  decided_by text,
+  decided_at timestamptz,
+  primary key (tenant_id, destination_id, st_customer_id, contact_id)
+);
+comment on table jobsync.contact_reviews is 'Contacts that a person has to look at. shared: the contact found for a customer is another customer''s, its jobs wait. split: phone and email belong to two contacts, one of them was left out.';
+
+create table jobsync.contact_changes (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_customer_id bigint not null,
+  changed_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, st_customer_id)
+);
+comment on table jobsync.contact_changes is 'Customers of API routes whose facts changed and are not planned yet; emptied by plan_contact_changes.';
+
+create table jobsync.location_facts (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  destination_id uuid not null,
+  fields jsonb not null default '{}',
+  allow_duplicate_opportunity boolean,
+  read_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, destination_id)
+);
+comment on table jobsync.location_facts is 'What a sender must know of a location: custom field ids by key, and whether a contact may have several opportunities (null: not told). Read anew daily.';
+
+create function jobsync.contact_hash(p_row jsonb) returns bytea language sql stable parallel safe as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.jsonb_build_array(p_row -> 'first_name', p_row -> 'last_name', p_row -> 'company_name', p_row -> 'phone',
+    p_row -> 'email', p_row -> 'street', p_row -> 'city', p_row -> 'state', p_row -> 'postal_code', p_row -> 'country', p_row -> 'do_not_text')::text, 'UTF8'))
+$$;
+comment on function jobsync.contact_hash(jsonb) is 'Hash over the facts of a contact that GoHighLevel is told, of a row of jobsync.projections.';
+
+create function jobsync.read_cards(p_tenant text, p_destination uuid, p_jobs bigint[], p_settle double precision)
+returns table (st_job_id bigint, customer_id bigint, forced boolean, contact_hash bytea, contact_id text, linked_customer_id bigint, contact_due boolean, told_tags text[], outside_contact_id text,
+               share_contact_id text, contact_settles double precision, contact_refused text,
+               opportunity_id text, opportunity_gone boolean, told_hash bytea, told_pipeline text, told_stage text, told_status text, note_due boolean,
+               outside_opportunity_id text, card_settles double precision, card_refused text,
+               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  return query
+    with wanted as materialized (select * from plan_opportunities(p_tenant, p_jobs))
+    select j.st_job_id, k.customer_id, coalesce(o.forced, false), h.hash, l.contact_id, l.st_customer_id,
+           l.contact_id is not null and not l.shared and coalesce(l.told_job = j.st_job_id, true) and (coalesce(o.forced, false) or l.told_hash is distinct from h.hash),
+           coalesce(l.told_tags, '{}'), real_ghl_id(c.ghl_contact_id),
+           (select r.contact_id from contact_reviews r where r.tenant_id = p_tenant and r.destination_id = p_destination and r.st_customer_id = k.customer_id
+               and r.decision = 'share' limit 1),
+           case when ci.st_id is not null then greatest(0, extract(epoch from ci.started_at + make_interval(secs => p_settle) - v_now))::double precision end, ci.refused,
+           case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
+           coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
+           case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
+           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}')
+      from unnest(p_jobs) i(id)
+      cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
+      cross join lateral (select resolve_customer(p_tenant, j.st_customer_id) as customer_id offset 0) k
+      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = k.customer_id offset 0) c on true
+      cross join lateral (select contact_hash(to_jsonb(x)) as hash from projections x where x.tenant_id = p_tenant and x.st_job_id = j.st_job_id offset 0) h
+      left join lateral (select x.* from outbox x where x.tenant_id = p_tenant and x.st_job_id = j.st_job_id offset 0) o on true
+      -- After a merge the survivor goes on with the contact of the customer that the job still names, if it has none of its own.
+      left join lateral (select x.* from contact_links x where x.tenant_id = p_tenant and x.destination_id = p_destination
+                            and x.st_customer_id in (k.customer_id, j.st_customer_id) order by x.st_customer_id = k.customer_id desc limit 1) l on true
+      left join lateral (select x.* from opportunity_links x where x.tenant_id = p_tenant and x.destination_id = p_destination and x.st_job_id = j.st_job_id offset 0) q on true
+      left join lateral (select x.* from intents x where x.tenant_id = p_tenant and x.destination_id = p_destination and x.kind = 'contact' and x.st_id = k.customer_id offset 0) ci on true
+      left join lateral (select x.* from intents x where x.tenant_id = p_tenant and x.destination_id = p_destination and x.kind = 'opportunity' and x.st_id = j.st_job_id offset 0) oi on true
+      left join wanted w on w.st_job_id = j.st_job_id;
+end
+$$;
+comment on function jobsync.read_cards(text, uuid, bigint[], double precision) is
+  'What a sender must know about these jobs: links, what was told, open creates with the seconds until they have settled (p_settle after they began), and what the card should be.';
+
+create function jobsync.open_intent(
+  p_tenant text, p_destination uuid, p_kind text, p_id bigint, p_job bigint, p_fence bigint, p_contact text, p_settle double precision
+) returns jsonb language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_intent intents;
+begin
+  perform from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job and o.fence = p_fence and o.lease_until > v_now for share;
+  if not found then
+    return '{"state": "stale"}';
+  end if;
+  insert into intents as i (tenant_id, destination_id, kind, st_id, st_job_id, fence, contact_id, started_at)
+  values (p_tenant, p_destination, p_kind, p_id, p_job, p_fence, p_contact, v_now)
+  on conflict (tenant_id, destination_id, kind, st_id) do update
+    set st_job_id = excluded.st_job_id, fence = excluded.fence, contact_id = excluded.contact_id, started_at = excluded.started_at, refused = null
+    where i.started_at <= v_now - make_interval(secs => p_settle)
+  returning * into v_intent;
+  if v_intent.st_id is not null then
+    return '{"state": "open"}';
+  end if;
+  select * into v_intent from intents i where i.tenant_id = p_tenant and i.destination_id = p_destination and i.kind = p_kind and i.st_id = p_id;
+  return jsonb_build_object('state', 'settling',
+    'wait', greatest(1, extract(epoch from coalesce(v_intent.started_at, v_now) + make_interval(secs => p_settle) - v_now)));
+end
+$$;
+comment on function jobsync.open_intent(text, uuid, text, bigint, bigint, bigint, text, double precision) is
+  'Before a create: open (it may leave), settling (another create may still show up: wait), or stale (the claim is somebody else''s by now: do nothing).';
+
+create function jobsync.note_intent(p_tenant text, p_destination uuid, p_kind text, p_id bigint, p_refused text) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update intents i set started_at = greatest(i.started_at, jobsync.now()), refused = left(p_refused, 500)
+   where i.tenant_id = p_tenant and i.destination_id = p_destination and i.kind = p_kind and i.st_id = p_id
+$$;
+comment on function jobsync.note_intent(text, uuid, text, bigint, text) is
+  'After an answer that leaves open whether it was done: it settles from now on. p_refused: what was said when it was refused.';
+
+create function jobsync.close_intent(p_tenant text, p_destination uuid, p_kind text, p_id bigint) returns void
+language sql volatile set search_path = jobsync, public as $$
+  delete from intents i where i.tenant_id = p_tenant and i.destination_id = p_destination and i.kind = p_kind and i.st_id = p_id
+$$;
+comment on function jobsync.close_intent(text, uuid, text, bigint) is 'The create is known not to have been done, or what it made was found.';
+
+create function jobsync.link_contact(
+  p_tenant text, p_destination uuid, p_customer bigint, p_contact text, p_found_by text, p_share boolean, p_job bigint, p_hash bytea, p_tags text[], p_dropped text[]
+) returns bigint language plpgsql set search_path = jobsync, public as $$
+declare
+  v_other bigint;
+begin
+  select l.st_customer_id into v_other from contact_links l
+   where l.tenant_id = p_tenant and l.destination_id = p_destination and l.contact_id = p_contact and l.st_customer_id <> p_customer and not l.shared
+     for update;
+  if v_other is not null and resolve_customer(p_tenant, v_other) = p_customer then
+    delete from contact_links l where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_customer_id = v_other;
+  elsif v_other is not null and not p_share then
+    return v_other;
+  end if;
+  insert into contact_links as l (tenant_id, destination_id, st_customer_id, contact_id, found_by, shared, told_hash, told_job, told_tags, dropped, told_at)
+  values (p_tenant, p_destination, p_customer, p_contact, p_found_by, p_share, p_hash, case when p_hash is not null then p_job end, coalesce(p_tags, '{}'),
+          coalesce(p_dropped, '{}'), case when p_hash is not null then jobsync.now() end)
+  on conflict (tenant_id, destination_id, st_customer_id) do update set contact_id = excluded.contact_id, found_by = excluded.found_by, shared = excluded.shared,
+    told_hash = excluded.told_hash, told_job = excluded.told_job, told_tags = excluded.told_tags, dropped = excluded.dropped, linked_at = jobsync.now(), told_at = excluded.told_at;
+  perform close_intent(p_tenant, p_destination, 'contact', p_customer);
+  update customers c set ghl_contact_id = p_contact, ghl_sync_status = 'synced', ghl_sync_error = null, ghl_synced_at = jobsync.now(),
+         contact_hash = coalesce(p_hash, c.contact_hash), updated_at = jobsync.now()
+   where c.tenant_id = p_tenant and c.st_customer_id = p_customer;
+  return null;
+exception when unique_violation then
+  -- Two workers, one contact: the other was first.
+  return (select l.st_customer_id from contact_links l where l.tenant_id = p_tenant and l.destination_id = p_destination and l.contact_id = p_contact and not l.shared);
+end
+$$;
+comment on function jobsync.link_contact(text, uuid, bigint, text, text, boolean, bigint, bytea, text[], text[]) is
+  'Links a customer with a contact that GoHighLevel showed or made, and closes the intent. Answers null, or the other customer whose contact it is: then nothing is written. p_hash: what it was told; null: nothing yet.';
+
+create function jobsync.tell_contact(p_tenant text, p_destination uuid, p_customer bigint, p_job bigint, p_hash bytea, p_tags text[], p_dropped text[]) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update contact_links l set told_hash = coalesce(p_hash, l.told_hash), told_job = case when p_hash is null then l.told_job else p_job end,
+         told_tags = coalesce(p_tags, l.told_tags), dropped = coalesce(p_dropped, l.dropped), told_at = case when p_hash is null then l.told_at else jobsync.now() end
+   where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_customer_id = p_customer;
+  update customers c set contact_hash = p_hash, ghl_synced_at = jobsync.now(), updated_at = jobsync.now()
+   where p_hash is not null and c.tenant_id = p_tenant and c.st_customer_id = p_customer
+$$;
+comment on function jobsync.tell_contact(text, uuid, bigint, bigint, bytea, text[], text[]) is 'Notes what a contact was told (null parameters: unchanged).';
+
+create function jobsync.lose_contact(p_tenant text, p_destination uuid, p_customer bigint, p_contact text) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  delete from contact_links l
+   where l.tenant_id = p_tenant and l.destination_id = p_destination and l.contact_id = p_contact and (l.st_customer_id = p_customer or resolve_customer(p_tenant, l.st_customer_id) = p_customer);
+  update customers c set ghl_contact_id = null, contact_hash = null, updated_at = jobsync.now()
+   where c.tenant_id = p_tenant and c.st_customer_id = p_customer and c.ghl_contact_id = p_contact;
+  perform write_audit(p_tenant, 'jobsync', 'contact_gone', 'customer:' || p_customer, jsonb_build_object('contact_id', p_contact));
+end
+$$;
+comment on function jobsync.lose_contact(text, uuid, bigint, text) is 'GoHighLevel says the contact does not exist any more (deleted, or merged by hand): the link goes, the next look finds or makes another.';
+
+create function jobsync.link_opportunity(
+  p_tenant text, p_destination uuid, p_job bigint, p_opportunity text, p_contact text, p_found_by text, p_hash bytea, p_pipeline text, p_stage text, p_status text, p_dropped text[]
+) returns boolean language plpgsql set search_path = jobsync, public as $$
+begin
+  update jobs j set ghl_opportunity_id = p_opportunity, updated_at = jobsync.now()
+   where j.tenant_id = p_tenant and j.st_job_id = p_job and j.ghl_opportunity_id is distinct from p_opportunity;
+  insert into opportunity_links as l (tenant_id, destination_id, st_job_id, opportunity_id, contact_id, found_by, told_hash, pipeline_id, stage_id, status, dropped,
+    note_wanted, told_at)
+  values (p_tenant, p_destination, p_job, p_opportunity, p_contact, p_found_by, p_hash, p_pipeline, p_stage, p_status, coalesce(p_dropped, '{}'), p_found_by = 'created',
+          case when p_hash is not null then jobsync.now() end)
+  on conflict (tenant_id, destination_id, st_job_id) do update set opportunity_id = excluded.opportunity_id, contact_id = excluded.contact_id,
+    found_by = excluded.found_by, told_hash = excluded.told_hash, pipeline_id = excluded.pipeline_id, stage_id = excluded.stage_id, status = excluded.status,
+    dropped = excluded.dropped, note_wanted = excluded.note_wanted, noted_at = null, gone_at = null, linked_at = jobsync.now(), told_at = excluded.told_at;
+  perform close_intent(p_tenant, p_destination, 'opportunity', p_job);
+  return true;
+exception when unique_violation then
+  -- The card is another job's. What was written above is undone with it.
+  return false;
+end
+$$;
+comment on function jobsync.link_opportunity(text, uuid, bigint, text, text, text, bytea, text, text, text, text[]) is
+  'Links a job with a card that GoHighLevel showed or made, and closes the intent. False: the card is another job''s, nothing is written.';
+
+create function jobsync.tell_opportunity(p_tenant text, p_destination uuid, p_job bigint, p_hash bytea, p_pipeline text, p_stage text, p_status text, p_dropped text[])
+returns void language sql volatile set search_path = jobsync, public as $$
+  update opportunity_links l set told_hash = p_hash, pipeline_id = coalesce(p_pipeline, l.pipeline_id), stage_id = coalesce(p_stage, l.stage_id),
+         status = coalesce(p_status, l.status), dropped = coalesce(p_dropped, l.dropped), told_at = jobsync.now()
+   where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_job_id = p_job
+$$;
+comment on function jobsync.tell_opportunity(text, uuid, bigint, bytea, text, text, text, text[]) is 'Notes what a card was told; pipeline, stage and status where JobSync put it (null: left alone).';
+
+create function jobsync.mark_noted(p_tenant text, p_destination uuid, p_job bigint) returns void
+language sql volatile set search_path = jobsync, public as $$
+  update opportunity_links l set noted_at = jobsync.now() where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_job_id = p_job
+$$;
+comment on function jobsync.mark_noted(text, uuid, bigint) is 'The job''s note stands in GoHighLevel.';
+
+create function jobsync.lose_opportunity(p_tenant text, p_destination uuid, p_job bigint) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update jobs j set ghl_opportunity_id = null, updated_at = jobsync.now() where j.tenant_id = p_tenant and j.st_job_id = p_job;
+  update opportunity_links l set gone_at = jobsync.now(), told_hash = null where l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_job_id = p_job;
+  perform write_audit(p_tenant, 'jobsync', 'card_deleted_in_ghl', 'job:' || p_job, '{}');
+end
+$$;
+comment on function jobsync.lose_opportunity(text, uuid, bigint) is 'GoHighLevel says the card does not exist any more: somebody deleted it. It is not made again by itself.';
+
+create function jobsync.choose_place(p_tenant text, p_destination uuid, p_job bigint, p_seen_pipeline text, p_seen_stage text, p_seen_status text)
+returns table (pipeline_id text, stage_id text, status text)
+language sql stable set search_path = jobsync, public as $$
+  select case when p.reason is null then p.pipeline_id end, case when p.reason is null then p.stage_id end, case when t.reason is null then t.status end
+    from plan_cards(p_tenant, array[p_job]) w
+    join opportunity_links l on l.tenant_id = p_tenant and l.destination_id = p_destination and l.st_job_id = p_job
+   cross join lateral choose_stage(p_tenant, w.pipeline_id, w.stage_id, w.backwards, l.pipeline_id, l.stage_id, p_seen_pipeline, p_seen_stage) p
+   cross join lateral choose_status(w.status, l.status, p_seen_status) t
+$$;
+comment on function jobsync.choose_place(text, uuid, bigint, text, text, text) is
+  'Where a card that was read just now may be put: null where it stays. A person''s move is not undone, a protected stage is not left, and within a pipeline it goes forward only.';
+
+create function jobsync.review_contact(
+  p_tenant text, p_destination uuid, p_customer bigint, p_contact text, p_reason text, p_other_customer bigint, p_other_contact text, p_job bigint
+) returns void language plpgsql set search_path = jobsync, public as $$
+begin
+  insert into contact_reviews as r (tenant_id, destination_id, st_customer_id, contact_id, reason, other_customer_id, other_contact_id, st_job_id)
+  values (p_tenant, p_destination, p_customer, p_contact, p_reason, p_other_customer, p_other_contact, p_job)
+  on conflict (tenant_id, destination_id, st_customer_id, contact_id) do nothing;
+  if found then
+    perform write_audit(p_tenant, 'jobsync', 'contact_review_opened', 'customer:' || p_customer,
+      jsonb_build_object('reason', p_reason, 'contact_id', p_contact, 'other_customer_id', p_other_customer, 'other_contact_id', p_other_contact));
+  end if;
+end
+$$;
+comment on function jobsync.review_contact(text, uuid, bigint, text, text, bigint, text, bigint) is 'Puts a customer''s contact into the review queue. Twice is once.';
+
+create function jobsync.decide_review(p_tenant text, p_customer bigint, p_decision text, p_actor text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_jobs bigint[];
+begin
+  update contact_reviews r set decision = p_decision, decided_by = p_actor, decided_at = jobsync.now()
+   where r.tenant_id = p_tenant and r.st_customer_id = p_customer and r.reason = 'shared';
+  if not found then
+    raise exception 'customer % has no contact to decide about', p_customer using errcode = 'JS004';
+  end if;
+  perform write_audit(p_tenant, p_actor, 'contact_review_decided', 'customer:' || p_customer, jsonb_build_object('decision', p_decision));
+  select array_agg(j.st_job_id) into v_jobs from jobs j
+   where j.tenant_id = p_tenant and j.st_customer_id = p_customer and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'shared_contact';
+  if p_decision <> 'share' or v_jobs is null then
+    return 0;
+  end if;
+  return plan_jobs(p_tenant, lock_jobs(p_tenant, v_jobs), null);
+end
+$$;
+comment on function jobsync.decide_review(text, bigint, text, text) is
+  'A person decides about a contact that two customers share: share (both use it; the waiting jobs are planned) or skip. Answers how many jobs were planned.';
+
+create view jobsync.v_contact_reviews with (security_invoker = true) as
+  select r.tenant_id, r.st_customer_id, nullif(concat_ws(' ', c.first_name, c.last_name), '') as customer_name, r.contact_id, r.reason, r.other_customer_id, r.other_contact_id,
+         r.st_job_id, r.opened_at, r.decision, r.decided_by, r.decided_at
+    from jobsync.contact_reviews r
+    left join public.customers c on c.tenant_id = r.tenant_id and c.st_customer_id = r.st_customer_id;
+comment on view jobsync.v_contact_reviews is 'Contacts that a person has to look at, and what was decided.';
+
+-- Whose facts changed is only noted where it happens (in the transaction of a page); planned it is before the next drain.
+create function jobsync.note_contact_changes() returns trigger language plpgsql set search_path = jobsync, public as $$
+declare
+  v_tenant text;
+begin
+  select n.tenant_id into v_tenant from changed n limit 1;
+  if v_tenant is null or not exists (select from destinations d where d.tenant_id = v_tenant and d.kind = 'api') then
+    return null;
+  end if;
+  insert into contact_changes as x (tenant_id, st_customer_id)
+  select distinct n.tenant_id, n.st_customer_id from changed n
+   where n.st_customer_id is not null
+     and (exists (select from contact_links l where l.tenant_id = n.tenant_id and l.st_customer_id = n.st_customer_id)
+          or exists (select from jobs j where j.tenant_id = n.tenant_id and j.st_customer_id = n.st_customer_id and j.ghl_sync_status = 'skipped'
+                        and j.ghl_sync_reason = 'no_contact'))
+   order by 1, 2
+  on conflict (tenant_id, st_customer_id) do nothing;
+  return null;
+end
+$$;
+comment on function jobsync.note_contact_changes() is 'Trigger: notes customers whose contact may have to be told something new, or whose jobs waited for a phone or email.';
+create trigger note_contact_changes after update on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+create trigger note_contact_changes after update on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+
+create function jobsync.plan_contact_changes(p_tenant text) returns integer
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_tenant text;
+  v_customers bigint[];
+  v_jobs bigint[];
+  v_waiting bigint[];
+  v_planned integer := 0;
+begin
+  for v_tenant in select distinct x.tenant_id from contact_changes x where p_tenant is null or x.tenant_id = p_tenant order by 1 loop
+    with taken as (
+      delete from contact_changes x using (
+        select y.st_customer_id from contact_changes y where y.tenant_id = v_tenant order by y.st_customer_id limit 1000 for update skip locked) z
+       where x.tenant_id = v_tenant and x.st_customer_id = z.st_customer_id
+      returning x.st_customer_id)
+    select array_agg(t.st_customer_id) into v_customers from taken t;
+    continue when v_customers is null;
+    -- The job that told the contact last tells it again; jobs that never had a phone or email may have one now.
+    select array_agg(l.told_job) into v_jobs from contact_links l
+      cross join lateral (select contact_hash(to_jsonb(x)) as hash from projections x where x.tenant_id = v_tenant and x.st_job_id = l.told_job offset 0) p
+     where l.tenant_id = v_tenant and l.st_customer_id = any (v_customers) and l.told_hash is distinct from p.hash;
+    select array_agg(j.st_job_id) into v_waiting from jobs j
+     where j.tenant_id = v_tenant and j.st_customer_id = any (v_customers) and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'no_contact';
+    continue when v_jobs is null and v_waiting is null;
+    perform lock_jobs(v_tenant, v_jobs || v_waiting);
+    if v_waiting is not null then
+      v_planned := v_planned + plan_jobs(v_tenant, v_waiting, null);
+    end if;
+    with queued as (
+      insert into outbox as o (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at)
+      select v_tenant, j.st_job_id, j.st_customer_id, r.destination_id, j.ghl_version + 1, 'contact', v_now, v_now
+        from jobs j
+        join routes r on r.tenant_id = v_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'
+        join destinations d on d.tenant_id = v_tenant and d.id = r.destination_id and d.kind = 'api'
+        join business_units u on u.tenant_id = v_tenant and u.st_business_unit_id = j.business_unit_id
+       where j.tenant_id = v_tenant and j.st_job_id = any (v_jobs) and j.ghl_sync_status = 'synced'
+         and u.sync_enabled is distinct from false and u.sync_to_ghl is distinct from false
+       order by j.st_job_id
+      on conflict (tenant_id, st_job_id) do nothing
+      returning o.st_job_id
+    ), marked as (
+      update jobs j set ghl_sync_status = 'pending', ghl_sync_reason = 'contact', updated_at = v_now
+        from queued q where j.tenant_id = v_tenant and j.st_job_id = q.st_job_id returning 1)
+    select v_planned + count(*) into v_planned from marked;
+  end loop;
+  return v_planned;
+end
+$$;
+comment on function jobsync.plan_contact_changes(text) is
+  'Plans what changed facts of customers and locations ask for: the contact once, by the job that told it last; never a webhook. Null: all tenants. Answers how many outbox rows were added.';
+
 -- Which tenants are to be pulled now, and what a pass brought about.
 
 create function jobsync.claim_due_tenants(p_configured text[]) returns table (tenant_id text)
@@ -4531,9 +4981,10 @@ create function jobsync.report_sends(p_tenant text, p_since timestamptz) returns
   select jsonb_build_object('pulled', 0, 'stored', 0, 'unchanged', 0, 'quarantined', 0, 'planned', 0,
     'delivered', (select count(*) from sent s where s.outcome like 'accepted%'),
     'verified', (select count(*) from sent s join jobs j on j.tenant_id = p_tenant and j.st_job_id = s.st_job_id where j.ghl_verified_at >= p_since),
-    'skipped', 0, 'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%'),
+    'skipped', (select count(*) from sent s where s.outcome = 'skipped'),
+    'failed', (select count(*) from sent s where s.outcome is null or s.outcome not like 'accepted%' and s.outcome <> 'skipped'),
     'servicetitan_requests', 0,
-    'gohighlevel_requests', (select count(*) from attempts a where a.tenant_id = p_tenant and a.started_at >= p_since))
+    'gohighlevel_requests', (select coalesce(sum(a.requests), 0) from attempts a where a.tenant_id = p_tenant and a.started_at >= p_since))
 $$;
 comment on function jobsync.report_sends(text, timestamptz) is 'Counts of the sends since a time: jobs by their last try, and requests.';
 
