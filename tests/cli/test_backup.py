@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.clock import move_clock
+from tests.docs.walk import on_stage, walk_page
 from tests.upstreams import TENANT, Ran, finish, open_stage, start_jobsync
 
 pytestmark = pytest.mark.anyio
@@ -86,3 +88,9 @@ async def test_a_backup_holds_no_secret_in_clear(dsn: str, tmp_path: Path) -> No
         text = gzip.decompress(file.read_bytes()).decode()
         assert hook.rsplit("/", 1)[1] not in text
         assert stage.titan.account().client_secret not in text
+
+
+async def test_the_page_about_deployment_is_true(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=4, engine=False) as stage:
+        done = await walk_page("docs/deployment.md", replace(on_stage(stage), jobsync=stage.process))
+        assert any("Sending is off" in one.ran.out for one in done)
