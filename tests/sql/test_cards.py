@@ -102,6 +102,17 @@ def test_a_webhook_route_sends_no_more_than_before(story: Story, events: str) ->
     assert story.rows("select * from jobsync.card_plans") == []
 
 
+def test_a_unit_that_went_to_a_webhook_since_is_not_planned_by_visits(story: Story) -> None:
+    delivered(story, 1)
+    rule(story, "sold", "estimate_sold", "sales-sold")
+    story.page(job(1, summary="Louder", modifiedOn=LATER))
+    assert story.send("rejected") == [1]
+    story.hook(SALES, events="all")
+    assert story.status(1)[0] == "failed"
+    estimate(story, 21, 1, "Sold")
+    assert (story.status(1)[0], story.waiting()) == ("failed", [])
+
+
 def test_an_edited_rule_sends_nothing_until_a_person_asks(story: Story) -> None:
     delivered(story, 1, 2, 3)
     answer = rule(story, "new", "created", "sales-working", tags=["st"])
