@@ -1,4 +1,4 @@
--- What a backfill and the retry of the quarantine ask. Every statement is one call.
+-- What a backfill asks. Every statement is one call.
 
 -- name: open_backfill
 select jobsync.open_backfill(%(tenant)s, %(streams)s, %(since)s, %(until)s, %(page_size)s, %(deliver)s, %(actor)s);

@@ -31,7 +31,7 @@ select jobsync.begin_by_list(%(tenant)s, %(stream)s, %(revision)s, %(since)s);
 select tenant_id from jobsync.claim_quarantine_retries(%(version)s);
 
 -- name: list_quarantined
-select id, stream, raw, times_seen from jobsync.list_quarantined(%(tenant)s, %(after)s, %(limit)s);
+select id, stream, raw from jobsync.list_quarantined(%(tenant)s, %(after)s, %(limit)s);
 
 -- name: close_retried
-select jobsync.close_retried(%(tenant)s, %(ids)s, %(seen)s);
+select jobsync.close_retried(%(tenant)s, %(ids)s);
