@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +50,7 @@ def stand_in(jobs: int) -> Iterator[str]:
         yield json.loads(process.stdout.readline())["url"]
     finally:
         process.stdin.close()
+        process.stdout.close()
         process.wait(timeout=30)
 
 
@@ -59,11 +59,13 @@ def run_process(words: Sequence[str], **more: Any) -> tuple[Any, float, float, f
     started = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, **more)
     assert process.stdout is not None
-    out = process.stdout.read()
+    with process.stdout:
+        out = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{words[0]} ended with {os.waitstatus_to_exitcode(status)}")
+    if process.returncode:
+        raise SystemExit(f"{words[0]} ended with {process.returncode}")
     return json.loads(out), seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
@@ -104,8 +106,6 @@ def count_rows(dsn: str, prefix: str) -> dict[str, int]:
 def measure(dsn: str, jobs: int, size: int) -> dict[str, Any]:
     """One round of both sides on one fresh database."""
     with stand_in(jobs) as url, tempfile.TemporaryDirectory(prefix="jobsync-bench-") as folder:
-        with urllib.request.urlopen(f"{url}/counts") as answer:
-            answer.read()
         plain, plain_seconds, plain_cpu, _ = run_process(
             [sys.executable, "-m", "bench.plain_backfill", url, dsn, "--size", str(size)]
         )
@@ -122,7 +122,7 @@ def measure(dsn: str, jobs: int, size: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the benchmark and writes its figures; exit code 1 where a bar of the issue is missed at full size."""
+    """Runs the benchmark and writes its figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.backfill", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=5000, help="records a page")

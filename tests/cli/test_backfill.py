@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pty
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +140,31 @@ async def test_without_servicetitan_it_says_what_to_set(dsn: str, tmp_path: Path
 
 def test_seconds_are_told_as_people_say_them() -> None:
     assert [describe_seconds(each) for each in (None, 12.4, 200, 3840)] == ["-", "12 s", "3 min 20 s", "1 h 4 min"]
+
+
+async def test_on_a_terminal_each_entity_has_a_bar_with_its_rate_and_time_left(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=30, engine=False) as stage:
+        terminal, shown = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "jobsync"), *ALL,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "120", **stage.environment()},
+            cwd=tmp_path, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=shown,
+        )  # fmt: skip
+        os.close(shown)
+        seen = await asyncio.to_thread(read_terminal, terminal)
+        await process.communicate()
+        assert process.returncode == 0
+        assert "Live jobs go first. Ctrl-C is safe; go on with --resume." in seen
+        assert re.search(r"location contacts +\S+ +\d+/\d+ completed", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen))
+
+
+def read_terminal(terminal: int) -> str:
+    """What the program writes until it ends."""
+    parts = []
+    try:
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    except OSError:  # its other end was closed
+        pass
+    os.close(terminal)
+    return b"".join(parts).decode()

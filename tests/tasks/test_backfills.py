@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -19,9 +21,9 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 QUEUE = "jobsync_queue.procrastinate_jobs"
 
 
-async def start(stage: Stage, **how: object) -> object:
+async def start(stage: Stage, **how: Any) -> UUID:
     assert stage.engine is not None
-    given = {"since": BEGINNING, "entities": ["jobs"], "page_size": 10, "actor": "test", **how}
+    given: dict[str, Any] = {"since": BEGINNING, "entities": ["jobs"], "page_size": 10, "actor": "test", **how}
     return await start_backfill_now(stage.engine, TENANT, **given)
 
 

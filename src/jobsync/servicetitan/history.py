@@ -13,7 +13,7 @@ Where one second fills more than a page, that second is read by offset with the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from jobsync.servicetitan.keyset import is_ascending, might_be_chance, skips_rows
@@ -54,7 +54,7 @@ async def read_history(
     width: int | None = None,
     keys: Sequence[str] = ("id",),
     sortable: bool = True,
-) -> AsyncIterator[HistoryPage]:
+) -> AsyncGenerator[HistoryPage, None]:
     """Yield every record last modified in [since, until), each at least once, in pages.
 
     `until` must be a whole second that lies in the past by ServiceTitan's clock. `since` and `width` are those of the
