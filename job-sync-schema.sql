@@ -1011,7 +1011,9 @@ create table jobsync.locations (
   updated_at timestamptz not null default jobsync.now(),
   primary key (tenant_id, st_location_id)
 );
-create index locations_by_customer on jobsync.locations (tenant_id, st_customer_id);
+-- tenant_id second: led by it, a look-up by key would be planned over this index while the table is empty, and a first page
+-- of 5,000 would then be read 5,000 times.
+create index locations_by_customer on jobsync.locations (st_customer_id, tenant_id);
 comment on table jobsync.locations is 'ServiceTitan locations: the addresses where work is done; phone and email are the best of the location''s contacts.';
 
 create table jobsync.contacts (
@@ -3204,26 +3206,25 @@ language sql volatile set search_path = jobsync, public as $$
 $$;
 comment on function jobsync.claim_quarantine_retries(text) is 'Tenants with open quarantined records that this version of the software did not try yet; each is answered once a version.';
 
-create function jobsync.list_quarantined(p_tenant text, p_after bigint, p_limit integer) returns table (id bigint, stream text, raw bytea, times_seen integer)
+create function jobsync.list_quarantined(p_tenant text, p_after bigint, p_limit integer) returns table (id bigint, stream text, raw bytea)
 language sql stable as $$
-  select q.id, q.stream, q.raw, q.times_seen from jobsync.quarantine q
-   where q.tenant_id = p_tenant and q.resolved_at is null and q.id > p_after and q.stream = (
-     select f.stream from jobsync.quarantine f where f.tenant_id = p_tenant and f.resolved_at is null and f.id > p_after order by f.id limit 1)
+  select q.id, q.stream, q.raw from jobsync.quarantine q
+   where q.tenant_id = p_tenant and q.resolved_at is null and q.id > p_after
    order by q.id limit p_limit
 $$;
-comment on function jobsync.list_quarantined(text, bigint, integer) is 'The next open quarantined records of one stream, by id.';
+comment on function jobsync.list_quarantined(text, bigint, integer) is 'The next open quarantined records of all streams, by id.';
 
-create function jobsync.close_retried(p_tenant text, p_ids bigint[], p_seen integer[]) returns integer
+create function jobsync.close_retried(p_tenant text, p_ids bigint[]) returns integer
 language sql volatile as $$
   with closed as (
     update jobsync.quarantine q set resolved_at = jobsync.now(), resolution = 'it fits now'
-      from unnest(p_ids, p_seen) t(id, seen)
-     where q.tenant_id = p_tenant and q.id = t.id and (q.times_seen = t.seen or q.resolved_at is not null)
+     -- What was refused again in this transaction has just been seen.
+     where q.tenant_id = p_tenant and q.id = any (p_ids) and q.last_seen_at < jobsync.now()
     returning 1)
   select pg_catalog.count(*)::integer from closed
 $$;
-comment on function jobsync.close_retried(text, bigint[], integer[]) is
-  'Closes quarantined records that were tried again and not refused again (then they would count one sight more). Answers how many.';
+comment on function jobsync.close_retried(text, bigint[]) is
+  'Closes quarantined records that were tried again and not refused again. Called in the transaction that stored them. Answers how many.';
 
 -- What GoHighLevel has: pipelines, their stages, custom fields, pulled by name and id. Routes and rules are written with
 -- names and sent with ids. A row is never deleted: what GoHighLevel no longer shows is `gone`, so that a route or rule that
