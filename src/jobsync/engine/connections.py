@@ -82,8 +82,12 @@ async def open_servicetitan(
     *,
     session: aiohttp.ClientSession | None = None,
     on_request: Callable[..., None] | None = None,
+    insist: bool = False,
 ) -> ServiceTitanClient:
-    """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials."""
+    """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials.
+
+    `insist`: it asks also while the circuit breaker is open, one request at a time.
+    """
     credentials = await read_servicetitan_credentials(engine, tenant)
     if credentials is None:
         raise ConfigError(
@@ -102,7 +106,7 @@ async def open_servicetitan(
         environment="integration" if credentials.environment == "integration" else "production",
         api_url=credentials.api_url,
         auth_url=credentials.auth_url,
-        pace=SharedPace(engine.database, tenant),
+        pace=SharedPace(engine.database, tenant, insist=insist),
         tokens=SharedTokenStore(
             engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()
         ),

@@ -18,6 +18,9 @@ SERVICETITAN_KEY = "servicetitan"
 SERVICETITAN_RATE = 50.0
 SERVICETITAN_BURST = 10.0
 PATIENCE = 30.0
+# While somebody tries whether the breaker may close, the others wait so long for what comes of it.
+TRIAL_PATIENCE = 20.0
+LOOK_EVERY = 0.1
 
 
 class SharedPace:
@@ -28,11 +31,19 @@ class SharedPace:
     """
 
     def __init__(
-        self, database: Database, tenant: str, *, rate: float = SERVICETITAN_RATE, burst: float = SERVICETITAN_BURST
+        self,
+        database: Database,
+        tenant: str,
+        *,
+        rate: float = SERVICETITAN_RATE,
+        burst: float = SERVICETITAN_BURST,
+        insist: bool = False,
     ) -> None:
+        """`insist`: requests that may try ServiceTitan although the breaker is open, one at a time."""
         self._database = database
         self._key = {"tenant": tenant, "key": SERVICETITAN_KEY}
         self._tenant = tenant
+        self._insist = insist
         self._speed = {"rate": rate, "burst": burst, "want": 1}
         self._block = 0.0
         self._outcomes: list[bool] = []
@@ -40,22 +51,32 @@ class SharedPace:
 
     async def take(self) -> None:
         """Returns when one more request may be sent."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + TRIAL_PATIENCE
         while True:
             async with self._database.transaction(self._tenant) as session:
                 if self._outcomes:
                     outcomes, self._outcomes = self._outcomes, []
                     await session.value("note_outcomes", {**self._key, "outcomes": outcomes})
                 # Whoever tries whether the breaker may close must not be held up by his own trial.
-                breaker = None if self._is_probe else await session.row("enter_breaker", self._key)
-                if breaker is not None:
+                breaker = None
+                if not self._is_probe:
+                    breaker = await session.row("enter_breaker", {**self._key, "insist": self._insist})
+                    assert breaker is not None
                     self._is_probe = breaker["is_probe"]
-                if breaker is not None and breaker["wait_seconds"] > 0:
+                if breaker is None or breaker["wait_seconds"] == 0:
+                    row = await session.row("take_budget", {**self._key, **self._speed})
+                else:
+                    row = None
+            if row is None:
+                assert breaker is not None
+                if not breaker["is_tried"] or loop.time() > deadline:
                     raise UpstreamUnavailable(
                         f"ServiceTitan failed half of the last requests; it is left alone for {breaker['wait_seconds']:.0f} s.",
                         code=BREAKER_OPEN,
                     )
-                row = await session.row("take_budget", {**self._key, **self._speed})
-            assert row is not None
+                await asyncio.sleep(LOOK_EVERY)
+                continue
             if row["granted"] > 0:
                 return
             if row["wait_seconds"] > PATIENCE:

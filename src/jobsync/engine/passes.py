@@ -57,7 +57,9 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
     failure: JobSyncError | None = None
     log = get_log(tenant=tenant, stream=name, run=str(run))
     try:
-        async with await open_servicetitan(engine, tenant, on_request=counts.count_request) as client:
+        # Other streams that fail may open the breaker; jobs are asked for all the same.
+        insist = name == "jobs"
+        async with await open_servicetitan(engine, tenant, on_request=counts.count_request, insist=insist) as client:
             if name == LOOK_UP:
                 await look_up_parents(engine, client, tenant, counts)
             elif name == SOLD_ESTIMATES:

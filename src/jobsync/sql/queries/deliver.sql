@@ -38,7 +38,7 @@ select jobsync.slow_budget(%(tenant)s, %(key)s, %(seconds)s);
 select jobsync.note_outcomes(%(tenant)s, %(key)s, %(outcomes)s);
 
 -- name: enter_breaker
-select wait_seconds, is_probe from jobsync.enter_breaker(%(tenant)s, %(key)s);
+select wait_seconds, is_probe, is_tried from jobsync.enter_breaker(%(tenant)s, %(key)s, %(insist)s);
 
 -- name: is_draining
 select exists (select from jobsync.outbox o where o.tenant_id = %(tenant)s and o.lease_until > jobsync.now());
