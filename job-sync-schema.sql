@@ -907,7 +907,7 @@ declare
   v_all boolean[];
 begin
   select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key for update;
-  if v_row.open_until > v_now then
+  if v_row.open_until > v_now and v_row.probe_until is null then
     -- Answers to what was under way when it opened.
     return v_row.open_until;
   end if;
@@ -934,7 +934,7 @@ $$;
 comment on function jobsync.note_outcomes(text, text, boolean[]) is
   'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds. Answers until when it is open.';
 
-create function jobsync.enter_breaker(p_tenant text, p_key text) returns table (wait_seconds double precision, is_probe boolean)
+create function jobsync.enter_breaker(p_tenant text, p_key text, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_row budgets;
@@ -942,18 +942,20 @@ declare
 begin
   select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key and b.open_until is not null for update;
   if not found then
-    return query select 0::double precision, false;
-  elsif greatest(v_row.open_until, v_row.probe_until) > v_now then
-    return query select extract(epoch from greatest(v_row.open_until, v_row.probe_until) - v_now)::double precision, false;
+    return query select 0::double precision, false, false;
+  elsif v_row.probe_until > v_now then
+    return query select extract(epoch from v_row.probe_until - v_now)::double precision, false, true;
+  elsif v_row.open_until > v_now and not p_insist then
+    return query select extract(epoch from v_row.open_until - v_now)::double precision, false, false;
   else
     -- A trial whose worker died is another's after this.
     update budgets b set probe_until = v_now + interval '120 seconds' where b.tenant_id = p_tenant and b.budget_key = p_key;
-    return query select 0::double precision, true;
+    return query select 0::double precision, true, false;
   end if;
 end
 $$;
-comment on function jobsync.enter_breaker(text, text) is
-  'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe).';
+comment on function jobsync.enter_breaker(text, text, boolean) is
+  'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
 
 -- What is pulled besides the guide's tables: locations, contacts, job types; the cursors; the quarantine.
 -- No foreign keys between records: ServiceTitan's feeds are independent, a child may arrive before its parent.
