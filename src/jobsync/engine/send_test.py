@@ -97,6 +97,8 @@ def invent_job(job: int, unit: int, unit_name: str | None) -> Row:
         "last_name": "Test",
         "phone": TEST_PHONE,
         "email": TEST_EMAIL,
+        "ghl_opportunity_id": None,
+        "ghl_contact_id": None,
         "version": 1,
     }
     return defaultdict(lambda: None, known)
