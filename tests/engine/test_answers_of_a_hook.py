@@ -37,12 +37,20 @@ class Expected:
 SYNCED = ("synced", None)
 ROWS: dict[str, Expected] = {
     "2xx not JSON": Expected(
-        "html", {"status": 200}, *SYNCED, "accepted_without_id", 200, False, flags=["no_execution_id"]
+        "html", {"status": 200}, *SYNCED, "accepted_without_id", 200, False, flags=["no_contact", "no_execution_id"]
     ),
     "2xx no data": Expected(
-        "status", {"status": 200, "body": {}}, *SYNCED, "accepted_without_id", 200, False, flags=["no_execution_id"]
+        "status",
+        {"status": 200, "body": {}},
+        *SYNCED,
+        "accepted_without_id",
+        200,
+        False,
+        flags=["no_contact", "no_execution_id"],
     ),
-    "2xx truncated": Expected("truncated", {}, *SYNCED, "accepted_without_id", 200, False, flags=["no_execution_id"]),
+    "2xx truncated": Expected(
+        "truncated", {}, *SYNCED, "accepted_without_id", 200, False, flags=["no_contact", "no_execution_id"]
+    ),
     "3xx": Expected("redirect", {}, "failed", "rejected", "rejected", 302, False),
     "400": Expected("status", {"status": 400}, "failed", "rejected", "rejected", 400, False),
     "422": Expected("status", {"status": 422}, "failed", "rejected", "rejected", 422, False),
@@ -95,7 +103,12 @@ async def test_2xx_valid_is_synced_without_a_made_up_id(dsn: str, tmp_path: Path
         number, _ = await one_job(stage)
         assert (await stage.sync(pull=False))["delivered"] == 1
         found = look(stage, number)
-        assert (found["status"], found["waits"], found["flags"], found["card"]) == ("synced", False, None, None)
+        assert (found["status"], found["waits"], found["flags"], found["card"]) == (
+            "synced",
+            False,
+            ["no_contact"],
+            None,
+        )
         (sent,) = attempts(stage)
         assert (sent["outcome"], sent["status_code"]) == ("accepted", 200)
 
