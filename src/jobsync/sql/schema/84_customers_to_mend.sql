@@ -1,11 +1,11 @@
 -- Customers that cannot be reached, or that share a phone or an e-mail: to be mended in ServiceTitan, best before the first send.
 
 create view jobsync.v_customers_to_mend with (security_invoker = true) as
-  with reachable as (
+  with reachable as not materialized (
     select c.tenant_id, c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name, c.company_name,
            c.phone, c.email, c.contacts_read_at
       from public.customers c where c.active is distinct from false and c.merged_to_id is null
-  ), unreachable as (
+  ), unreachable as not materialized (
     select r.tenant_id, r.st_customer_id, r.name,
            (select string_agg(k.value, ', ' order by k.st_contact_id) from jobsync.contacts k
              where k.tenant_id = r.tenant_id and k.owner_kind = 'customer' and k.owner_id = r.st_customer_id and k.active) as unusable
