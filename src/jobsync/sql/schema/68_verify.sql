@@ -43,7 +43,7 @@ begin
   if v_from is null or p_since is not null then
     -- The first time: what was accepted in the last day.
     v_from := coalesce((select a.id - 1 from attempts a where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day')
-                         order by a.started_at limit 1), v_from, 0);
+                         order by a.started_at, a.id limit 1), v_from, 0);
   end if;
   select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from), count(*) into v_to, v_read
     from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 500) a;
