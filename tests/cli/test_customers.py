@@ -52,3 +52,35 @@ async def test_customers_to_mend_are_listed_counted_shown_and_written_as_a_sheet
     assert "invalid contact" in shown.out
     assert (await call("customers", "show", "999")).code == 4
     assert (await call("customers", "list", "--reason", "ugly")).code == 2
+
+
+async def test_a_shared_contact_waits_for_a_decision_and_its_job_says_so(dsn: str, tmp_path: Path) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', 'api', 'x', 'x', 'x')"
+        )
+        connection.execute("insert into customers (tenant_id, st_customer_id, first_name) values ('default', 7, 'Ada')")
+        connection.execute(
+            "insert into jobs (tenant_id, st_job_id, st_customer_id, business_unit_id, created_on, ghl_sync_status, ghl_sync_reason) "
+            "values ('default', 70, 7, 1314, jobsync.now(), 'skipped', 'shared_contact')"
+        )
+        connection.execute(
+            "select jobsync.review_contact('default', d.id, 7, 'Con1', 'shared', 8, null, 70) from jobsync.destinations d"
+        )
+    environment = {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": str(tmp_path)}
+
+    async def call(*words: str):
+        return await call_jobsync(tmp_path, environment, *words)
+
+    why = await call("why", "70")
+    assert "a person has to decide" in why.out
+    assert "jobsync customers decide 7 share" in why.out
+    listed = await call("customers", "review")
+    assert "Con1" in listed.out
+    assert "Next: jobsync customers decide 7" in listed.out
+    assert (await call("customers", "decide", "7", "marry")).code == 2
+    assert (await call("customers", "decide", "9", "share")).code == 4
+    decided = await call("customers", "decide", "7", "skip", "--json")
+    assert decided.code == 0, decided.err
+    assert (await call("customers", "review", "--json")).json["count"] == 0
+    assert (await call("customers", "review", "--all", "--json")).json["count"] == 1

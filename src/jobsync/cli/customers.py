@@ -1,4 +1,4 @@
-"""customers list, show: who cannot be reached, who shares a phone or an e-mail; a sheet for the office."""
+"""customers list, show, review, decide: who cannot be reached, who shares a phone or an e-mail; a sheet for the office."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from jobsync.cli.output import print_json, print_lines, print_table, say, write_sheet
-from jobsync.cli.shared import AsJson, run, settings_of, tenant_of
-from jobsync.engine.customers import REASONS, count_customers_to_mend, list_customers_to_mend, tell_customer
+from jobsync.cli.shared import ACTOR, AsJson, run, settings_of, tenant_of
+from jobsync.engine.customers import (
+    REASONS,
+    count_customers_to_mend,
+    decide_contact_review,
+    list_contact_reviews,
+    list_customers_to_mend,
+    tell_customer,
+)
 from jobsync.engine.opening import open_engine
 from jobsync.errors import InvalidInput
 
@@ -90,6 +97,65 @@ def show_one(
         for job in found["jobs"]
     ]
     print_lines(lines)
+
+
+@app.command("review")
+def review(
+    context: typer.Context,
+    decided: Annotated[bool, typer.Option("--all", help="Also those that were decided.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List contacts that two customers share in GoHighLevel: a person decides."""
+    settings, tenant = settings_of(context), tenant_of(context)
+
+    async def act() -> list[dict[str, Any]]:
+        async with open_engine(settings, look_only=True, initialise=False) as engine:
+            return await list_contact_reviews(engine, tenant, decided=decided)
+
+    rows = run(act())
+    if as_json:
+        print_json({"count": len(rows), "reviews": rows})
+        return
+    head = ("customer", "name", "reason", "contact", "other customer", "other contact", "decision")
+    names = (
+        "st_customer_id",
+        "customer_name",
+        "reason",
+        "contact_id",
+        "other_customer_id",
+        "other_contact_id",
+        "decision",
+    )
+    if rows:
+        print_table(head, [[row[name] for name in names] for row in rows])
+    waiting = [row for row in rows if row["decision"] is None and row["reason"] == "shared"]
+    if waiting:
+        print_lines([f"Next: jobsync customers decide {waiting[0]['st_customer_id']} share (or skip)"])
+    else:
+        print_lines(["Nothing waits for a decision."])
+
+
+@app.command("decide")
+def decide(
+    context: typer.Context,
+    customer: Annotated[int, typer.Argument(help="ServiceTitan's id of the customer.")],
+    decision: Annotated[
+        str, typer.Argument(help="share: both customers use the contact; skip: its jobs are not sent.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Decide about a contact that two customers share."""
+    settings, tenant = settings_of(context), tenant_of(context)
+
+    async def act() -> int:
+        async with open_engine(settings, look_only=True, initialise=False) as engine:
+            return await decide_contact_review(engine, tenant, customer, decision, actor=ACTOR)
+
+    planned = run(act())
+    if as_json:
+        print_json({"customer": customer, "decision": decision, "planned": planned})
+    else:
+        print_lines([f"Decided: {decision}. {planned} jobs are planned. Next: jobsync deliver"])
 
 
 def _text(value: object) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from jobsync.engine.context import Engine
-from jobsync.errors import RecordMissing
+from jobsync.errors import InvalidInput, RecordMissing
 
 REASONS = ("no_contact", "invalid_contact", "shared_phone", "shared_email")
+DECISIONS = ("share", "skip")
 
 
 async def list_customers_to_mend(
@@ -32,3 +33,23 @@ async def tell_customer(engine: Engine, tenant: str, customer: int) -> dict[str,
     if row is None:
         raise RecordMissing(f"No customer has the id {customer}.", hint="jobsync why NAME finds its jobs.")
     return row
+
+
+async def list_contact_reviews(
+    engine: Engine, tenant: str, *, decided: bool = False, limit: int = 1000
+) -> list[dict[str, Any]]:
+    """Contacts that two customers share in GoHighLevel, or that are two there; `decided`: also what was decided."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.rows("list_reviews", {"tenant": tenant, "all": decided, "limit": limit})
+
+
+async def decide_contact_review(engine: Engine, tenant: str, customer: int, decision: str, *, actor: str) -> int:
+    """A person decides: `share` (both customers use the contact; waiting jobs are planned) or `skip`. How many were planned.
+
+    Raises InvalidInput for another word, RecordMissing where nothing is to be decided about this customer.
+    """
+    if decision not in DECISIONS:
+        raise InvalidInput(f"{decision} is not one of {', '.join(DECISIONS)}.")
+    async with engine.database.transaction(tenant) as session:
+        parameters = {"tenant": tenant, "customer": customer, "decision": decision, "actor": actor}
+        return await session.value("decide_review", parameters)
