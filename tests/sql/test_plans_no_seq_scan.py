@@ -202,7 +202,7 @@ VALUES: dict[str, Any] = {
     "deliverer": None, "events": None, "pipeline_name": None, "stage_name": None, "sync_to_ghl": None, "label": "x", "fingerprint": b"x", "masked": "x",
     "milliseconds": "5000", "version": "x", "checksum": "x", "queue": "pull", "task": "drain", "secret_hash": b"x", "scopes": ["read"], "expires_at": None,
     "action": "x", "details": Jsonb({}), "entity_type": None, "entity_id": None, "processed": 0, "succeeded": 0, "error_message": None, "error_details": None,
-    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "phone": "+16025550101",
+    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "result": "queued", "executed": True, "phone": "+16025550101",
 }  # fmt: skip
 # What API deliveries keep of contacts and cards.
 LINK_VALUES: dict[str, Any] = {
@@ -223,12 +223,13 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "list_quarantined": {"after": 0}, "close_retried": {"ids": [1]}, "store_page": {"origin": "pull"}, "close_backfill": {"state": "failed", "code": "x", "exit_code": 1, "hint": None},
     "move_backfill": {"position": "2025-01-01T00:00:00Z", "width": None, "left": None, "done": False, "requests": 1},
     "open_backfill": {"since": "2025-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "page_size": 5000, "deliver": False},
+    "open_test_send": {"unit": POOL}, "close_test_send": {"unit": POOL},
     "is_pass_queued": {"run": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
-    "arm_tenant", "show_outdated",
+    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 def print_json(value: object) -> None:
@@ -36,6 +42,17 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     print("  ".join(name.ljust(width) for name, width in zip(head, widths, strict=True)).rstrip())
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def write_sheet(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A CSV file for a spreadsheet (UTF-8), replaced when it exists. No cell becomes a formula (security bar X15)."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(
+            ["'" + cell if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell for cell in row]
+            for row in rows
+        )
 
 
 def _cell(value: object) -> str:

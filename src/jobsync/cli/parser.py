@@ -16,6 +16,7 @@ from jobsync import __version__
 from jobsync.cli import (
     alerts,
     backfill,
+    customers,
     database,
     demo,
     doctor,
@@ -80,12 +81,14 @@ app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.command("send-test")(verify.send_test_job)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
 app.command("disarm")(sending.disarm)
 app.command("pause")(sending.pause)
 app.command("resume")(sending.resume)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(customers.app, name="customers")
 app.command("why")(jobs.why)
 app.command("replay")(jobs.replay)
 app.add_typer(units.app, name="units")

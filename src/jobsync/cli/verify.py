@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from jobsync.cli.output import print_json, print_lines
-from jobsync.cli.shared import AsJson, read_moment, run, settings_of, tenant_of
+from jobsync.cli.shared import ACTOR, AsJson, Yes, read_moment, run, settings_of, tenant_of
 from jobsync.engine.opening import open_engine
+from jobsync.engine.send_test import send_test
 from jobsync.engine.verify import VerifyReport, list_unverified, verify_deliveries
+from jobsync.errors import ConfirmationNeeded
 
 FOUND = ("checked", "verified", "missing", "unmarked", "unprovable", "deleted", "unknown")
 
@@ -58,3 +61,30 @@ def describe_verification(report: VerifyReport, overdue: list[dict[str, Any]]) -
     else:
         lines.append("Everything that was accepted is there.")
     return lines
+
+
+def send_test_job(
+    context: typer.Context,
+    unit: Annotated[int, typer.Option(help="The business unit whose hook is tested.")],
+    wait: Annotated[float, typer.Option(min=0, max=600, help="Seconds to look for it in GoHighLevel.")] = 60.0,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send one invented job to a unit's hook: queued, test-only or landed."""
+    settings, tenant = settings_of(context), tenant_of(context)
+    if not yes and not (
+        sys.stdin.isatty() and typer.confirm("Send one invented job (one paid workflow trigger)?", err=True)
+    ):
+        raise ConfirmationNeeded("This sends an invented job to GoHighLevel; not confirmed.", hint="Add --yes.")
+
+    async def act() -> dict[str, Any]:
+        async with open_engine(settings, look_only=True, initialise=False) as engine:
+            return await send_test(engine, tenant, unit, actor=ACTOR, wait=wait)
+
+    found = run(act())
+    if as_json:
+        print_json(found)
+    else:
+        print_lines([f"{found['result'].replace('_', '-')}: {found['why']}", f"Next: {found['next']}"])
+    if found["result"] in ("test_only", "failed"):
+        raise typer.Exit(4)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 NEEDS_A_PERSON = frozenset(
-    {"unmapped", "test_only", "rejected", "attempts_used_up", "worker_died", "deleted_in_ghl", "no_contact"}
+    {
+        "unmapped",
+        "test_only",
+        "rejected",
+        "attempts_used_up",
+        "worker_died",
+        "deleted_in_ghl",
+        "no_contact",
+        "shared_contact",
+        "no_pipeline",
+    }
 )
 
 

@@ -37,7 +37,6 @@ MOST_OPENED = 10
 class VerifyReport:
     """What a verification did: jobs by what was found, requests, and the error that stopped it (None: none)."""
 
-    queued: int = 0
     checked: int = 0
     verified: int = 0
     missing: int = 0
@@ -72,8 +71,8 @@ async def verify_deliveries(
         report.requests += 1
 
     async with open_gohighlevel(engine, tenant, on_request=count) as client:
+        await _queue(engine, tenant, since)
         async with engine.database.transaction(tenant) as session:
-            report.queued = await session.value("queue_verifications", {"tenant": tenant, "since": since})
             started = await session.value("read_now")
         unseen = started if everything or since is not None else None
         look = Look(client)
@@ -100,6 +99,15 @@ async def verify_deliveries(
             code=None if report.error is None else report.error.code,
         )
     return report
+
+
+async def _queue(engine: Engine, tenant: str, since: datetime | None) -> None:
+    while True:
+        async with engine.database.transaction(tenant) as session:
+            if not await session.value("queue_verifications", {"tenant": tenant, "since": since}):
+                return
+        # The mark went back to that time; from there it goes on by itself.
+        since = None
 
 
 async def wait_until_verified(

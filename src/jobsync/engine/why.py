@@ -35,6 +35,14 @@ CAUSES: dict[str, tuple[str, str]] = {
         "its customer and location have neither phone nor e-mail",
         "add one in ServiceTitan; it goes out by itself",
     ),
+    "shared_contact": (
+        "the contact with its phone or e-mail is another customer's, and a person has to decide",
+        "jobsync customers review, then: jobsync customers decide {customer} share (or skip)",
+    ),
+    "no_pipeline": (
+        "its unit's route names no pipeline that GoHighLevel has",
+        "jobsync units set {unit} --pipeline NAME",
+    ),
     "test_only": (
         "GoHighLevel took it for a test sample: the workflow's trigger is not saved or not published",
         "publish the workflow, then: jobsync replay {job}",
@@ -139,8 +147,8 @@ async def preview_payload(engine: Engine, tenant: str, job: int) -> dict[str, An
 def find_cause(facts: dict[str, Any]) -> tuple[str, str | None]:
     """Cause and fix in words, from the facts of `tell_job`."""
     cause, fix = _find(facts)
-    unit, job = facts["business_unit_id"], facts["st_job_id"]
-    return cause, None if fix is None else fix.format(unit=unit, job=job)
+    known = {"unit": facts["business_unit_id"], "job": facts["st_job_id"], "customer": facts["st_customer_id"]}
+    return cause, None if fix is None else fix.format(**known)
 
 
 def _find(facts: dict[str, Any]) -> tuple[str, str | None]:

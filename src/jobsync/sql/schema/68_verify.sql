@@ -35,18 +35,18 @@ declare
   v_now timestamptz := jobsync.now();
   v_from bigint;
   v_to bigint;
-  v_queued integer;
+  v_read integer;
 begin
   -- One after another: of two that queue at once, the second sees the first one's mark.
   perform pg_advisory_xact_lock(hashtextextended('jobsync verify ' || p_tenant, 0));
   select m.attempt_id into v_from from verify_marks m where m.tenant_id = p_tenant;
   if v_from is null or p_since is not null then
     -- The first time: what was accepted in the last day.
-    select coalesce(min(a.id), v_from, 0) - 1 into v_from from attempts a
-     where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day');
+    v_from := coalesce((select a.id - 1 from attempts a where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day')
+                         order by a.started_at, a.id limit 1), v_from, 0);
   end if;
-  select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from) into v_to
-    from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 20000) a;
+  select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from), count(*) into v_to, v_read
+    from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 500) a;
   with accepted as (
     select distinct on (a.st_job_id) a.st_job_id, a.destination_id, a.version from attempts a
      where a.tenant_id = p_tenant and a.id > v_from and a.id <= v_to and a.outcome in ('accepted', 'accepted_without_id')
@@ -67,15 +67,17 @@ begin
         checks = 0, result = null
       where v.accepted_at < excluded.accepted_at or p_since is not null
     returning 1
+  ), marked as (
+    insert into verify_marks as m (tenant_id, attempt_id) values (p_tenant, v_to)
+    on conflict (tenant_id) do update set attempt_id = excluded.attempt_id
+    returning 1
   )
-  select count(*) into v_queued from queued;
-  insert into verify_marks as m (tenant_id, attempt_id) values (p_tenant, v_to)
-  on conflict (tenant_id) do update set attempt_id = greatest(m.attempt_id, excluded.attempt_id);
-  return v_queued;
+  select case when v_to > v_from then v_read else 0 end into v_read from marked;
+  return v_read;
 end
 $$;
 comment on function jobsync.queue_verifications(text, timestamptz) is
-  'Puts what was accepted since the last call (p_since: since then) and is not verified into verifications. Answers how many. Harmless when repeated.';
+  'Puts what was accepted since the last call (p_since: since then) and is not verified into verifications, 500 attempts a call. Answers how many attempts it went through: call it until that is 0. Harmless when repeated.';
 
 create function jobsync.claim_verifications(p_tenant text, p_limit integer, p_unseen_since timestamptz) returns table (
   st_job_id bigint, version integer, accepted_at timestamptz, kind text, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)

@@ -98,11 +98,6 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
     from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
   union all
-  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
-         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted by GoHighLevel and not found there', v.why,
-         'jobsync why ' || v.sample_st_job_id, v.jobs
-    from jobsync.v_unverified v
-  union all
   select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
@@ -112,10 +107,12 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
   union all
+  -- One row a unit: its jobs may have gone to two hooks, one after the other.
   select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
-         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted and are not in GoHighLevel', v.why,
-         'jobsync why ' || v.sample_st_job_id, v.jobs
+         sum(v.jobs) || ' jobs of ' || coalesce(min(v.business_unit_name), 'an unknown unit') || ' were accepted and are not in GoHighLevel', min(v.why),
+         'jobsync why ' || min(v.sample_st_job_id), sum(v.jobs)::bigint
     from jobsync.v_unverified v
+   group by v.tenant_id, v.business_unit_id, v.result
   union all
   -- The daily comparison must find nothing: what it found was not brought by the pull, mended or not.
   select r.tenant_id, 'reconcile_missing', '', case when r.fixed < r.missing + r.differing then 'critical' else 'warning' end,
