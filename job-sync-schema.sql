@@ -5335,18 +5335,18 @@ declare
   v_now timestamptz := jobsync.now();
   v_from bigint;
   v_to bigint;
-  v_queued integer;
+  v_read integer;
 begin
   -- One after another: of two that queue at once, the second sees the first one's mark.
   perform pg_advisory_xact_lock(hashtextextended('jobsync verify ' || p_tenant, 0));
   select m.attempt_id into v_from from verify_marks m where m.tenant_id = p_tenant;
   if v_from is null or p_since is not null then
     -- The first time: what was accepted in the last day.
-    select coalesce(min(a.id), v_from, 0) - 1 into v_from from attempts a
-     where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day');
+    v_from := coalesce((select a.id - 1 from attempts a where a.tenant_id = p_tenant and a.started_at >= coalesce(p_since, v_now - interval '1 day')
+                         order by a.started_at, a.id limit 1), v_from, 0);
   end if;
-  select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from) into v_to
-    from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 20000) a;
+  select coalesce(min(a.id) filter (where a.outcome is null and a.started_at > v_now - interval '10 minutes') - 1, max(a.id), v_from), count(*) into v_to, v_read
+    from (select a.id, a.outcome, a.started_at from attempts a where a.tenant_id = p_tenant and a.id > v_from order by a.id limit 500) a;
   with accepted as (
     select distinct on (a.st_job_id) a.st_job_id, a.destination_id, a.version from attempts a
      where a.tenant_id = p_tenant and a.id > v_from and a.id <= v_to and a.outcome in ('accepted', 'accepted_without_id')
@@ -5367,15 +5367,17 @@ begin
         checks = 0, result = null
       where v.accepted_at < excluded.accepted_at or p_since is not null
     returning 1
+  ), marked as (
+    insert into verify_marks as m (tenant_id, attempt_id) values (p_tenant, v_to)
+    on conflict (tenant_id) do update set attempt_id = excluded.attempt_id
+    returning 1
   )
-  select count(*) into v_queued from queued;
-  insert into verify_marks as m (tenant_id, attempt_id) values (p_tenant, v_to)
-  on conflict (tenant_id) do update set attempt_id = greatest(m.attempt_id, excluded.attempt_id);
-  return v_queued;
+  select case when v_to > v_from then v_read else 0 end into v_read from marked;
+  return v_read;
 end
 $$;
 comment on function jobsync.queue_verifications(text, timestamptz) is
-  'Puts what was accepted since the last call (p_since: since then) and is not verified into verifications. Answers how many. Harmless when repeated.';
+  'Puts what was accepted since the last call (p_since: since then) and is not verified into verifications, 500 attempts a call. Answers how many attempts it went through: call it until that is 0. Harmless when repeated.';
 
 create function jobsync.claim_verifications(p_tenant text, p_limit integer, p_unseen_since timestamptz) returns table (
   st_job_id bigint, version integer, accepted_at timestamptz, kind text, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
@@ -6217,6 +6219,62 @@ $$;
 comment on function jobsync.preview_replay(text, bigint[], boolean) is
   'What replay_jobs would do with these jobs: would_replay, paid executions and their price, by unit, and why others are left alone. Changes nothing.';
 
+-- A test send: one invented job to the hook of a unit. It is a send like any other to the guard of mode, pause and caps; it
+-- has no row in jobs or outbox, and only the audit remembers it. A paused hook may be tested: that is how one learns that it
+-- is mended.
+
+create function jobsync.open_test_send(p_tenant text, p_unit bigint, p_rate double precision, p_burst double precision, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_hour timestamptz := date_trunc('hour', v_now, 'UTC');
+  v_tenant jobsync.tenants;
+  v_route jobsync.unit_routes;
+  v_hour_sends integer;
+  v_day_sends integer;
+begin
+  select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
+  select * into v_route from unit_routes u where u.tenant_id = p_tenant and u.st_business_unit_id = p_unit;
+  if v_route.st_business_unit_id is null then
+    raise exception 'business unit % is not known', p_unit using errcode = 'JS004';
+  elsif v_route.deliverer <> 'jobsync' then
+    raise exception 'business unit % (%) is not delivered by JobSync: there is nothing to test', p_unit, v_route.name using errcode = 'JS005';
+  elsif v_route.destination_kind <> 'webhook' then
+    raise exception 'business unit % (%) is an API route: each of its sends is read back anyway', p_unit, v_route.name using errcode = 'JS005';
+  elsif v_tenant.mode <> 'live' then
+    raise exception 'nothing was sent: mode is %', v_tenant.mode using errcode = 'JS005';
+  elsif v_tenant.paused_at is not null then
+    raise exception 'nothing was sent: sending is paused' using errcode = 'JS005';
+  elsif not v_route.armed then
+    raise exception 'nothing was sent: the route is not armed (%)', v_route.armed_reason using errcode = 'JS005';
+  end if;
+  select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_hour_sends, v_day_sends
+    from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
+  if v_tenant.cap_hour > 0 and v_hour_sends >= v_tenant.cap_hour or v_tenant.cap_day > 0 and v_day_sends >= v_tenant.cap_day then
+    raise exception 'nothing was sent: the cap on sends is reached' using errcode = 'JS005';
+  elsif (select b.granted from take_budget(p_tenant, 'destination:' || v_route.destination_id, p_rate, p_burst, 1) b) = 0 then
+    raise exception 'nothing was sent: the hook is busy with other jobs, try again in a moment' using errcode = 'JS005';
+  end if;
+  insert into send_counts as c (tenant_id, hour, sends, executions) values (p_tenant, v_hour, 1, 1)
+  on conflict (tenant_id, hour) do update set sends = c.sends + 1, executions = c.executions + 1;
+  return jsonb_build_object('destination', v_route.destination_id, 'unit', p_unit, 'unit_name', v_route.name, 'at', v_now);
+end
+$$;
+comment on function jobsync.open_test_send(text, bigint, double precision, double precision, text) is
+  'May a test go to this unit''s hook now? Counts it against the caps and answers the destination; refuses (JS005) when not live, paused, not armed, capped or busy.';
+
+create function jobsync.close_test_send(p_tenant text, p_unit bigint, p_result text, p_details jsonb, p_executed boolean, p_actor text) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if not p_executed then
+    update send_counts c set sends = greatest(0, c.sends - 1), executions = greatest(0, c.executions - 1)
+     where c.tenant_id = p_tenant and c.hour = date_trunc('hour', jobsync.now(), 'UTC');
+  end if;
+  perform write_audit(p_tenant, p_actor, 'test_sent', 'unit:' || p_unit, p_details || jsonb_build_object('result', p_result));
+end
+$$;
+comment on function jobsync.close_test_send(text, bigint, text, jsonb, boolean, text) is 'Writes what came of a test send into the audit; one that certainly was not executed is not counted.';
+
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
 create view public.sync_statistics with (security_invoker = true) as
@@ -6486,6 +6544,46 @@ create view jobsync.v_merges with (security_invoker = true) as
 comment on view jobsync.v_merges is
   'Merged customers and locations, the survivor at the end of the chain, and how many jobs still name the merged one (they are delivered with the survivor''s data).';
 
+-- Customers that cannot be reached, or that share a phone or an e-mail: to be mended in ServiceTitan, best before the first send.
+
+create view jobsync.v_customers_to_mend with (security_invoker = true) as
+  with reachable as not materialized (
+    select c.tenant_id, c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name, c.company_name,
+           c.phone, c.email, c.contacts_read_at
+      from public.customers c where c.active is distinct from false and c.merged_to_id is null
+  ), unreachable as not materialized (
+    select r.tenant_id, r.st_customer_id, r.name,
+           (select string_agg(k.value, ', ' order by k.st_contact_id) from jobsync.contacts k
+             where k.tenant_id = r.tenant_id and k.owner_kind = 'customer' and k.owner_id = r.st_customer_id and k.active) as unusable
+      from reachable r
+     where r.phone is null and r.email is null and r.contacts_read_at is not null
+       and not exists (select from jobsync.locations l where l.tenant_id = r.tenant_id and l.st_customer_id = r.st_customer_id and (l.phone is not null or l.email is not null))
+  )
+  select u.tenant_id, case when u.unusable is null then 'no_contact' else 'invalid_contact' end as reason, u.st_customer_id, u.name as customer_name,
+         u.unusable as value, null::bigint[] as shared_with,
+         case when u.unusable is null then 'add a phone or an e-mail in ServiceTitan' else 'correct the phone or the e-mail in ServiceTitan' end as fix
+    from unreachable u
+  union all
+  select r.tenant_id, 'shared_phone', r.st_customer_id, r.name, r.phone,
+         array(select o.st_customer_id from public.customers o where o.tenant_id = r.tenant_id and o.phone = r.phone and o.st_customer_id <> r.st_customer_id
+                  and o.active is distinct from false and o.merged_to_id is null order by 1 limit 20),
+         'one person: merge them in ServiceTitan; two: give each a phone of its own'
+    from reachable r
+   where r.phone is not null and exists (
+     select from public.customers o where o.tenant_id = r.tenant_id and o.phone = r.phone and o.st_customer_id <> r.st_customer_id
+        and o.active is distinct from false and o.merged_to_id is null)
+  union all
+  select r.tenant_id, 'shared_email', r.st_customer_id, r.name, r.email,
+         array(select o.st_customer_id from public.customers o where o.tenant_id = r.tenant_id and o.email = r.email and o.st_customer_id <> r.st_customer_id
+                  and o.active is distinct from false and o.merged_to_id is null order by 1 limit 20),
+         'one person: merge them in ServiceTitan; two: give each an e-mail of its own'
+    from reachable r
+   where r.email is not null and exists (
+     select from public.customers o where o.tenant_id = r.tenant_id and o.email = r.email and o.st_customer_id <> r.st_customer_id
+        and o.active is distinct from false and o.merged_to_id is null);
+comment on view jobsync.v_customers_to_mend is
+  'Customers that GoHighLevel cannot tell apart or reach: no_contact, invalid_contact (given, and no valid phone or e-mail), shared_phone, shared_email; one row per customer and reason. Reads all customers.';
+
 -- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
 
 create function jobsync.shown(p_row jsonb) returns jsonb language sql immutable parallel safe as $$
@@ -6677,11 +6775,6 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'More was sent than the cap allows; a mistake in ServiceTitan or a rule may be behind it.', 'look at: jobsync plan   then: jobsync arm', 1
     from jobsync.tenants t where t.mode_reason in ('cap_hour', 'cap_day')
   union all
-  select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
-         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted by GoHighLevel and not found there', v.why,
-         'jobsync why ' || v.sample_st_job_id, v.jobs
-    from jobsync.v_unverified v
-  union all
   select t.tenant_id, 'silence', '', 'warning', 'No new job for ' || (extract(epoch from jobsync.now() - n.newest) / 3600)::integer || ' hours',
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
@@ -6691,10 +6784,12 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
   union all
+  -- One row a unit: its jobs may have gone to two hooks, one after the other.
   select v.tenant_id, 'unverified', coalesce(v.business_unit_id::text, '') || ':' || v.result, 'critical',
-         v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted and are not in GoHighLevel', v.why,
-         'jobsync why ' || v.sample_st_job_id, v.jobs
+         sum(v.jobs) || ' jobs of ' || coalesce(min(v.business_unit_name), 'an unknown unit') || ' were accepted and are not in GoHighLevel', min(v.why),
+         'jobsync why ' || min(v.sample_st_job_id), sum(v.jobs)::bigint
     from jobsync.v_unverified v
+   group by v.tenant_id, v.business_unit_id, v.result
   union all
   -- The daily comparison must find nothing: what it found was not brought by the pull, mended or not.
   select r.tenant_id, 'reconcile_missing', '', case when r.fixed < r.missing + r.differing then 'critical' else 'warning' end,
