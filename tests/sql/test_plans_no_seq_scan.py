@@ -221,6 +221,9 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "api_write_state": {"key": "mine"}, "api_mark_job": {"job": 18, "status": "synced"}, "replay_jobs": {"jobs": [18]}, "set_route": {"unit": INSTALL},
     "find_jobs": {"status": "failed"}, "preview_replay": {"jobs": [18]}, "choose_jobs": {"reason": "rejected"}, "find_token": {"id": "x"}, "note_token_use": {"id": "x"}, "add_token": {"id": "x"}, "revoke_token": {"id": "x"},
     "list_quarantined": {"after": 0}, "close_retried": {"ids": [1]}, "store_page": {"origin": "pull"}, "close_backfill": {"state": "failed", "code": "x", "exit_code": 1, "hint": None},
+    "store_pipelines": {"pipelines": Jsonb([{"id": "p1", "name": "P", "stages": [{"id": "s1", "name": "S"}]}]), "fields": Jsonb([])},
+    "protect_stage": {"pipeline": "p1", "stage": "s1", "protected": True}, "set_route_target": {"unit": INSTALL, "pipeline": "p1", "stage": "s1", "card": "own"},
+    "save_rules": {"rules": Jsonb([{"name": "x", "event": "created", "status": "won"}]), "replace": True},
     "move_backfill": {"position": "2025-01-01T00:00:00Z", "width": None, "left": None, "done": False, "requests": 1},
     "open_backfill": {"since": "2025-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "page_size": 5000, "deliver": False},
     "open_test_send": {"unit": POOL}, "close_test_send": {"unit": POOL},
@@ -229,10 +232,11 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
 # These change the whole database or its session, or read all rows of a class because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
-    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend",
+    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {
+    "list_stale_pipelines",
     "list_due_destinations",
     "claim_due_tenants",
     "list_tenants",
