@@ -3082,7 +3082,7 @@ begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
    where j.tenant_id = p_tenant and j.business_unit_id = p_unit
      and (j.delivered_hash is null and j.ghl_sync_status <> 'synced'
-          or exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id));
+          or (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1));
   if v_jobs is null then
     return 0;
   end if;
@@ -4090,7 +4090,7 @@ $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
 create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
-language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
