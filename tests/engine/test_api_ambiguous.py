@@ -40,12 +40,12 @@ async def test_ambiguous_answers_make_no_second_card_by_api(dsn: str, tmp_path: 
         stage.level.switches.turn(burst_limit=0, search_lag_min_seconds=0, search_lag_max_seconds=45)
         spread_faults(stage, CREATES)
         jobs = stage.value("select count(*) from jobsync.outbox")
-        for _ in range(30):
+        for turn in range(30):
             await deliver(stage)
             if stage.value("select count(*) from jobsync.outbox") == 0:
                 break
-            # Long enough for the shortest retry, short enough that searches are still behind.
-            pass_time(stage, 50)
+            # Long enough for the shortest retry, short enough that searches are still behind; later the long ones come.
+            pass_time(stage, 50 if turn < 12 else 6 * 3600)
         struck = sum(fault.hits for fault in stage.level.faults.rules)
         made = cards(stage)
         print(
