@@ -345,6 +345,7 @@ create table public.customers (
 );
 create unique index customers_single_tenant on public.customers (st_customer_id);
 create index customers_by_contact on public.customers (tenant_id, ghl_contact_id) where ghl_contact_id is not null;
+create index customers_by_modified on public.customers (tenant_id, modified_on);
 create index customers_by_phone on public.customers (tenant_id, phone) where phone is not null;
 create index customers_by_email on public.customers (tenant_id, email) where email is not null;
 comment on table public.customers is 'One row per ServiceTitan customer (who pays); phone and email are the best of the customer''s contacts.';
@@ -614,6 +615,8 @@ create table jobsync.tenants (
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
   next_pull_at timestamptz,
   feeds_refused_at timestamptz,
+  next_reconcile_at timestamptz,
+  quarantine_tried_with text,
   execution_price numeric not null default 0.01,
   verify_minutes integer not null default 30 constraint verify_minutes_is_positive check (verify_minutes > 0),
   created_at timestamptz not null default jobsync.now(),
@@ -626,6 +629,8 @@ comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm;
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
 comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
+comment on column jobsync.tenants.next_reconcile_at is 'When the daily comparison with ServiceTitan is due; null: not booked yet.';
+comment on column jobsync.tenants.quarantine_tried_with is 'Version of the software that last tried the quarantined records again; another one tries them once more.';
 comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
@@ -663,8 +668,18 @@ create table jobsync.budgets (
   tokens double precision not null,
   refilled_at timestamptz not null default clock_timestamp(),
   blocked_until timestamptz,
+  slowness double precision not null default 1,
+  slowed_at timestamptz,
+  outcomes boolean[] not null default '{}',
+  open_until timestamptz,
+  times_opened integer not null default 0,
+  probe_until timestamptz,
   primary key (tenant_id, budget_key)
 );
+comment on column jobsync.budgets.outcomes is 'Circuit breaker: the last twenty requests, false for 5xx, timeouts and resets.';
+comment on column jobsync.budgets.open_until is 'Circuit breaker: nobody asks before this; null: closed.';
+comment on column jobsync.budgets.probe_until is 'Circuit breaker: since it may close again, one worker tries; the others wait for it until this.';
+comment on column jobsync.budgets.slowness is 'Share of the rate that was left after the last 429; grows back within a minute of slowed_at.';
 comment on table jobsync.budgets is 'Token buckets shared by all workers: requests a second to ServiceTitan, to a GoHighLevel location, to a hook.';
 
 create table jobsync.destinations (
@@ -753,6 +768,13 @@ returns void language sql volatile as $$
 $$;
 comment on function jobsync.write_audit(text, text, text, text, jsonb) is 'Adds one line to the audit, in the caller''s transaction.';
 
+create function jobsync.left_speed(p_slowness double precision, p_slowed_at timestamptz, p_now timestamptz) returns double precision
+language sql immutable parallel safe as $$
+  select case when p_slowed_at is null then 1 else least(1, p_slowness + greatest(0, extract(epoch from p_now - p_slowed_at)) / 60) end
+$$;
+comment on function jobsync.left_speed(double precision, timestamptz, timestamptz) is
+  'Share of a bucket''s rate that may be used: what a 429 left of it, whole again a minute after the pause.';
+
 -- A bucket is refilled by the server's real clock, not jobsync.now(): a moved test clock must not hand out requests.
 create function jobsync.take_budget(p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer)
 returns table (granted integer, wait_seconds double precision)
@@ -760,6 +782,7 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_row budgets;
   v_tokens double precision;
+  v_rate double precision;
   v_now timestamptz := clock_timestamp();
 begin
   if p_rate <= 0 then
@@ -774,9 +797,10 @@ begin
     return query select 0, extract(epoch from v_row.blocked_until - v_now)::double precision;
     return;
   end if;
-  v_tokens := least(p_burst, v_row.tokens + p_rate * greatest(0, extract(epoch from v_now - v_row.refilled_at)));
+  v_rate := p_rate * left_speed(v_row.slowness, v_row.slowed_at, v_now);
+  v_tokens := least(p_burst, v_row.tokens + v_rate * greatest(0, extract(epoch from v_now - v_row.refilled_at)));
   granted := least(p_want, floor(v_tokens + 1e-9)::integer);
-  wait_seconds := case when granted > 0 then 0 else (1 - v_tokens) / p_rate end;
+  wait_seconds := case when granted > 0 then 0 else (1 - v_tokens) / v_rate end;
   update budgets b set tokens = v_tokens - granted, refilled_at = v_now, rate = p_rate, burst = p_burst, blocked_until = null
    where b.tenant_id = p_tenant and b.budget_key = p_key;
   return next;
@@ -793,6 +817,18 @@ language sql volatile as $$
    where b.tenant_id = p_tenant and b.budget_key = p_key
 $$;
 comment on function jobsync.block_budget(text, text, double precision) is 'After a 429: nobody takes from this bucket for p_seconds.';
+
+create function jobsync.slow_budget(p_tenant text, p_key text, p_seconds double precision) returns void
+language sql volatile as $$
+  -- Requests that were under way together are refused together: half the speed once for a pause, not once for each of them.
+  update jobsync.budgets b
+     set slowness = greatest(1 / 64.0, jobsync.left_speed(b.slowness, b.slowed_at, pg_catalog.clock_timestamp()) / 2),
+         slowed_at = greatest(b.slowed_at, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => greatest(p_seconds, 1)))
+   where b.tenant_id = p_tenant and b.budget_key = p_key and (b.slowed_at is null or b.slowed_at <= pg_catalog.clock_timestamp());
+  select jobsync.block_budget(p_tenant, p_key, p_seconds)
+$$;
+comment on function jobsync.slow_budget(text, text, double precision) is
+  'After a 429: nobody takes from this bucket for p_seconds, and then at half the speed, which grows back within a minute.';
 
 -- A second tenant. Run as the owner: the single-column unique indexes, which keep people's own `on conflict (st_job_id)`
 -- working while there is one tenant, go then, because two contractors may have the same ids.
@@ -823,6 +859,102 @@ $$;
 comment on function jobsync.add_tenant(text, text, text) is
   'Adds a tenant, observing and without units, and drops the indexes that only one tenant allows. Only the owner of the tables may. Twice changes nothing.';
 
+-- How the upstreams stand towards a tenant: refused sign-in or access, and the circuit breaker before their requests.
+
+create table jobsync.upstream_states (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  upstream text not null constraint upstream_is_known check (upstream in ('servicetitan', 'gohighlevel')),
+  state text not null default 'ok' constraint upstream_state_is_known check (state in ('ok', 'auth_failed', 'access_denied')),
+  reason text,
+  since timestamptz not null default jobsync.now(),
+  primary key (tenant_id, upstream)
+);
+comment on table jobsync.upstream_states is 'Whether an upstream lets the tenant in. No row: it always did.';
+comment on column jobsync.upstream_states.state is 'auth_failed: 401 with a fresh token, or no token at all; access_denied: 403 for what everything else needs.';
+
+create function jobsync.set_upstream_state(p_tenant text, p_upstream text, p_state text, p_reason text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+begin
+  if p_state = 'ok' then
+    update upstream_states s set state = 'ok', reason = null, since = jobsync.now()
+     where s.tenant_id = p_tenant and s.upstream = p_upstream and s.state <> 'ok';
+  else
+    insert into upstream_states as s (tenant_id, upstream, state, reason) values (p_tenant, p_upstream, p_state, left(p_reason, 500))
+    on conflict (tenant_id, upstream) do update set state = excluded.state, reason = excluded.reason, since = excluded.since
+     where s.state <> excluded.state;
+  end if;
+  if found then
+    perform write_audit(p_tenant, 'jobsync', 'upstream_' || p_state, p_upstream, jsonb_build_object('reason', left(p_reason, 500)));
+  end if;
+  return found;
+end
+$$;
+comment on function jobsync.set_upstream_state(text, text, text, text) is
+  'Notes how an upstream stands towards the tenant, with a line in the audit when that changes. True when it changed; the same again writes nothing.';
+
+create function jobsync.is_upstream_refused(p_tenant text, p_upstream text) returns boolean language sql stable parallel safe as $$
+  select exists (select from jobsync.upstream_states s where s.tenant_id = p_tenant and s.upstream = p_upstream and s.state <> 'ok')
+$$;
+comment on function jobsync.is_upstream_refused(text, text) is 'True while sign-in or access is refused, so that only a person can mend it.';
+
+-- The breaker: open after ten failures among the last twenty requests, then one request at a time tries whether it may
+-- close. It stands in the row of the budget that each request passes anyway, and goes by the same real clock.
+create function jobsync.note_outcomes(p_tenant text, p_key text, p_outcomes boolean[]) returns timestamptz
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row budgets;
+  v_now timestamptz := clock_timestamp();
+  v_all boolean[];
+begin
+  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key for update;
+  if v_row.open_until > v_now then
+    -- Answers to what was under way when it opened.
+    return v_row.open_until;
+  end if;
+  v_all := v_row.outcomes || p_outcomes;
+  v_all := v_all[greatest(1, cardinality(v_all) - 19):];
+  if v_row.open_until is not null and p_outcomes[cardinality(p_outcomes)] then
+    update budgets b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.tenant_id = p_tenant and b.budget_key = p_key;
+    perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_key);
+    return null;
+  end if;
+  if v_row.open_until is not null or (cardinality(v_all) = 20 and cardinality(array_remove(v_all, true)) >= 10) then
+    update budgets b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
+           open_until = v_now + least(300, 10 * 2 ^ least(v_row.times_opened, 5)) * interval '1 second'
+     where b.tenant_id = p_tenant and b.budget_key = p_key returning b.open_until into v_row.open_until;
+    if v_row.times_opened = 0 then
+      perform write_audit(p_tenant, 'jobsync', 'breaker_opened', p_key);
+    end if;
+    return v_row.open_until;
+  end if;
+  update budgets b set outcomes = v_all where b.tenant_id = p_tenant and b.budget_key = p_key;
+  return null;
+end
+$$;
+comment on function jobsync.note_outcomes(text, text, boolean[]) is
+  'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds. Answers until when it is open.';
+
+create function jobsync.enter_breaker(p_tenant text, p_key text) returns table (wait_seconds double precision, is_probe boolean)
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row budgets;
+  v_now timestamptz := clock_timestamp();
+begin
+  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key and b.open_until is not null for update;
+  if not found then
+    return query select 0::double precision, false;
+  elsif greatest(v_row.open_until, v_row.probe_until) > v_now then
+    return query select extract(epoch from greatest(v_row.open_until, v_row.probe_until) - v_now)::double precision, false;
+  else
+    -- A trial whose worker died is another's after this.
+    update budgets b set probe_until = v_now + interval '120 seconds' where b.tenant_id = p_tenant and b.budget_key = p_key;
+    return query select 0::double precision, true;
+  end if;
+end
+$$;
+comment on function jobsync.enter_breaker(text, text) is
+  'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe).';
+
 -- What is pulled besides the guide's tables: locations, contacts, job types; the cursors; the quarantine.
 -- No foreign keys between records: ServiceTitan's feeds are independent, a child may arrive before its parent.
 
@@ -832,6 +964,7 @@ create table jobsync.cursors (
   mode text not null default 'export' constraint cursor_mode_is_known check (mode in ('export', 'list')),
   token text,
   since text,
+  began_from text,
   caught_up_at timestamptz,
   began_at_start boolean not null default false,
   complete_from_start boolean not null default false,
@@ -847,6 +980,7 @@ create table jobsync.cursors (
 comment on table jobsync.cursors is 'Where each stream goes on reading. Moves only in the transaction that stores the page.';
 comment on column jobsync.cursors.token is 'Opaque continueFrom of the export feed; null: from `since`, or from the first record.';
 comment on column jobsync.cursors.since is 'ISO time as ServiceTitan wrote it (7 digits kept): where a list read, or a feed without token, starts. Inclusive.';
+comment on column jobsync.cursors.began_from is 'Modification time at which the first reading began; null: at the first record. What is older was never asked for.';
 comment on column jobsync.cursors.caught_up_at is 'When the stream was last read to its end.';
 comment on column jobsync.cursors.began_at_start is 'True when the first reading began at the first record.';
 comment on column jobsync.cursors.complete_from_start is 'True when the stream was read from its first record on, so that an absent record does not exist.';
@@ -1850,27 +1984,27 @@ create function jobsync.resolve_wanted(p_tenant text) returns integer
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_gone integer;
+  v_page record;
+  v_list record;
+  v_deleted integer;
+  v_gone integer := 0;
   v_released integer := 0;
 begin
   -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
-  with came as (
-    delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids
-  ), parents as materialized (
-    select distinct c.stream, i.id from came c cross join unnest(c.ids) i(id)
-  ), found as (
-    delete from wanted w using parents p where w.tenant_id = p_tenant and w.stream = p.stream and w.id = p.id
-    returning 1
-  ), complete as (
-    -- A list that was read from its first record on holds the contacts of everybody who has some.
-    delete from wanted w using cursors f
-     where w.tenant_id = p_tenant and f.tenant_id = p_tenant and w.stream = f.stream and f.stream in ('customer_contacts', 'location_contacts')
-       and f.complete_from_start and f.caught_up_at >= w.wanted_at
-       and not exists (select from parents p where p.stream = w.stream and p.id = w.id)
-    returning 1
-  )
-  select (select count(*) from found) + (select count(*) from complete) into v_gone;
+  -- Page by page, by a list of ids: joined, and before the tables were ever analysed, each would be compared with each.
+  for v_page in delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids loop
+    delete from wanted w where w.tenant_id = p_tenant and w.stream = v_page.stream and w.id = any (v_page.ids);
+    get diagnostics v_deleted = row_count;
+    v_gone := v_gone + v_deleted;
+  end loop;
+  -- A list that was read from its first record on holds the contacts of everybody who has some.
+  for v_list in select f.stream, f.caught_up_at from cursors f
+                 where f.tenant_id = p_tenant and f.stream in ('customer_contacts', 'location_contacts') and f.complete_from_start loop
+    delete from wanted w where w.tenant_id = p_tenant and w.stream = v_list.stream and w.wanted_at <= v_list.caught_up_at;
+    get diagnostics v_deleted = row_count;
+    v_gone := v_gone + v_deleted;
+  end loop;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
   if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
@@ -2710,7 +2844,7 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_cursor jobsync.cursors;
 begin
-  insert into cursors (tenant_id, stream, mode, since, began_at_start) values (p_tenant, p_stream, p_mode, p_since, p_since is null)
+  insert into cursors (tenant_id, stream, mode, since, began_from, began_at_start) values (p_tenant, p_stream, p_mode, p_since, p_since, p_since is null)
   on conflict (tenant_id, stream) do nothing;
   select * into v_cursor from cursors c where c.tenant_id = p_tenant and c.stream = p_stream;
   return v_cursor;
@@ -2803,6 +2937,31 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
 
+create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean);
+comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed.';
+
+-- Apart from plan_jobs, for its plan: many rows against many rows are hashed, one row is looked up by key.
+create function jobsync.refresh_waiting(p_tenant text, p_owed jobsync.owed_again[], p_now timestamptz) returns void
+language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
+  update outbox o set
+      destination_id = d.destination_id, st_customer_id = d.st_customer_id,
+      -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
+      version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
+      attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
+      counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
+      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
+                             when o.attempts > 0 then case when d.changed then p_now else o.next_attempt_at end
+                             when d.waits and o.st_customer_id is distinct from d.st_customer_id then p_now + interval '15 minutes'
+                             else o.next_attempt_at end,
+      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
+                         then coalesce(o.waiting_for, 'parents') else o.waiting_for end
+    from unnest(p_owed) d
+   where o.tenant_id = p_tenant and o.st_job_id = any (array(select q.st_job_id from unnest(p_owed) q)) and o.st_job_id = d.st_job_id
+     and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
+$$;
+comment on function jobsync.refresh_waiting(text, jobsync.owed_again[], timestamptz) is
+  'Deliveries that wait get the job''s new destination and customer; what was tried and changed since is a version of its own, due now.';
+
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
@@ -2812,7 +2971,9 @@ declare
   v_marked bigint[];
   v_statuses text[];
   v_reasons text[];
+  v_stale owed_again[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
+  v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
@@ -2820,9 +2981,10 @@ begin
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
            coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
-                    case when r.card = 'sales' then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
+                    case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
-           o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
+           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
+           coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
       join tenants t on t.tenant_id = p_tenant
@@ -2858,23 +3020,9 @@ begin
         (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id limit 1),
         false) as waits
       from decided d where d.decision = 'queue'
-  ), refreshed as (
-    update outbox o set
-      destination_id = d.destination_id, st_customer_id = d.st_customer_id,
-      -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
-      version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
-      attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
-      counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
-      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
-                             when o.attempts > 0 then case when d.changed then v_now else o.next_attempt_at end
-                             when d.waits and o.st_customer_id is distinct from d.st_customer_id then v_now + interval '15 minutes'
-                             else o.next_attempt_at end,
-      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
-                         then coalesce(o.waiting_for, 'parents') else o.waiting_for end
-      from owed d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued
-       and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
-    returning 1
+  ), stale as (
+    select d.* from owed d
+     where d.queued and (d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
   ), queued as (
     insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
@@ -2894,8 +3042,12 @@ begin
              when 'leave' then d.status = 'pending'
              else false end
   )
-  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason) into v_queued, v_marked, v_statuses, v_reasons
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed)::owed_again) from stale t)
+    into v_queued, v_marked, v_statuses, v_reasons, v_stale
     from marks m;
+  if v_stale is not null then
+    perform refresh_waiting(p_tenant, v_stale, v_now);
+  end if;
   if v_marked is not null then
     perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
   end if;
@@ -3041,6 +3193,38 @@ create function jobsync.delivery_hold(p_tenant text) returns double precision la
 $$;
 comment on function jobsync.delivery_hold(text) is 'Seconds until deliveries by API may go on: after a 429, or when the day''s quota runs low; 0: now.';
 
+-- Trying quarantined records again: after a deploy (new software may read what the old one could not) and on command. What
+-- fits now is stored by the normal path; what does not stays, byte for byte.
+
+create function jobsync.claim_quarantine_retries(p_version text) returns table (tenant_id text)
+language sql volatile set search_path = jobsync, public as $$
+  with told as (
+    update tenants t set quarantine_tried_with = p_version where t.quarantine_tried_with is distinct from p_version returning t.tenant_id)
+  select k.tenant_id from told k where exists (select from quarantine q where q.tenant_id = k.tenant_id and q.resolved_at is null)
+$$;
+comment on function jobsync.claim_quarantine_retries(text) is 'Tenants with open quarantined records that this version of the software did not try yet; each is answered once a version.';
+
+create function jobsync.list_quarantined(p_tenant text, p_after bigint, p_limit integer) returns table (id bigint, stream text, raw bytea, times_seen integer)
+language sql stable as $$
+  select q.id, q.stream, q.raw, q.times_seen from jobsync.quarantine q
+   where q.tenant_id = p_tenant and q.resolved_at is null and q.id > p_after and q.stream = (
+     select f.stream from jobsync.quarantine f where f.tenant_id = p_tenant and f.resolved_at is null and f.id > p_after order by f.id limit 1)
+   order by q.id limit p_limit
+$$;
+comment on function jobsync.list_quarantined(text, bigint, integer) is 'The next open quarantined records of one stream, by id.';
+
+create function jobsync.close_retried(p_tenant text, p_ids bigint[], p_seen integer[]) returns integer
+language sql volatile as $$
+  with closed as (
+    update jobsync.quarantine q set resolved_at = jobsync.now(), resolution = 'it fits now'
+      from unnest(p_ids, p_seen) t(id, seen)
+     where q.tenant_id = p_tenant and q.id = t.id and (q.times_seen = t.seen or q.resolved_at is not null)
+    returning 1)
+  select pg_catalog.count(*)::integer from closed
+$$;
+comment on function jobsync.close_retried(text, bigint[], integer[]) is
+  'Closes quarantined records that were tried again and not refused again (then they would count one sight more). Answers how many.';
+
 -- What GoHighLevel has: pipelines, their stages, custom fields, pulled by name and id. Routes and rules are written with
 -- names and sent with ids. A row is never deleted: what GoHighLevel no longer shows is `gone`, so that a route or rule that
 -- points at it can say so.
@@ -3082,6 +3266,10 @@ create table jobsync.card_fields (
   primary key (tenant_id, field_id)
 );
 comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
+
+-- The few lines of the audit that alerts and lists ask for every minute.
+create index audit_of_pipelines on jobsync.audit (tenant_id, at desc)
+  where action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
 
 -- One answer of GoHighLevel, as a whole: [{id, name, stages: [{id, name}]}] and [{id, name, key, model, data_type}].
 create function jobsync.store_pipelines(p_tenant text, p_pipelines jsonb, p_fields jsonb, p_actor text) returns jsonb
@@ -3469,7 +3657,9 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') then
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
+     and not exists (select from install_links l where l.tenant_id = p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
@@ -3597,7 +3787,13 @@ comment on function jobsync.card_differs(text, bigint) is 'True when the rules s
 create function jobsync.replan_cards(p_tenant text, p_jobs bigint[]) returns integer
 language plpgsql set search_path = jobsync, public as $$
 declare
-  v_jobs bigint[] := array(select c.st_job_id from card_plans c where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) order by c.st_job_id);
+  -- A unit that went to a pipeline once and goes to a webhook today is not planned by visits.
+  v_jobs bigint[] := array(
+    select c.st_job_id from card_plans c
+      join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = c.st_job_id
+      join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+      join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id and d.kind = 'api'
+     where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) order by c.st_job_id);
 begin
   if v_jobs = '{}' then
     return 0;
@@ -4780,7 +4976,9 @@ comment on function jobsync.plan_contact_changes(text) is
 create function jobsync.claim_due_tenants(p_configured text[]) returns table (tenant_id text)
 language sql volatile set search_path = jobsync, public as $$
   update tenants t
-     set next_pull_at = jobsync.now() + t.poll_seconds * (1 + random() * 0.1) * interval '1 second'
+     -- Where sign-in or access is refused a person must act: one look in a quarter of an hour finds out that he did.
+     set next_pull_at = jobsync.now() + case when is_upstream_refused(t.tenant_id, 'servicetitan') then greatest(t.poll_seconds, 900) else t.poll_seconds end
+           * (1 + random() * 0.1) * interval '1 second'
    where t.tenant_id in (
      select d.tenant_id from tenants d
       where (d.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = d.tenant_id and c.kind = 'servicetitan' and c.state = 'ok'))
@@ -5029,6 +5227,73 @@ language sql stable as $$
   select b.tenant_id, b.run from jobsync.backfills b where b.state = 'running'
 $$;
 comment on function jobsync.list_running_backfills() is 'Backfills that somebody should be working on; read by the schedule as the owner.';
+
+-- What moves a cursor besides a stored page: a person who rewinds it, and a feed that is refused before its first page.
+
+create function jobsync.begin_by_list(p_tenant text, p_stream text, p_revision bigint, p_since text) returns void
+language sql volatile as $$
+  update jobsync.cursors c set mode = 'list', token = null, since = p_since, updated_at = jobsync.now(),
+         began_from = case when c.revision = 0 then p_since else c.began_from end,
+         began_at_start = c.began_at_start and c.revision > 0
+   where c.tenant_id = p_tenant and c.stream = p_stream and c.revision = p_revision and c.since is null
+$$;
+comment on function jobsync.begin_by_list(text, text, bigint, text) is
+  'A stream that has no place to go on from is read by list from p_since on. A cursor that moved meanwhile, or has a place, is left alone.';
+
+create function jobsync.stored_since(p_tenant text, p_stream text, p_from timestamptz) returns bigint
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_count bigint;
+begin
+  -- The table is called like the stream; what is not a stream has no cursor, so that it never comes here.
+  execute format('select count(*) from %s x where x.tenant_id = $1 and x.modified_on >= $2 %s',
+    case p_stream when 'jobs' then 'public.jobs' when 'customers' then 'public.customers' when 'customer_contacts' then 'jobsync.contacts'
+      when 'location_contacts' then 'jobsync.contacts' when 'sold_estimates' then 'jobsync.estimates' else format('jobsync.%I', p_stream) end,
+    case p_stream when 'customer_contacts' then 'and x.owner_kind = ''customer''' when 'location_contacts' then 'and x.owner_kind = ''location''' else '' end)
+  into v_count using p_tenant, p_from;
+  return v_count;
+end
+$$;
+comment on function jobsync.stored_since(text, text, timestamptz) is 'How many stored records of a stream were modified at or after a time.';
+
+create function jobsync.rewind_cursor(p_tenant text, p_stream text, p_to text, p_apply boolean, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_cursor cursors;
+  v_to timestamptz := try_timestamptz_text(p_to);
+  v_at timestamptz;
+  v_text text;
+begin
+  if v_to is null then
+    raise exception '% is no time', left(p_to, 50) using errcode = 'JS001', hint = 'Write it as 2026-01-31 or 2026-01-31T08:00:00Z.';
+  end if;
+  select * into v_cursor from cursors c where c.tenant_id = p_tenant and c.stream = p_stream for update;
+  if not found then
+    raise exception 'no stream that was read is called %', left(p_stream, 50) using errcode = 'JS004',
+      hint = coalesce('There are: ' || (select string_agg(c.stream, ', ' order by c.stream) from cursors c where c.tenant_id = p_tenant and c.since is not null) || '.',
+                      'Nothing was read yet: jobsync pull');
+  end if;
+  v_at := try_timestamptz_text(v_cursor.since);
+  if v_at is null then
+    raise exception '% has no place in time: it is read whole each time, or nothing of it was read yet', p_stream using errcode = 'JS001';
+  end if;
+  if v_to >= v_at then
+    raise exception '% was read up to %; a rewind only goes back', p_stream, v_cursor.since using errcode = 'JS001',
+      hint = 'What is newer comes with the next pull by itself.';
+  end if;
+  v_text := to_char(v_to at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+  if p_apply then
+    update cursors c set token = null, since = v_text, revision = c.revision + 1, updated_at = jobsync.now()
+     where c.tenant_id = p_tenant and c.stream = p_stream;
+    perform write_audit(p_tenant, p_actor, 'cursor_rewound', 'stream:' || p_stream,
+      jsonb_build_object('from', v_cursor.since, 'to', v_text, 'had_token', v_cursor.token is not null));
+  end if;
+  return jsonb_build_object('stream', p_stream, 'mode', v_cursor.mode, 'from', v_cursor.since, 'to', v_text,
+    'stored_since', stored_since(p_tenant, p_stream, v_to), 'moved', p_apply);
+end
+$$;
+comment on function jobsync.rewind_cursor(text, text, text, boolean, text) is
+  'Moves a cursor back to a time, with a line in the audit; p_apply false only says what would be read again. Stored rows stay, and unchanged content plans nothing.';
 
 -- Verifying: what GoHighLevel accepted is read back until it is found there. A 2xx of a hook only says "queued"; only a
 -- card that carries the job's id proves that it landed.
@@ -5315,6 +5580,131 @@ $$;
 comment on function jobsync.deliver_backfilled(text, uuid, text) is
   'Plans the old jobs of a backfill''s time for delivery, because a person asked for it. Twice plans nothing more. Answers how many.';
 
+-- Reconcile: what ServiceTitan shows, compared with what is stored, by ids and content. It finds what a pull should have
+-- brought and did not: it must find nothing. One run is one row of sync_logs (sync_type reconcile).
+
+create function jobsync.claim_due_reconciles(p_configured text[]) returns table (tenant_id text)
+language sql volatile set search_path = jobsync, public as $$
+  with taken as (
+    update tenants t set next_reconcile_at = jobsync.now() + interval '1 day' * (1 + random() * 0.02)
+      from (select d.tenant_id, d.next_reconcile_at from tenants d
+             where (d.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = d.tenant_id and c.kind = 'servicetitan' and c.state = 'ok'))
+               and (d.next_reconcile_at is null or d.next_reconcile_at <= jobsync.now())
+               and exists (select from cursors c where c.tenant_id = d.tenant_id and c.stream = 'jobs' and c.caught_up_at is not null)
+             order by d.next_reconcile_at nulls first limit 1000 for no key update skip locked) due
+     where t.tenant_id = due.tenant_id
+    returning t.tenant_id, due.next_reconcile_at as was)
+  select k.tenant_id from taken k where k.was is not null
+$$;
+comment on function jobsync.claim_due_reconciles(text[]) is
+  'Takes the tenants whose daily comparison is due and books the next one. The first is due a day after the first pull.';
+
+create function jobsync.open_reconcile(p_tenant text, p_trigger text, p_days integer, p_fix boolean) returns uuid
+language sql volatile as $$
+  insert into public.sync_logs (tenant_id, sync_type, entity_type, status, metadata)
+  values (p_tenant, 'reconcile', 'job', 'running', jsonb_build_object('trigger', p_trigger, 'days', p_days, 'fix_missing', p_fix))
+  returning id
+$$;
+comment on function jobsync.open_reconcile(text, text, integer, boolean) is 'Opens a reconcile run; answers its id.';
+
+create function jobsync.keep_reconcile_alive(p_tenant text, p_run uuid) returns void language sql volatile as $$
+  update public.sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running'
+$$;
+comment on function jobsync.keep_reconcile_alive(text, uuid) is 'A run that takes long says that it still goes on, so that it is not closed as abandoned.';
+
+create function jobsync.close_reconcile(p_tenant text, p_run uuid, p_report jsonb, p_error text) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  update sync_logs l set
+    metadata = l.metadata || coalesce(p_report, '{}'),
+    records_processed = coalesce((p_report ->> 'compared')::integer, 0),
+    records_succeeded = coalesce((p_report ->> 'equal')::integer, 0) + coalesce((p_report ->> 'fixed')::integer, 0),
+    records_failed = coalesce((p_report ->> 'missing')::integer, 0) + coalesce((p_report ->> 'differing')::integer, 0) - coalesce((p_report ->> 'fixed')::integer, 0),
+    status = case when p_error is null then 'completed' else 'failed' end, error_message = left(p_error, 1000), completed_at = v_now,
+    duration_ms = least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::integer
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running';
+  if p_error is not null then
+    update tenants t set next_reconcile_at = least(t.next_reconcile_at, v_now + interval '1 hour') where t.tenant_id = p_tenant and t.next_reconcile_at is not null;
+  end if;
+end
+$$;
+comment on function jobsync.close_reconcile(text, uuid, jsonb, text) is 'Closes a reconcile run with its counts; one that failed is due again in an hour. Harmless when repeated.';
+
+-- The facts by which two versions of a record are held against each other. What changes by itself and means nothing to a
+-- CRM (a balance, external data) is not among them; nor what only one of list and feed shows.
+create function jobsync.record_facts(p_stream text, p_record jsonb, p_shown jsonb) returns jsonb language sql immutable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_object_agg(k.name, coalesce(p_record -> k.name, 'null')), '{}')
+    from pg_catalog.unnest(case p_stream
+      when 'jobs' then array['jobNumber', 'customerId', 'locationId', 'businessUnitId', 'jobTypeId', 'jobStatus', 'priority', 'summary', 'createdOn',
+        'completedOn', 'total', 'campaignId', 'tagTypeIds', 'appointmentCount', 'invoiceId', 'active']
+      when 'customers' then array['name', 'type', 'address', 'active', 'mergedToId', 'doNotService', 'doNotMail']
+      end) k(name)
+   where p_shown ? k.name
+$$;
+comment on function jobsync.record_facts(text, jsonb, jsonb) is 'The facts of a record that count in a comparison, of those that p_shown has: {name: value}.';
+
+create function jobsync.compare_page(p_tenant text, p_stream text, p_page jsonb) returns table (n bigint, id bigint, finding text)
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_began timestamptz;
+  v_read_to timestamptz;
+begin
+  select try_timestamptz_text(c.began_from), c.caught_up_at - interval '10 minutes' into v_began, v_read_to
+    from cursors c where c.tenant_id = p_tenant and c.stream = p_stream;
+  return query execute format($compare$
+    select e.n, e.id,
+           case when e.id is null then 'unreadable'
+                when s.st_raw_data is not null and (e.modified_on is null or s.modified_on is null or e.modified_on <= s.modified_on)
+                 and (e.modified_on < s.modified_on or s.same_facts) then 'equal'
+                when exists (select from jobsync.quarantine q where q.tenant_id = $1 and q.stream = $2 and q.record_id = e.id::text and q.resolved_at is null)
+                then 'quarantined'
+                when $5 is null or e.modified_on > $5 then 'not_read_yet'
+                when s.st_raw_data is not null then 'differing'
+                when e.modified_on < $4 then 'before_start'
+                else 'missing' end
+      from (select p.n, p.doc, try_bigint(p.doc -> 'id') as id, try_timestamptz(p.doc -> 'modifiedOn') as modified_on
+              from jsonb_array_elements($3) with ordinality p(doc, n) offset 0) e
+      left join lateral (
+        select x.st_raw_data, x.modified_on,
+               record_facts($2, e.doc, e.doc) = record_facts($2, x.st_raw_data, e.doc) as same_facts
+          from %s x where x.tenant_id = $1 and x.%I = e.id offset 0) s on true
+  $compare$, case p_stream when 'jobs' then 'public.jobs' when 'customers' then 'public.customers' end,
+             case p_stream when 'jobs' then 'st_job_id' when 'customers' then 'st_customer_id' end)
+  using p_tenant, p_stream, p_page, v_began, v_read_to;
+end
+$$;
+comment on function jobsync.compare_page(text, text, jsonb) is
+  'Each record of a page held against what is stored: equal (or newer here), missing, differing, quarantined, not_read_yet (newer than the last pull), before_start (older than the first one), unreadable.';
+
+create function jobsync.list_unseen(p_tenant text, p_stream text, p_from timestamptz, p_until timestamptz, p_seen bigint[]) returns bigint[]
+language sql stable as $$
+  select coalesce(pg_catalog.array_agg(k.id order by k.id), '{}')
+    from (select j.st_job_id as id from public.jobs j
+           where p_stream = 'jobs' and j.tenant_id = p_tenant and j.modified_on >= p_from and j.modified_on < p_until and j.source = 'servicetitan' and j.active
+          union all
+          select c.st_customer_id from public.customers c
+           where p_stream = 'customers' and c.tenant_id = p_tenant and c.modified_on >= p_from and c.modified_on < p_until and c.source = 'servicetitan' and c.active) k
+   where not exists (select from pg_catalog.unnest(p_seen) s(id) where s.id = k.id)
+$$;
+comment on function jobsync.list_unseen(text, text, timestamptz, timestamptz, bigint[]) is
+  'Stored records last modified in a window that ServiceTitan did not show there: changed meanwhile, or gone.';
+
+create view jobsync.v_reconcile with (security_invoker = true) as
+  select distinct on (l.tenant_id) l.tenant_id, l.id as run_id, l.started_at, l.completed_at, l.status, l.error_message,
+         (l.metadata ->> 'days')::integer as days, coalesce((l.metadata ->> 'compared')::bigint, 0) as compared,
+         coalesce((l.metadata ->> 'missing')::bigint, 0) as missing, coalesce((l.metadata ->> 'differing')::bigint, 0) as differing,
+         coalesce((l.metadata ->> 'gone')::bigint, 0) as gone, coalesce((l.metadata ->> 'fixed')::bigint, 0) as fixed,
+         coalesce((l.metadata ->> 'missing')::bigint, 0) + coalesce((l.metadata ->> 'differing')::bigint, 0) > 0 as is_alert,
+         l.metadata -> 'streams' as streams
+    from public.sync_logs l
+   where l.sync_type = 'reconcile' and l.status in ('completed', 'failed')
+   order by l.tenant_id, l.started_at desc;
+comment on view jobsync.v_reconcile is
+  'The last comparison of each tenant with ServiceTitan. is_alert: it found something missing or differing, mended or not; nothing should ever be found.';
+
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
 create view jobsync.v_rules with (security_invoker = true) as
@@ -5344,6 +5734,16 @@ create view jobsync.v_pipeline_changes with (security_invoker = true) as
     from jobsync.audit a
    where a.action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
 comment on view jobsync.v_pipeline_changes is 'Pipelines and stages that were renamed, deleted or came back in GoHighLevel, and when that was noticed.';
+
+create function jobsync.list_stale_pipelines() returns setof text
+language sql stable set search_path = jobsync, public as $$
+  select d.tenant_id from destinations d
+   where d.kind = 'api' and exists (select from routes r where r.tenant_id = d.tenant_id and r.destination_id = d.id and r.deliverer = 'jobsync')
+   group by d.tenant_id
+  having coalesce((select max(p.seen_at) from pipelines p where p.tenant_id = d.tenant_id), '-infinity') < jobsync.now() - interval '1 hour'
+   order by 1
+$$;
+comment on function jobsync.list_stale_pipelines() is 'Tenants with routes to pipelines that were not read for an hour. Asked by the schedule as the owner.';
 
 create function jobsync.save_rules(p_tenant text, p_rules jsonb, p_replace boolean, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
@@ -6041,6 +6441,48 @@ create view jobsync.v_stopped_sends with (security_invoker = true) as
 comment on view jobsync.v_stopped_sends is
   'Alert condition: why nothing (or not everything) is sent although somebody wants it sent: a cap disarmed it, a pause, a paused hook, a contested unit.';
 
+-- What a pull brought that somebody should look at: jobs whose people cannot be reached, and merged records.
+
+create view jobsync.v_unreachable_jobs with (security_invoker = true) as
+  select p.tenant_id, p.st_job_id, p.st_job_number, p.st_customer_id, p.st_location_id, p.business_unit_id, p.business_unit_name, p.customer_name,
+         p.job_status, p.created_on,
+         case when p.customer_name is null and c.st_customer_id is null then 'customer not read yet'
+              when w.waits then 'contacts not read yet'
+              when k.contacts = 0 then 'no contact in ServiceTitan'
+              when k.active = 0 then 'all contacts removed'
+              when k.reachable = 0 then 'only fax or notes'
+              else 'no valid phone or email' end as reason
+    from jobsync.projections p
+    left join public.customers c on c.tenant_id = p.tenant_id and c.st_customer_id = p.st_customer_id
+    cross join lateral (
+      select exists (select from jobsync.wanted n where n.tenant_id = p.tenant_id
+                        and (n.stream = 'customer_contacts' and n.id = p.st_customer_id or n.stream = 'location_contacts' and n.id = p.st_location_id)) as waits) w
+    cross join lateral (
+      select count(*) as contacts, count(*) filter (where x.active) as active,
+             count(*) filter (where x.active and x.type in ('MobilePhone', 'Phone', 'Email')) as reachable
+        from jobsync.contacts x
+       where x.tenant_id = p.tenant_id
+         and (x.owner_kind = 'customer' and x.owner_id = p.st_customer_id or x.owner_kind = 'location' and x.owner_id = p.st_location_id)) k
+   where p.phone is null and p.email is null and p.active;
+comment on view jobsync.v_unreachable_jobs is 'Jobs without any phone or email, each with the reason: what the office can mend in ServiceTitan.';
+
+create view jobsync.v_unreachable_reasons with (security_invoker = true) as
+  select u.tenant_id, u.reason, u.business_unit_id, u.business_unit_name, count(*) as jobs, min(u.st_job_id) as sample_st_job_id
+    from jobsync.v_unreachable_jobs u
+   group by u.tenant_id, u.reason, u.business_unit_id, u.business_unit_name;
+comment on view jobsync.v_unreachable_reasons is 'Jobs without any phone or email, counted by reason and unit.';
+
+create view jobsync.v_merges with (security_invoker = true) as
+  select c.tenant_id, 'customer' as kind, c.st_customer_id as merged_id, c.merged_to_id, jobsync.resolve_customer(c.tenant_id, c.st_customer_id) as survivor_id,
+         (select count(*) from public.jobs j where j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id) as jobs, c.modified_on
+    from public.customers c where c.merged_to_id is not null
+  union all
+  select l.tenant_id, 'location', l.st_location_id, l.merged_to_id, jobsync.resolve_location(l.tenant_id, l.st_location_id),
+         (select count(*) from public.jobs j where j.tenant_id = l.tenant_id and j.st_location_id = l.st_location_id), l.modified_on
+    from jobsync.locations l where l.merged_to_id is not null;
+comment on view jobsync.v_merges is
+  'Merged customers and locations, the survivor at the end of the chain, and how many jobs still name the merged one (they are delivered with the survivor''s data).';
+
 -- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
 
 create function jobsync.shown(p_row jsonb) returns jsonb language sql immutable parallel safe as $$
@@ -6250,6 +6692,29 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          v.jobs || ' jobs of ' || coalesce(v.business_unit_name, 'an unknown unit') || ' were accepted and are not in GoHighLevel', v.why,
          'jobsync why ' || v.sample_st_job_id, v.jobs
     from jobsync.v_unverified v
+  union all
+  -- The daily comparison must find nothing: what it found was not brought by the pull, mended or not.
+  select r.tenant_id, 'reconcile_missing', '', case when r.fixed < r.missing + r.differing then 'critical' else 'warning' end,
+         r.missing || ' records were missing here and ' || r.differing || ' differed from ServiceTitan', r.fixed || ' of them are stored now; the pull should have brought them.',
+         case when r.fixed < r.missing + r.differing then 'jobsync reconcile --days ' || r.days || ' --fix-missing' else 'jobsync reconcile --days ' || r.days end,
+         r.missing + r.differing
+    from jobsync.v_reconcile r where r.is_alert
+  union all
+  select s.tenant_id, 'upstream_refused', s.upstream, 'critical',
+         case s.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end || case s.state when 'auth_failed' then ' refuses to sign JobSync in' else ' denies JobSync access' end,
+         coalesce(s.reason, 'No reason was given.'), 'jobsync doctor', 1
+    from jobsync.upstream_states s where s.state <> 'ok'
+  union all
+  -- Routes and rules whose pipeline or stage was deleted in GoHighLevel; install jobs whose sale is not certain.
+  select p.tenant_id, 'card_' || p.kind, p.subject, case p.kind when 'route' then 'critical' else 'warning' end,
+         case p.kind when 'route' then 'The route of ' when 'rule' then 'The rule ' else 'Job ' end || coalesce(p.name, p.subject) || ' needs you', p.problem,
+         case p.kind when 'route' then 'jobsync units set ' || p.subject || ' --pipeline NAME --stage NAME' when 'rule' then 'jobsync rules list   then: jobsync rules set'
+                     else 'jobsync why job ' || p.subject end, 1
+    from jobsync.v_card_problems p
+  union all
+  select a.tenant_id, 'card_renamed', a.subject || ':' || a.id, 'warning', initcap(split_part(a.action, '_', 1)) || ' "' || (a.details ->> 'before') || '" is now called "' || (a.details ->> 'name') || '"',
+         'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
+    from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
   union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures

@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import Jsonb
 
+from bench.records import make_job
 from jobsync.db.embedded import start_embedded
 from jobsync.db.migrate import migrate
 
-UNITS = (1314, 54670601, 4622, 26143)
-SUMMARY = "Pool pump is loud and trips the breaker; <b>gate code</b> with the neighbour. " * 5
 TYPED = (
     ("st_job_id", "id"), ("st_job_number", "jobNumber"), ("st_customer_id", "customerId"), ("st_location_id", "locationId"),
     ("business_unit_id", "businessUnitId"), ("job_type_id", "jobTypeId"), ("job_status", "jobStatus"), ("priority", "priority"),
@@ -64,23 +63,6 @@ PARENTS = """
 with customers as (
   insert into public.customers (st_customer_id, source, contacts_read_at) select 500000 + n, 'servicetitan', now() from generate_series(0, %(jobs)s) n)
 insert into jobsync.locations (tenant_id, st_location_id, contacts_read_at) select 'default', 700000 + n, now() from generate_series(0, %(jobs)s) n"""
-
-
-def make_job(number: int, version: int) -> dict[str, Any]:
-    """One job of about 1 KB in ServiceTitan's form; a higher version is a later change of the same job."""
-    booked = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
-    changed = booked + timedelta(days=version)
-    return {
-        "id": 10_000_000 + number, "jobNumber": str(10_000_000 + number), "projectId": None, "customerId": 500_000 + number * 6 // 10,
-        "locationId": 700_000 + number * 7 // 10, "jobStatus": "Scheduled" if version == 0 else "Completed", "completedOn": None,
-        "businessUnitId": UNITS[number % 4], "jobTypeId": 800 + number % 9, "priority": "Normal", "campaignId": 90 + number % 5,
-        "appointmentCount": 1, "firstAppointmentId": 30_000_000 + number, "lastAppointmentId": 30_000_000 + number,
-        "recallForId": None, "warrantyId": None, "noCharge": False, "notificationsEnabled": True, "createdById": 77,
-        "createdOn": f"{booked:%Y-%m-%dT%H:%M:%S}.1234567Z", "modifiedOn": f"{changed:%Y-%m-%dT%H:%M:%S}.7654321Z",
-        "tagTypeIds": [11, 12, number % 40], "leadCallId": None, "bookingId": None, "soldById": None, "customerPo": None,
-        "externalData": [{"key": "source", "value": "phone"}], "invoiceId": 60_000_000 + number, "total": 120.5 + version,
-        "jobGeneratedLeadSource": {"jobId": None, "employeeId": None}, "summary": SUMMARY[: 420 + number % 40],
-    }  # fmt: skip
 
 
 def make_row(job: dict[str, Any]) -> tuple[Any, ...]:

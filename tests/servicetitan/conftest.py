@@ -28,6 +28,9 @@ class FreePace:
     def slow_down(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
+    async def note(self, answered: bool) -> None:
+        return None
+
 
 @pytest.fixture
 async def titan() -> AsyncIterator[StandIn]:

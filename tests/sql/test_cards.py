@@ -102,6 +102,17 @@ def test_a_webhook_route_sends_no_more_than_before(story: Story, events: str) ->
     assert story.rows("select * from jobsync.card_plans") == []
 
 
+def test_a_unit_that_went_to_a_webhook_since_is_not_planned_by_visits(story: Story) -> None:
+    delivered(story, 1)
+    rule(story, "sold", "estimate_sold", "sales-sold")
+    story.page(job(1, summary="Louder", modifiedOn=LATER))
+    assert story.send("rejected") == [1]
+    story.hook(SALES, events="all")
+    assert story.status(1)[0] == "failed"
+    estimate(story, 21, 1, "Sold")
+    assert (story.status(1)[0], story.waiting()) == ("failed", [])
+
+
 def test_an_edited_rule_sends_nothing_until_a_person_asks(story: Story) -> None:
     delivered(story, 1, 2, 3)
     answer = rule(story, "new", "created", "sales-working", tags=["st"])
@@ -118,6 +129,28 @@ def test_an_edited_rule_sends_nothing_until_a_person_asks(story: Story) -> None:
     assert rule(story, "new", "created", "sales-new")["differ"] == 1, "1 and 3 stand there already"
     assert story.value("select jobsync.send_rebaselined('default', null, 'a test')") == 1
     assert (story.send(), story.rows("select * from jobsync.list_rebaselined('default')")) == ([2], [])
+
+
+def test_an_edited_rule_over_a_thousand_delivered_jobs_plans_nothing(story: Story) -> None:
+    location(story)
+    story.live()
+    story.page(job(1))
+    story.owner(
+        "insert into public.jobs (st_job_id, business_unit_id, job_status, created_on, source, ghl_sync_status, job_hash, job_hash_version, "
+        "delivered_hash, total, st_raw_data) select n, 1314, 'Scheduled', now(), 'servicetitan', 'synced', 'h', 1, 'h', 5, '{}' "
+        "from generate_series(2, 1000) n"
+    )
+    story.value(
+        "select jobsync.note_cards('default', array(select st_job_id from public.jobs where ghl_sync_status = 'synced'))"
+    )
+    story.value(
+        "select jobsync.tell_cards('default', array(select st_job_id from public.jobs where ghl_sync_status = 'synced'))"
+    )
+    before = story.waiting()
+    assert rule(story, "new", "created", "sales-working")["differ"] == 999
+    story.page({"id": SALES, "name": "Renamed", "active": True}, stream="business_units")
+    assert story.waiting() == before == [1]
+    assert story.value("select jobsync.send_rebaselined('default', null, 'a test')") == 999
 
 
 def test_after_an_edit_a_real_change_tells_the_whole_card(story: Story) -> None:
@@ -277,6 +310,22 @@ def test_an_install_job_that_has_a_card_keeps_it(story: Story) -> None:
     assert story.send() == [3]
     estimate(story, 21, 1, "Sold")
     assert (story.status(3), card(story, 1)["continued_by"]) == (("synced", None), None)
+
+
+def test_giving_later_installs_their_own_cards_leaves_what_is_linked_linked(story: Story) -> None:
+    install_after_sale(story)
+    told(story, 1)
+    estimate(story, 21, 1, "Sold")
+    story.page(install(3, createdFromEstimateId=21))
+    assert story.send() == [1]
+    target(story, INSTALL, "install-approved", "own")
+    assert (story.status(3), story.waiting()) == (("skipped", "on_sales_card"), [])
+    story.page(install(4, createdFromEstimateId=21))
+    assert (story.status(3), story.status(4)[0], card(story, 1)["continued_by"]) == (
+        ("skipped", "on_sales_card"),
+        "pending",
+        3,
+    )
 
 
 def test_an_install_job_without_a_sale_has_a_card_of_its_own(story: Story) -> None:

@@ -256,3 +256,25 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
             # Refused on purpose (such as a cursor that stands elsewhere): what it read until then counts.
             if not str(error.sqlstate).startswith("JS"):
                 raise
+
+
+def test_what_arrives_is_not_compared_with_all_that_is_wanted(loaded: Story) -> None:
+    """20,000 wanted, 20,000 arrived: each with each would be 400 million comparisons, far beyond the statement's time."""
+    loaded.owner(
+        "insert into jobsync.arrived (tenant_id, stream, ids) select 'default', 'customers', array_agg(id) from jobsync.wanted where stream = 'customers'"
+    )
+    loaded.connection.execute("set local statement_timeout = '10s'")
+    with reading_at_most(loaded, JOBS + 1100):
+        loaded.value("select jobsync.resolve_wanted('default')")
+    assert loaded.value("select count(*) from jobsync.wanted where stream = 'customers'") == 0
+
+
+def test_a_new_destination_for_all_that_wait_reads_each_row_a_few_times(loaded: Story) -> None:
+    waiting = loaded.value("select count(*) from jobsync.outbox")
+    other = loaded.value(
+        "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', 'webhook', 'other', 'other', 'other') returning id"
+    )
+    loaded.connection.execute("set local statement_timeout = '20s'")
+    with reading_at_most(loaded, JOBS * 3):
+        loaded.route(SALES, "jobsync", other)
+    assert loaded.value("select count(*) from jobsync.outbox where destination_id = %s", other) == waiting

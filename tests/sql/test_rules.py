@@ -224,6 +224,14 @@ def test_a_stage_that_is_gone_is_never_replaced_by_a_guess(story: Story) -> None
     assert stage_of(story, 1) == "sales-done"
 
 
+def test_a_pipeline_that_is_gone_is_called_so(story: Story) -> None:
+    location(story, stage="install-scheduled")
+    story.page(job(1))
+    pull(story, {"sales": ("New",)})
+    found = card(story, 1)
+    assert (found["pipeline_id"], found["stage_id"], found["problem"]) == (None, None, "pipeline_gone")
+
+
 def test_a_renamed_stage_is_the_same_stage_and_the_route_follows(story: Story) -> None:
     location(story)
     story.page(job(1))
@@ -290,3 +298,17 @@ def test_trying_the_rules_counts_what_each_decides_and_writes_nothing(story: Sto
     ]
     assert (found["told"], found["differ"], found["differences"], found["problems"]) == (0, 0, [], {})
     assert story.traces("public.jobs", "jobsync.rules", "jobsync.card_plans") == before
+
+
+def test_trying_the_rules_shows_which_delivered_cards_would_stand_elsewhere(story: Story) -> None:
+    location(story)
+    story.live()
+    story.parents(1, 2)
+    story.page(job(1), job(2, jobTypeId=82))
+    assert story.send() == [1, 2]
+    rule(story, "other", "created", "sales-sold", job_type_ids=[82], status="won")
+    found = story.value("select jobsync.test_rules('default', %s::timestamptz, 10)", DAY)
+    assert (found["told"], found["differ"]) == (2, 1)
+    (difference,) = found["differences"]
+    assert (difference["st_job_id"], difference["stage_now"], difference["status_now"]) == (2, "New", "open")
+    assert (difference["stage"], difference["status"], difference["rule"]) == ("Sold", "won", "other")

@@ -1,4 +1,4 @@
-"""db migrate, status, url, psql."""
+"""db migrate, status, url, psql; backup and restore stand in backup.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobsync.cli.backup import backup_database, restore_database
 from jobsync.cli.output import print_json, print_lines
 from jobsync.cli.shared import AsJson, run, settings_of
 from jobsync.config import Settings
@@ -18,6 +19,8 @@ from jobsync.engine.opening import open_dsn, with_public_path
 from jobsync.errors import CheckFailed, ConfigError
 
 app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
+app.command("backup")(backup_database)
+app.command("restore")(restore_database)
 
 
 @app.command("migrate")

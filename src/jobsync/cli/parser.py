@@ -23,6 +23,7 @@ from jobsync.cli import (
     openapi,
     passes,
     pipelines,
+    reconcile,
     rules,
     sending,
     simulate,
@@ -78,6 +79,7 @@ app.command("pull")(passes.pull)
 app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
+app.command("reconcile")(reconcile.reconcile)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
 app.command("disarm")(sending.disarm)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from jobsync.cli.output import print_json, print_lines, say
-from jobsync.cli.shared import AsJson, run, settings_of, tenant_of
+from jobsync.cli.rewind import retry_quarantine, rewind
+from jobsync.cli.shared import AsJson, Yes, run, settings_of, tenant_of
 from jobsync.config import Settings
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.opening import open_engine
@@ -26,8 +27,31 @@ def sync(context: typer.Context, as_json: AsJson = False, no_wait: NoWait = Fals
     _pass(context, as_json, no_wait, pull=True, deliver=True)
 
 
-def pull(context: typer.Context, as_json: AsJson = False, no_wait: NoWait = False) -> None:
+def pull(
+    context: typer.Context,
+    as_json: AsJson = False,
+    no_wait: NoWait = False,
+    rewind_stream: Annotated[
+        str | None, typer.Option("--rewind", metavar="STREAM", help="Instead: move this stream back to --to.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="With --rewind: where to, as ISO time.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --rewind: only say what would be read again.")
+    ] = False,
+    yes: Yes = False,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="Instead: try the quarantined records again.")
+    ] = False,
+) -> None:
     """Pull what changed in ServiceTitan; send nothing."""
+    if rewind_stream is not None or to is not None:
+        rewind(settings_of(context), tenant_of(context), rewind_stream, to, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
+    if quarantined:
+        retry_quarantine(settings_of(context), tenant_of(context), as_json=as_json)
+        return
     _pass(context, as_json, no_wait, pull=True, deliver=False)
 
 

@@ -1,7 +1,9 @@
-"""Pacing shared by all workers: requests are taken from a token bucket that is a row in PostgreSQL.
+"""Pacing and circuit breaker shared by all workers: rows in PostgreSQL that each request passes.
 
 ServiceTitan allows 60 calls a second per app and tenant (ServiceTitan contract, section 3); 50 are used at most, 40 of
-them by pulls, so that a fifth stays for interactive calls (reliability P11).
+them by pulls, so that a fifth stays for interactive calls (reliability P11). After a 429 everybody pauses as long as was
+asked, and goes on at half the speed. After ten failures among twenty requests nobody asks for a while, then one tries
+(reliability, "What happens on each answer": 5xx).
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 
 from jobsync.db.pool import Database
-from jobsync.errors import RateLimited
+from jobsync.errors import RateLimited, UpstreamUnavailable
+from jobsync.servicetitan.pace import BREAKER_OPEN
 
 SERVICETITAN_KEY = "servicetitan"
 SERVICETITAN_RATE = 50.0
@@ -20,37 +23,38 @@ PATIENCE = 30.0
 class SharedPace:
     """Implements `servicetitan.pace.Pace` on jobsync.budgets: one request is one token.
 
-    A wait longer than PATIENCE is not slept through: `take` raises RateLimited, and the worker does other things.
+    A wait longer than PATIENCE is not slept through: `take` raises RateLimited, and the worker does other things. While
+    the breaker is open, it raises UpstreamUnavailable.
     """
 
     def __init__(
         self, database: Database, tenant: str, *, rate: float = SERVICETITAN_RATE, burst: float = SERVICETITAN_BURST
     ) -> None:
         self._database = database
+        self._key = {"tenant": tenant, "key": SERVICETITAN_KEY}
         self._tenant = tenant
-        self._rate = rate
-        self._burst = burst
-        self._block: float = 0.0
+        self._speed = {"rate": rate, "burst": burst, "want": 1}
+        self._block = 0.0
+        self._outcomes: list[bool] = []
+        self._is_probe = False
 
     async def take(self) -> None:
         """Returns when one more request may be sent."""
         while True:
             async with self._database.transaction(self._tenant) as session:
-                if self._block > 0:
-                    seconds, self._block = self._block, 0.0
-                    await session.run(
-                        "block_budget", {"tenant": self._tenant, "key": SERVICETITAN_KEY, "seconds": seconds}
+                if self._outcomes:
+                    outcomes, self._outcomes = self._outcomes, []
+                    await session.value("note_outcomes", {**self._key, "outcomes": outcomes})
+                # Whoever tries whether the breaker may close must not be held up by his own trial.
+                breaker = None if self._is_probe else await session.row("enter_breaker", self._key)
+                if breaker is not None:
+                    self._is_probe = breaker["is_probe"]
+                if breaker is not None and breaker["wait_seconds"] > 0:
+                    raise UpstreamUnavailable(
+                        f"ServiceTitan failed half of the last requests; it is left alone for {breaker['wait_seconds']:.0f} s.",
+                        code=BREAKER_OPEN,
                     )
-                row = await session.row(
-                    "take_budget",
-                    {
-                        "tenant": self._tenant,
-                        "key": SERVICETITAN_KEY,
-                        "rate": self._rate,
-                        "burst": self._burst,
-                        "want": 1,
-                    },
-                )
+                row = await session.row("take_budget", {**self._key, **self._speed})
             assert row is not None
             if row["granted"] > 0:
                 return
@@ -61,5 +65,18 @@ class SharedPace:
             await asyncio.sleep(max(row["wait_seconds"], 0.005))
 
     def slow_down(self, seconds: float) -> None:
-        """Nobody takes for `seconds`; written with the next `take`."""
+        """Nobody takes for `seconds`; all workers know when `note` has been told of the same answer."""
         self._block = max(self._block, seconds)
+
+    async def note(self, answered: bool) -> None:
+        """Books how a request went. A failure and a pause at once, so that no other worker runs into them; what went
+        well with the next `take`."""
+        self._outcomes.append(answered)
+        if answered and not self._block and not self._is_probe:
+            return
+        outcomes, self._outcomes = self._outcomes, []
+        seconds, self._block, self._is_probe = self._block, 0.0, False
+        async with self._database.transaction(self._tenant) as session:
+            await session.value("note_outcomes", {**self._key, "outcomes": outcomes})
+            if seconds > 0:
+                await session.run("slow_budget", {**self._key, "seconds": seconds})

@@ -16,8 +16,9 @@ from jobsync.engine.connections import open_servicetitan
 from jobsync.engine.context import Engine
 from jobsync.engine.lookup import look_up_parents
 from jobsync.engine.pull import pull_stream
+from jobsync.engine.sold_estimates import SOLD_ESTIMATES, pull_sold_estimates
 from jobsync.engine.store import Counts
-from jobsync.errors import AccessDenied, JobSyncError, LockHeld, RecordMissing
+from jobsync.errors import AccessDenied, CredentialsRejected, JobSyncError, LockHeld, RecordMissing
 from jobsync.log import get_log
 
 JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
@@ -25,7 +26,9 @@ JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_
 READ_AFTER = {"customer_contacts": "customers", "location_contacts": "locations"}
 REFERENCE_STREAMS = ("business_units", "job_types", "tag_types", "campaigns")
 ACTIVITY_STREAMS = ("appointments", "estimates", "invoices", "technician_assignments")
-PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS + ACTIVITY_STREAMS
+# Records of a stream that are read once more by another time than that of their modification.
+READ_AGAIN = (SOLD_ESTIMATES,)
+PULLED_STREAMS = REFERENCE_STREAMS + JOB_STREAMS + ACTIVITY_STREAMS + READ_AGAIN
 OPTIONAL_STREAMS = (*ACTIVITY_STREAMS, "tag_types", "campaigns")
 NOT_GRANTED = "not granted"
 LOOK_UP = "look_up"
@@ -57,6 +60,8 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
         async with await open_servicetitan(engine, tenant, on_request=counts.count_request) as client:
             if name == LOOK_UP:
                 await look_up_parents(engine, client, tenant, counts)
+            elif name == SOLD_ESTIMATES:
+                await pull_sold_estimates(engine, client, tenant, counts)
             else:
                 await pull_stream(engine, client, tenant, name, counts)
     except LockHeld as error:
@@ -68,11 +73,14 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
             await _rest_stream(engine, tenant, run, name, counts, error)
             return counts
         failure = error
+        await _note_refusal(engine, tenant, name, error)
         log.warning("stream_failed", code=error.code, error_type=type(error).__name__)
     except Exception as error:  # a bug of ours must not leave the pass open for ever
         failure = JobSyncError(f"Reading {name} ended in an unexpected error ({type(error).__name__}).")
         log.error("stream_crashed", error_type=type(error).__name__)
     else:
+        if name == "jobs":
+            await _note_state(engine, tenant, "ok", None)
         log.info(
             "stream_read",
             pulled=counts.pulled,
@@ -84,9 +92,24 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
     return counts
 
 
+async def _note_refusal(engine: Engine, tenant: str, name: str, error: JobSyncError) -> None:
+    """Notes that only a person can help: no sign-in, or no access to the jobs. The schedule then asks less often."""
+    if isinstance(error, CredentialsRejected):
+        await _note_state(engine, tenant, "auth_failed", error.message)
+    elif isinstance(error, AccessDenied) and name == "jobs":
+        await _note_state(engine, tenant, "access_denied", error.message)
+
+
+async def _note_state(engine: Engine, tenant: str, state: str, reason: str | None) -> None:
+    async with engine.database.transaction(tenant) as session:
+        await session.value(
+            "set_upstream_state", {"tenant": tenant, "upstream": "servicetitan", "state": state, "reason": reason}
+        )
+
+
 def is_not_granted(name: str, error: JobSyncError) -> bool:
     """True where ServiceTitan does not let this app read a stream that jobs do not need (403, or 404 for its path)."""
-    return name in OPTIONAL_STREAMS and isinstance(error, AccessDenied | RecordMissing)
+    return name in OPTIONAL_STREAMS + READ_AGAIN and isinstance(error, AccessDenied | RecordMissing)
 
 
 async def _rest_stream(

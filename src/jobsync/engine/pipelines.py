@@ -12,7 +12,9 @@ from jobsync.db.pool import Session, as_jsonb
 from jobsync.engine.context import Engine
 from jobsync.engine.ghl_connection import open_gohighlevel
 from jobsync.engine.names import find_named, read_named
+from jobsync.errors import JobSyncError
 from jobsync.gohighlevel.records import CustomField, Pipeline
+from jobsync.log import get_log
 
 NOT_PULLED = "Read them first: jobsync pipelines refresh."
 
@@ -35,6 +37,23 @@ async def refresh_pipelines(engine: Engine, tenant: str, *, actor: str) -> dict[
                 "actor": actor,
             },
         )
+
+
+async def refresh_stale_pipelines(engine: Engine) -> int:
+    """Reads those of every tenant that routes to pipelines and has not read them for an hour; answers how many.
+
+    One tenant's failure is logged and leaves the others alone; it is tried again at the next call.
+    """
+    async with engine.database.transaction(None) as session:
+        tenants = [row["tenant_id"] for row in await session.rows("list_stale_pipelines")]
+    refreshed = 0
+    for tenant in tenants:
+        try:
+            await refresh_pipelines(engine, tenant, actor="schedule")
+            refreshed += 1
+        except JobSyncError as error:
+            get_log(tenant=tenant).warning("pipelines_not_read", code=error.code, error_type=type(error).__name__)
+    return refreshed
 
 
 async def list_pipelines(engine: Engine, tenant: str) -> dict[str, Any]:

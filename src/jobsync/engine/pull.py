@@ -22,10 +22,11 @@ from jobsync.errors import AccessDenied, JobSyncError, RecordMissing, RequestRej
 from jobsync.servicetitan.answers import PAGE_TIMEOUT, PAGE_TOO_LARGE
 from jobsync.servicetitan.client import ServiceTitanClient
 from jobsync.servicetitan.keyset import read_changes, read_list
+from jobsync.servicetitan.pace import BREAKER_OPEN
 from jobsync.servicetitan.pages import LoopGuard, Page, RowReader
 from jobsync.servicetitan.retry import with_retries
 from jobsync.servicetitan.streams import STREAMS, Stream
-from jobsync.servicetitan.timestamps import TICKS_PER_SECOND, format_ticks, parse_ticks
+from jobsync.servicetitan.timestamps import TICKS_PER_SECOND, datetime_ticks, format_ticks, parse_ticks
 from jobsync.servicetitan.windows import Ask, Fetch
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ async def pull_stream(engine: Engine, client: ServiceTitanClient, tenant: str, n
 async def _pull_changes(
     engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, counts: Counts
 ) -> None:
-    cursor = await _open_cursor(engine, tenant, stream)
+    cursor = await _open_cursor(engine, client, tenant, stream)
     if cursor["mode"] == "export":
         try:
             await _pull_feed(engine, client, tenant, stream, cursor, counts)
@@ -67,25 +68,35 @@ async def _pull_changes(
         except (AccessDenied, RecordMissing) as error:
             if error.code != "feed_refused":
                 raise
-            # Remembered for a day, so that an idle reading costs one request and not the refused one too.
-            async with engine.database.transaction(tenant) as session:
-                await session.run("note_feed_refused", {"tenant": tenant, "stream": stream.name})
+            # Where the jobs' feed is refused, the others are not even tried for a day.
+            whose = "note_feeds_refused" if stream.name == "jobs" else "note_feed_refused"
         except RequestRejected as error:
             if error.code != "cursor_rejected":
                 raise
-            # The token was not taken: from the newest modification time that is stored, less the overlap.
+            # The token was not taken: from the newest modification time that is stored, less the overlap. That says
+            # nothing about any other feed.
+            whose = "note_feed_refused"
+        # Remembered for a day, so that an idle reading costs one request and not the refused one too.
         async with engine.database.transaction(tenant) as session:
-            if stream.name == "jobs":
-                await session.run("note_feeds_refused", {"tenant": tenant})
-            fresh = await session.row("find_cursor", {"tenant": tenant, "stream": stream.name})
-        assert fresh is not None
-        cursor = {**fresh, "mode": "list"}
-        if cursor["since"] is None:
-            cursor["since"] = await _list_start(engine, tenant, stream)
+            await session.run(whose, {"tenant": tenant, "stream": stream.name})
+        cursor = await _turn_to_list(engine, client, tenant, stream)
     await _pull_list(engine, client, tenant, stream, cursor, counts)
 
 
-async def _open_cursor(engine: Engine, tenant: str, stream: Stream) -> Row:
+async def _turn_to_list(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream) -> Row:
+    """The cursor of a stream whose feed was refused just now, as it is read by list."""
+    find = {"tenant": tenant, "stream": stream.name}
+    async with engine.database.transaction(tenant) as session:
+        cursor = await session.row("find_cursor", find)
+    assert cursor is not None
+    if cursor["since"] is None:
+        # Written with the first page only: where the list is refused as well, the stream has not begun.
+        start = await _list_start(engine, client, tenant, stream)
+        cursor = {**cursor, "since": start, "began": start}
+    return {**cursor, "mode": "list"}
+
+
+async def _open_cursor(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream) -> Row:
     async with engine.database.transaction(tenant) as session:
         refused = await session.value("is_feed_refused", {"tenant": tenant, "stream": stream.name})
         cursor = await session.row("find_cursor", {"tenant": tenant, "stream": stream.name})
@@ -94,7 +105,7 @@ async def _open_cursor(engine: Engine, tenant: str, stream: Stream) -> Row:
         # Jobs begin at lastJobPull; their parents at the first record, so that none that a job refers to is missing.
         since = None
         if stream.name == "jobs" or mode == "list":
-            since = await _list_start(engine, tenant, stream)
+            since = await _list_start(engine, client, tenant, stream)
         async with engine.database.transaction(tenant) as session:
             cursor = await session.row(
                 "read_cursor", {"tenant": tenant, "stream": stream.name, "mode": mode, "since": since}
@@ -106,13 +117,25 @@ async def _open_cursor(engine: Engine, tenant: str, stream: Stream) -> Row:
     return cursor
 
 
-async def _list_start(engine: Engine, tenant: str, stream: Stream) -> str:
-    async with engine.database.transaction(tenant) as session:
-        if stream.name == "jobs":
+async def _list_start(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream) -> str:
+    if stream.name == "jobs":
+        async with engine.database.transaction(tenant) as session:
             return await session.value("first_pull_start", {"tenant": tenant})
-        # By list, parents are looked up by ids for the jobs at hand; the list brings what changes from now on.
-        now: datetime = await session.value("read_now")
-    return format_ticks(parse_ticks(now.isoformat()) - OVERLAP_TICKS)
+    # By list, parents are looked up by ids for the jobs at hand; the list brings what changes from now on.
+    return format_ticks(await read_servicetitan_clock(engine, client, tenant, stream) - OVERLAP_TICKS)
+
+
+async def read_servicetitan_clock(engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream) -> int:
+    """What ServiceTitan's own clock shows, in ticks: its times are only compared with its times (reliability P13).
+
+    It stands on every answer; where none came yet one record is asked for. Only an answer without a Date leaves our
+    database's clock.
+    """
+    async with engine.database.transaction(tenant) as session:
+        ours: datetime = await session.value("read_now")
+    if client.served_at is None:
+        await read_patiently(partial(client.list_page, stream, modified_from=ours.isoformat(), page_size=1))
+    return datetime_ticks(client.served_at or ours)
 
 
 async def _pull_feed(
@@ -167,7 +190,7 @@ async def _pull_list(
                 sortable=stream.sortable,
             ):
                 reached = max(parse_ticks(cursor["since"]), parse_ticks(piece.watermark))
-                position = Position("list", None, format_ticks(reached), caught_up=piece.done)
+                position = Position("list", None, format_ticks(reached), piece.done, began=cursor.get("began"))
                 revision = await store(engine, tenant, stream, piece.page, counts, revision=revision, position=position)
                 cursor = {**cursor, "since": format_ticks(reached)}
             return
@@ -215,7 +238,8 @@ async def read_patiently(call: Callable[[], Awaitable[T]], *, give_back: Collect
         sleep=asyncio.sleep,
         rng=Random(),
         patience=30.0,
-        give_back=give_back,
+        # While the breaker is open, nothing is asked anyway.
+        give_back={*give_back, BREAKER_OPEN},
     )
 
 

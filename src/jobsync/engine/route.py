@@ -118,7 +118,7 @@ async def _store_hook(session: Session, keyring: Keyring, tenant: str, url: str,
 
 
 async def _store_location(session: Session, keyring: Keyring, tenant: str, location: str) -> UUID:
-    masked = f"location ****{location[-4:]}"
+    masked = f"GoHighLevel API (...{location[-4:]})"
     fingerprint = keyring.fingerprint(f"location:{location}")
     return await session.value("store_location", {"tenant": tenant, "fingerprint": fingerprint, "masked": masked})
 

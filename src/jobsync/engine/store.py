@@ -17,6 +17,7 @@ from jobsync.db.pool import Session, as_jsonb
 from jobsync.engine.context import Engine
 from jobsync.servicetitan.pages import Page, join_records, split_refused
 from jobsync.servicetitan.phones import normalise_phone
+from jobsync.servicetitan.refusals import find_id
 from jobsync.servicetitan.streams import Stream
 
 Origin = Literal["pull", "backfill", "retry"]
@@ -69,12 +70,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a page leaves the cursor."""
+    """Where a page leaves the cursor. `began`: with this page a stream without a place begins to be read by list."""
 
     mode: str
     token: str | None
     since: str | None
     caught_up: bool
+    began: str | None = None
 
 
 class _Contact(msgspec.Struct):
@@ -111,7 +113,7 @@ async def store(
         "tenant": tenant,
         "stream": stream.name,
         "page": array.decode("utf-8"),
-        "refused": as_jsonb([{"id": None, "reason": reason} for _, reason in refused]),
+        "refused": as_jsonb([{"id": find_id(bytes(record)), "reason": reason} for record, reason in refused]),
         "refused_raw": [bytes(record) for record, _ in refused],
         "extra": as_jsonb(_phones(good) if stream.name in CONTACT_STREAMS else []),
         "owners": owners,
@@ -123,6 +125,9 @@ async def store(
         async with engine.database.transaction(tenant) as session:
             report = await session.value("store_page", parameters)
             if position is not None:
+                if position.began is not None:
+                    begin = {"tenant": tenant, "stream": stream.name, "revision": revision, "since": position.began}
+                    await session.run("begin_by_list", begin)
                 moved = await session.value(
                     "move_cursor",
                     {

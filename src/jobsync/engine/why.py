@@ -12,6 +12,10 @@ from jobsync.servicetitan.phones import normalise_phone
 MOST_MATCHES = 20
 CAUSES: dict[str, tuple[str, str]] = {
     "unmapped": ("its business unit has no route", "jobsync units set {unit} --webhook URL"),
+    "on_sales_card": (
+        "it goes on with the card of the job whose sold estimate it was made from",
+        "jobsync units set {unit} --card own gives later jobs cards of their own",
+    ),
     "unit_off": ("its business unit is switched off", "jobsync units set {unit} --webhook URL"),
     "before_start": ("it was created before JobSync began to deliver", "jobsync arm --since DATE sends older jobs too"),
     "backfilled": (

@@ -19,10 +19,17 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import msgspec
 
-from jobsync.errors import ConfigError, InvalidInput, JobSyncError, MalformedAnswer, RateLimited
+from jobsync.errors import (
+    ConfigError,
+    InvalidInput,
+    JobSyncError,
+    MalformedAnswer,
+    RateLimited,
+    UpstreamUnavailable,
+)
 from jobsync.servicetitan.answers import parse_date, read_refusal, read_retry_after, read_token_refusal
 from jobsync.servicetitan.auth import Token, TokenStore
-from jobsync.servicetitan.pace import Pace
+from jobsync.servicetitan.pace import BREAKER_OPEN, Pace
 from jobsync.servicetitan.pages import Page, RowReader, parse_page
 from jobsync.servicetitan.streams import Order, Stream
 from jobsync.servicetitan.transport import (
@@ -127,6 +134,12 @@ class ServiceTitanClient:
         self._now = now
         self._session = session
         self._owns_session = session is None
+        self._served_at: datetime | None = None
+
+    @property
+    def served_at(self) -> datetime | None:
+        """ServiceTitan's clock at its newest answer, in UTC; None before the first, and where answers carry no Date."""
+        return self._served_at
 
     async def __aenter__(self) -> Self:
         if self._session is None:
@@ -275,11 +288,18 @@ class ServiceTitanClient:
         *,
         token_sent: bool = False,
     ) -> Answer:
-        async with self._exchange(kind, path, params, what) as response:
-            answer = await read_answer(response, self._limits, what)
-        if answer.status == 200:
-            return answer
-        raise self._refusal(answer, what, feed=kind == "export", token_sent=token_sent)
+        try:
+            async with self._exchange(kind, path, params, what) as response:
+                self._served_at = parse_date(response.headers.get("Date")) or self._served_at
+                answer = await read_answer(response, self._limits, what)
+            if answer.status != 200:
+                raise self._refusal(answer, what, feed=kind == "export", token_sent=token_sent)
+        except JobSyncError as error:
+            if error.code != BREAKER_OPEN:
+                await self._pace.note(not isinstance(error, UpstreamUnavailable))
+            raise
+        await self._pace.note(True)
+        return answer
 
     def _refusal(self, answer: Answer, what: str, *, feed: bool = False, token_sent: bool = False) -> JobSyncError:
         error = read_refusal(

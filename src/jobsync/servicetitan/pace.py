@@ -14,16 +14,24 @@ from typing import Protocol
 
 from jobsync.errors import RateLimited
 
+BREAKER_OPEN = "breaker_open"
+"""Code of an UpstreamUnavailable that `take` raises instead of letting a request go: too many have failed lately."""
+
 
 class Pace(Protocol):
     """What the client asks before each request and tells when ServiceTitan says that it was too fast."""
 
     async def take(self) -> None:
-        """Return when one more request may be sent. Raises RateLimited where that is too far away to wait for."""
+        """Return when one more request may be sent. Raises RateLimited where that is too far away to wait for, and
+        UpstreamUnavailable (code `breaker_open`) where nobody asks for a while."""
         ...
 
     def slow_down(self, seconds: float) -> None:
         """Send nothing for `seconds` and go on at half the speed. Calling it again never shortens a pause."""
+        ...
+
+    async def note(self, answered: bool) -> None:
+        """Hear how a request went: False for a 5xx, a timeout or a broken connection. Called after each one."""
         ...
 
 
@@ -98,6 +106,9 @@ class BucketPace:
         # Requests that were under way together are refused together, within about a second.
         self._halved_until = max(self._paused_until, now + 1.0)
         self._refilled_at = max(self._refilled_at, self._paused_until)
+
+    async def note(self, answered: bool) -> None:
+        """Nothing to do: one process alone keeps no circuit breaker."""
 
     def _refill(self, now: float) -> None:
         passed = now - self._refilled_at

@@ -20,7 +20,13 @@ CONTROL_CHARACTER = "an unescaped control character in a text"
 NUMBER_TOO_LARGE = "a number beyond the range of numeric"
 TOO_DEEP = "nesting too deep to store"
 
+
+class _Identified(msgspec.Struct):
+    id: object = None
+
+
 _RAW = msgspec.json.Decoder(msgspec.Raw)
+_IDENTIFIED = msgspec.json.Decoder(_Identified)
 _CHUNK = 1 << 20
 
 # numeric holds 131,072 digits before the point and 16,383 after it. A number that breaks this has an exponent of four
@@ -57,6 +63,17 @@ def why_refused(record: bytes) -> str | None:
         return NUL_CHARACTER
     if (_EXPONENT.search(record) or _has_long_digit_run(record)) and _has_number_beyond_numeric(record):
         return NUMBER_TOO_LARGE
+    return None
+
+
+def find_id(record: bytes) -> str | None:
+    """Return the id of a record that jsonb refuses, as a text, or None where it has none that can be read."""
+    for text in (record, whitewash(record)):
+        try:
+            found = _IDENTIFIED.decode(text).id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        return str(found)[:100] if type(found) in (int, str) else None
     return None
 
 

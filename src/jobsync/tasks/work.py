@@ -1,11 +1,14 @@
 """The tasks: which verb runs when. Each is a few lines that call one verb of the engine.
 
     tick (every 10 s)   closes abandoned runs, opens due passes, defers drains of what is due, rescues stalled tasks
+    reconcile           the daily comparison of one tenant with ServiceTitan
+    retry_quarantine    a tenant's quarantined records, once after each deploy
     pull_stream         one stream of one tenant
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
     verify              reads back what one tenant's GoHighLevel accepted
     backfill            a slice of a tenant's history (tasks/backfills.py)
+    read_pipelines (5 min)  pipelines and stages of GoHighLevel that were not read for an hour
     watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
@@ -25,6 +28,7 @@ from procrastinate import App, JobContext
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
+from jobsync import __version__
 from jobsync.alerts.watch import watch
 from jobsync.db.pool import Row
 from jobsync.engine.connections import read_servicetitan_credentials
@@ -41,6 +45,9 @@ from jobsync.engine.passes import (
     open_pass,
     run_stream,
 )
+from jobsync.engine.pipelines import refresh_stale_pipelines
+from jobsync.engine.quarantine import retry_quarantined
+from jobsync.engine.reconcile import reconcile
 from jobsync.engine.senders import open_sender
 from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, JobSyncError
@@ -51,6 +58,8 @@ from jobsync.tasks.backfills import BACKFILL_TASK, defer_running_backfills, regi
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
 VERIFY_QUEUE = "verify"
+# What looks after the replica beside the pulls; a one-shot worker leaves it to the service.
+CARE_QUEUE = "care"
 ABANDONED_AFTER = "30 minutes"
 TALLY_LINES = 64
 
@@ -81,6 +90,17 @@ def register_tasks(
         await run_stream(engine, tenant, LOOK_UP, UUID(run) if run else None)
         if periodic:
             await defer_due_drains(duties, tenant)
+
+    @app.task(name="reconcile", queue=CARE_QUEUE)
+    async def reconcile_tenant(tenant: str) -> None:
+        try:
+            await reconcile(engine, tenant, fix_missing=True, trigger="schedule")
+        except JobSyncError as error:
+            get_log(tenant=tenant).warning("reconcile_failed", code=error.code, error_type=type(error).__name__)
+
+    @app.task(name="retry_quarantine", queue=CARE_QUEUE)
+    async def retry_quarantine(tenant: str) -> None:
+        await retry_quarantined(engine, tenant)
 
     @app.task(name="drain", queue=DELIVER_QUEUE)
     async def drain(tenant: str, destination: str, due_before: str | None = None) -> None:
@@ -119,9 +139,21 @@ def register_tasks(
         async def tick(context: JobContext, timestamp: int) -> None:
             await rescue_stalled(duties)
             await open_due_passes(duties)
+            await defer_due_care(duties)
             await defer_due_drains(duties, None)
             await defer_due_verifications(duties)
             await defer_running_backfills(duties)
+
+        @app.periodic(cron="*/5 * * * *")
+        @app.task(
+            name="read_pipelines",
+            queue=PULL_QUEUE,
+            lock="read_pipelines",
+            queueing_lock="read_pipelines",
+            pass_context=True,
+        )
+        async def read_pipelines(context: JobContext, timestamp: int) -> None:
+            await refresh_stale_pipelines(engine)
 
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
@@ -247,12 +279,7 @@ async def defer_due_verifications(duties: Duties) -> int:
 
 async def open_due_passes(duties: Duties) -> int:
     """Opens a pass for each tenant whose pull is due. Two schedulers never both take one. Answers how many."""
-    configured = []
-    try:
-        if await read_servicetitan_credentials(duties.engine, DEFAULT_TENANT) is not None:
-            configured.append(DEFAULT_TENANT)
-    except ConfigError:
-        pass
+    configured = await _list_configured(duties)
     async with duties.engine.database.transaction(None) as session:
         for row in await session.rows("list_tenants"):
             await session.value("abandon_runs", {"tenant": row["tenant_id"], "older_than": ABANDONED_AFTER})
@@ -261,6 +288,28 @@ async def open_due_passes(duties: Duties) -> int:
     for tenant in due:
         await defer_pass(duties, tenant, "schedule")
     return len(due)
+
+
+async def _list_configured(duties: Duties) -> list[str]:
+    """Tenants whose credentials stand in the environment."""
+    try:
+        found = await read_servicetitan_credentials(duties.engine, DEFAULT_TENANT)
+    except ConfigError:
+        return []
+    return [] if found is None else [DEFAULT_TENANT]
+
+
+async def defer_due_care(duties: Duties) -> int:
+    """Defers the daily comparison of each tenant where it is due, and what a new version tries again. How many tasks."""
+    configured = await _list_configured(duties)
+    async with duties.engine.database.transaction(None) as session:
+        compared = await session.rows("claim_due_reconciles", {"configured": configured})
+        untried = await session.rows("claim_quarantine_retries", {"version": __version__})
+    for task, rows in (("reconcile", compared), ("retry_quarantine", untried)):
+        for row in rows:
+            tenant = row["tenant_id"]
+            await defer_once(duties.app, task, lock=f"{task}:{tenant}", tenant=tenant)
+    return len(compared) + len(untried)
 
 
 async def rescue_stalled(duties: Duties) -> int:

@@ -23,6 +23,9 @@ select kind, subject, name, problem from jobsync.v_card_problems where tenant_id
 -- name: protect_stage
 select jobsync.protect_stage(%(tenant)s, %(pipeline)s, %(stage)s, %(protected)s, %(actor)s);
 
+-- name: list_stale_pipelines
+select tenant_id from jobsync.list_stale_pipelines() tenant_id;
+
 -- name: store_location
 insert into jobsync.destinations as d (tenant_id, kind, label, fingerprint, masked)
 values (%(tenant)s, 'api', 'GoHighLevel', %(fingerprint)s, %(masked)s)

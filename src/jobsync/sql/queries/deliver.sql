@@ -31,8 +31,14 @@ select jobsync.close_delivery_runs(%(tenant)s);
 -- name: take_budget
 select granted, wait_seconds from jobsync.take_budget(%(tenant)s, %(key)s, %(rate)s, %(burst)s, %(want)s);
 
--- name: block_budget
-select jobsync.block_budget(%(tenant)s, %(key)s, %(seconds)s);
+-- name: slow_budget
+select jobsync.slow_budget(%(tenant)s, %(key)s, %(seconds)s);
+
+-- name: note_outcomes
+select jobsync.note_outcomes(%(tenant)s, %(key)s, %(outcomes)s);
+
+-- name: enter_breaker
+select wait_seconds, is_probe from jobsync.enter_breaker(%(tenant)s, %(key)s);
 
 -- name: is_draining
 select exists (select from jobsync.outbox o where o.tenant_id = %(tenant)s and o.lease_until > jobsync.now());

@@ -36,3 +36,15 @@ select count(*) from pg_stat_activity where backend_type = 'client backend' and 
 
 -- name: drop_demo_database
 drop database if exists jobsync_demo with (force);
+
+-- name: look_before_restore
+select (select count(*) from (select from public.jobs limit 1000000) j) as jobs,
+       (select count(*) from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid() and a.application_name = 'jobsync queue') as workers;
+
+-- name: disarm_restored
+-- What left after the backup was taken is not known to it: a person looks before anything is sent again.
+update jobsync.tenants set mode = 'observe', mode_reason = 'restored', mode_set_at = jobsync.now() where mode <> 'observe';
+update jobsync.outbox set lease_until = null where lease_until is not null;
+
+-- name: look_after_restore
+select (select count(*) from public.jobs) as jobs, (select count(*) from jobsync.outbox) as planned, (select max(j.modified_on) from public.jobs j) as newest;

@@ -70,3 +70,6 @@ select jobsync.rest_refused_stream(%(tenant)s, %(stream)s);
 
 -- name: fold_tallies_beyond
 select jobsync.fold_tallies_beyond(%(lines)s);
+
+-- name: set_upstream_state
+select jobsync.set_upstream_state(%(tenant)s, %(upstream)s, %(state)s, %(reason)s);

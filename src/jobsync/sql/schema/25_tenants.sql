@@ -16,6 +16,8 @@ create table jobsync.tenants (
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
   next_pull_at timestamptz,
   feeds_refused_at timestamptz,
+  next_reconcile_at timestamptz,
+  quarantine_tried_with text,
   execution_price numeric not null default 0.01,
   verify_minutes integer not null default 30 constraint verify_minutes_is_positive check (verify_minutes > 0),
   created_at timestamptz not null default jobsync.now(),
@@ -28,6 +30,8 @@ comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm;
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
 comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
+comment on column jobsync.tenants.next_reconcile_at is 'When the daily comparison with ServiceTitan is due; null: not booked yet.';
+comment on column jobsync.tenants.quarantine_tried_with is 'Version of the software that last tried the quarantined records again; another one tries them once more.';
 comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
@@ -65,8 +69,18 @@ create table jobsync.budgets (
   tokens double precision not null,
   refilled_at timestamptz not null default clock_timestamp(),
   blocked_until timestamptz,
+  slowness double precision not null default 1,
+  slowed_at timestamptz,
+  outcomes boolean[] not null default '{}',
+  open_until timestamptz,
+  times_opened integer not null default 0,
+  probe_until timestamptz,
   primary key (tenant_id, budget_key)
 );
+comment on column jobsync.budgets.outcomes is 'Circuit breaker: the last twenty requests, false for 5xx, timeouts and resets.';
+comment on column jobsync.budgets.open_until is 'Circuit breaker: nobody asks before this; null: closed.';
+comment on column jobsync.budgets.probe_until is 'Circuit breaker: since it may close again, one worker tries; the others wait for it until this.';
+comment on column jobsync.budgets.slowness is 'Share of the rate that was left after the last 429; grows back within a minute of slowed_at.';
 comment on table jobsync.budgets is 'Token buckets shared by all workers: requests a second to ServiceTitan, to a GoHighLevel location, to a hook.';
 
 create table jobsync.destinations (
@@ -155,6 +169,13 @@ returns void language sql volatile as $$
 $$;
 comment on function jobsync.write_audit(text, text, text, text, jsonb) is 'Adds one line to the audit, in the caller''s transaction.';
 
+create function jobsync.left_speed(p_slowness double precision, p_slowed_at timestamptz, p_now timestamptz) returns double precision
+language sql immutable parallel safe as $$
+  select case when p_slowed_at is null then 1 else least(1, p_slowness + greatest(0, extract(epoch from p_now - p_slowed_at)) / 60) end
+$$;
+comment on function jobsync.left_speed(double precision, timestamptz, timestamptz) is
+  'Share of a bucket''s rate that may be used: what a 429 left of it, whole again a minute after the pause.';
+
 -- A bucket is refilled by the server's real clock, not jobsync.now(): a moved test clock must not hand out requests.
 create function jobsync.take_budget(p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer)
 returns table (granted integer, wait_seconds double precision)
@@ -162,6 +183,7 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_row budgets;
   v_tokens double precision;
+  v_rate double precision;
   v_now timestamptz := clock_timestamp();
 begin
   if p_rate <= 0 then
@@ -176,9 +198,10 @@ begin
     return query select 0, extract(epoch from v_row.blocked_until - v_now)::double precision;
     return;
   end if;
-  v_tokens := least(p_burst, v_row.tokens + p_rate * greatest(0, extract(epoch from v_now - v_row.refilled_at)));
+  v_rate := p_rate * left_speed(v_row.slowness, v_row.slowed_at, v_now);
+  v_tokens := least(p_burst, v_row.tokens + v_rate * greatest(0, extract(epoch from v_now - v_row.refilled_at)));
   granted := least(p_want, floor(v_tokens + 1e-9)::integer);
-  wait_seconds := case when granted > 0 then 0 else (1 - v_tokens) / p_rate end;
+  wait_seconds := case when granted > 0 then 0 else (1 - v_tokens) / v_rate end;
   update budgets b set tokens = v_tokens - granted, refilled_at = v_now, rate = p_rate, burst = p_burst, blocked_until = null
    where b.tenant_id = p_tenant and b.budget_key = p_key;
   return next;
@@ -195,3 +218,15 @@ language sql volatile as $$
    where b.tenant_id = p_tenant and b.budget_key = p_key
 $$;
 comment on function jobsync.block_budget(text, text, double precision) is 'After a 429: nobody takes from this bucket for p_seconds.';
+
+create function jobsync.slow_budget(p_tenant text, p_key text, p_seconds double precision) returns void
+language sql volatile as $$
+  -- Requests that were under way together are refused together: half the speed once for a pause, not once for each of them.
+  update jobsync.budgets b
+     set slowness = greatest(1 / 64.0, jobsync.left_speed(b.slowness, b.slowed_at, pg_catalog.clock_timestamp()) / 2),
+         slowed_at = greatest(b.slowed_at, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => greatest(p_seconds, 1)))
+   where b.tenant_id = p_tenant and b.budget_key = p_key and (b.slowed_at is null or b.slowed_at <= pg_catalog.clock_timestamp());
+  select jobsync.block_budget(p_tenant, p_key, p_seconds)
+$$;
+comment on function jobsync.slow_budget(text, text, double precision) is
+  'After a 429: nobody takes from this bucket for p_seconds, and then at half the speed, which grows back within a minute.';

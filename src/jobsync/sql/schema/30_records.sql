@@ -7,6 +7,7 @@ create table jobsync.cursors (
   mode text not null default 'export' constraint cursor_mode_is_known check (mode in ('export', 'list')),
   token text,
   since text,
+  began_from text,
   caught_up_at timestamptz,
   began_at_start boolean not null default false,
   complete_from_start boolean not null default false,
@@ -22,6 +23,7 @@ create table jobsync.cursors (
 comment on table jobsync.cursors is 'Where each stream goes on reading. Moves only in the transaction that stores the page.';
 comment on column jobsync.cursors.token is 'Opaque continueFrom of the export feed; null: from `since`, or from the first record.';
 comment on column jobsync.cursors.since is 'ISO time as ServiceTitan wrote it (7 digits kept): where a list read, or a feed without token, starts. Inclusive.';
+comment on column jobsync.cursors.began_from is 'Modification time at which the first reading began; null: at the first record. What is older was never asked for.';
 comment on column jobsync.cursors.caught_up_at is 'When the stream was last read to its end.';
 comment on column jobsync.cursors.began_at_start is 'True when the first reading began at the first record.';
 comment on column jobsync.cursors.complete_from_start is 'True when the stream was read from its first record on, so that an absent record does not exist.';

@@ -227,27 +227,27 @@ create function jobsync.resolve_wanted(p_tenant text) returns integer
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_gone integer;
+  v_page record;
+  v_list record;
+  v_deleted integer;
+  v_gone integer := 0;
   v_released integer := 0;
 begin
   -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
-  with came as (
-    delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids
-  ), parents as materialized (
-    select distinct c.stream, i.id from came c cross join unnest(c.ids) i(id)
-  ), found as (
-    delete from wanted w using parents p where w.tenant_id = p_tenant and w.stream = p.stream and w.id = p.id
-    returning 1
-  ), complete as (
-    -- A list that was read from its first record on holds the contacts of everybody who has some.
-    delete from wanted w using cursors f
-     where w.tenant_id = p_tenant and f.tenant_id = p_tenant and w.stream = f.stream and f.stream in ('customer_contacts', 'location_contacts')
-       and f.complete_from_start and f.caught_up_at >= w.wanted_at
-       and not exists (select from parents p where p.stream = w.stream and p.id = w.id)
-    returning 1
-  )
-  select (select count(*) from found) + (select count(*) from complete) into v_gone;
+  -- Page by page, by a list of ids: joined, and before the tables were ever analysed, each would be compared with each.
+  for v_page in delete from arrived a where a.tenant_id = p_tenant returning a.stream, a.ids loop
+    delete from wanted w where w.tenant_id = p_tenant and w.stream = v_page.stream and w.id = any (v_page.ids);
+    get diagnostics v_deleted = row_count;
+    v_gone := v_gone + v_deleted;
+  end loop;
+  -- A list that was read from its first record on holds the contacts of everybody who has some.
+  for v_list in select f.stream, f.caught_up_at from cursors f
+                 where f.tenant_id = p_tenant and f.stream in ('customer_contacts', 'location_contacts') and f.complete_from_start loop
+    delete from wanted w where w.tenant_id = p_tenant and w.stream = v_list.stream and w.wanted_at <= v_list.caught_up_at;
+    get diagnostics v_deleted = row_count;
+    v_gone := v_gone + v_deleted;
+  end loop;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
   if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then

@@ -52,7 +52,7 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_cursor jobsync.cursors;
 begin
-  insert into cursors (tenant_id, stream, mode, since, began_at_start) values (p_tenant, p_stream, p_mode, p_since, p_since is null)
+  insert into cursors (tenant_id, stream, mode, since, began_from, began_at_start) values (p_tenant, p_stream, p_mode, p_since, p_since, p_since is null)
   on conflict (tenant_id, stream) do nothing;
   select * into v_cursor from cursors c where c.tenant_id = p_tenant and c.stream = p_stream;
   return v_cursor;

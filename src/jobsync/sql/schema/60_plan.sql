@@ -16,6 +16,31 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
 
+create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean);
+comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed.';
+
+-- Apart from plan_jobs, for its plan: many rows against many rows are hashed, one row is looked up by key.
+create function jobsync.refresh_waiting(p_tenant text, p_owed jobsync.owed_again[], p_now timestamptz) returns void
+language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
+  update outbox o set
+      destination_id = d.destination_id, st_customer_id = d.st_customer_id,
+      -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
+      version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
+      attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
+      counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
+      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
+                             when o.attempts > 0 then case when d.changed then p_now else o.next_attempt_at end
+                             when d.waits and o.st_customer_id is distinct from d.st_customer_id then p_now + interval '15 minutes'
+                             else o.next_attempt_at end,
+      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
+                         then coalesce(o.waiting_for, 'parents') else o.waiting_for end
+    from unnest(p_owed) d
+   where o.tenant_id = p_tenant and o.st_job_id = any (array(select q.st_job_id from unnest(p_owed) q)) and o.st_job_id = d.st_job_id
+     and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
+$$;
+comment on function jobsync.refresh_waiting(text, jobsync.owed_again[], timestamptz) is
+  'Deliveries that wait get the job''s new destination and customer; what was tried and changed since is a version of its own, due now.';
+
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
@@ -25,7 +50,9 @@ declare
   v_marked bigint[];
   v_statuses text[];
   v_reasons text[];
+  v_stale owed_again[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
+  v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
@@ -33,9 +60,10 @@ begin
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
            coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
-                    case when r.card = 'sales' then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
+                    case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
-           o.st_job_id is not null as queued, coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
+           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
+           coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
       join tenants t on t.tenant_id = p_tenant
@@ -71,23 +99,9 @@ begin
         (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id limit 1),
         false) as waits
       from decided d where d.decision = 'queue'
-  ), refreshed as (
-    update outbox o set
-      destination_id = d.destination_id, st_customer_id = d.st_customer_id,
-      -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
-      version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
-      attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
-      counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
-      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
-                             when o.attempts > 0 then case when d.changed then v_now else o.next_attempt_at end
-                             when d.waits and o.st_customer_id is distinct from d.st_customer_id then v_now + interval '15 minutes'
-                             else o.next_attempt_at end,
-      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
-                         then coalesce(o.waiting_for, 'parents') else o.waiting_for end
-      from owed d
-     where o.tenant_id = p_tenant and o.st_job_id = d.st_job_id and d.queued
-       and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
-    returning 1
+  ), stale as (
+    select d.* from owed d
+     where d.queued and (d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
   ), queued as (
     insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
@@ -107,8 +121,12 @@ begin
              when 'leave' then d.status = 'pending'
              else false end
   )
-  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason) into v_queued, v_marked, v_statuses, v_reasons
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed)::owed_again) from stale t)
+    into v_queued, v_marked, v_statuses, v_reasons, v_stale
     from marks m;
+  if v_stale is not null then
+    perform refresh_waiting(p_tenant, v_stale, v_now);
+  end if;
   if v_marked is not null then
     perform mark_planned(p_tenant, v_marked, v_statuses, v_reasons);
   end if;

@@ -40,6 +40,10 @@ create table jobsync.card_fields (
 );
 comment on table jobsync.card_fields is 'Custom fields of the tenant''s GoHighLevel location: which name and key (opportunity.st_job_id) is which id.';
 
+-- The few lines of the audit that alerts and lists ask for every minute.
+create index audit_of_pipelines on jobsync.audit (tenant_id, at desc)
+  where action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
+
 -- One answer of GoHighLevel, as a whole: [{id, name, stages: [{id, name}]}] and [{id, name, key, model, data_type}].
 create function jobsync.store_pipelines(p_tenant text, p_pipelines jsonb, p_fields jsonb, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$

@@ -72,7 +72,9 @@ language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') then
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
+     and not exists (select from install_links l where l.tenant_id = p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
@@ -200,7 +202,13 @@ comment on function jobsync.card_differs(text, bigint) is 'True when the rules s
 create function jobsync.replan_cards(p_tenant text, p_jobs bigint[]) returns integer
 language plpgsql set search_path = jobsync, public as $$
 declare
-  v_jobs bigint[] := array(select c.st_job_id from card_plans c where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) order by c.st_job_id);
+  -- A unit that went to a pipeline once and goes to a webhook today is not planned by visits.
+  v_jobs bigint[] := array(
+    select c.st_job_id from card_plans c
+      join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = c.st_job_id
+      join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+      join destinations d on d.tenant_id = p_tenant and d.id = r.destination_id and d.kind = 'api'
+     where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) order by c.st_job_id);
 begin
   if v_jobs = '{}' then
     return 0;

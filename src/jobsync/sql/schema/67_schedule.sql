@@ -3,7 +3,9 @@
 create function jobsync.claim_due_tenants(p_configured text[]) returns table (tenant_id text)
 language sql volatile set search_path = jobsync, public as $$
   update tenants t
-     set next_pull_at = jobsync.now() + t.poll_seconds * (1 + random() * 0.1) * interval '1 second'
+     -- Where sign-in or access is refused a person must act: one look in a quarter of an hour finds out that he did.
+     set next_pull_at = jobsync.now() + case when is_upstream_refused(t.tenant_id, 'servicetitan') then greatest(t.poll_seconds, 900) else t.poll_seconds end
+           * (1 + random() * 0.1) * interval '1 second'
    where t.tenant_id in (
      select d.tenant_id from tenants d
       where (d.tenant_id = any (p_configured) or exists (select from connections c where c.tenant_id = d.tenant_id and c.kind = 'servicetitan' and c.state = 'ok'))

@@ -28,6 +28,16 @@ create view jobsync.v_pipeline_changes with (security_invoker = true) as
    where a.action in ('pipeline_renamed', 'pipeline_gone', 'pipeline_back', 'stage_renamed', 'stage_gone', 'stage_back');
 comment on view jobsync.v_pipeline_changes is 'Pipelines and stages that were renamed, deleted or came back in GoHighLevel, and when that was noticed.';
 
+create function jobsync.list_stale_pipelines() returns setof text
+language sql stable set search_path = jobsync, public as $$
+  select d.tenant_id from destinations d
+   where d.kind = 'api' and exists (select from routes r where r.tenant_id = d.tenant_id and r.destination_id = d.id and r.deliverer = 'jobsync')
+   group by d.tenant_id
+  having coalesce((select max(p.seen_at) from pipelines p where p.tenant_id = d.tenant_id), '-infinity') < jobsync.now() - interval '1 hour'
+   order by 1
+$$;
+comment on function jobsync.list_stale_pipelines() is 'Tenants with routes to pipelines that were not read for an hour. Asked by the schedule as the owner.';
+
 create function jobsync.save_rules(p_tenant text, p_rules jsonb, p_replace boolean, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
 declare

@@ -117,6 +117,29 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'jobsync why ' || v.sample_st_job_id, v.jobs
     from jobsync.v_unverified v
   union all
+  -- The daily comparison must find nothing: what it found was not brought by the pull, mended or not.
+  select r.tenant_id, 'reconcile_missing', '', case when r.fixed < r.missing + r.differing then 'critical' else 'warning' end,
+         r.missing || ' records were missing here and ' || r.differing || ' differed from ServiceTitan', r.fixed || ' of them are stored now; the pull should have brought them.',
+         case when r.fixed < r.missing + r.differing then 'jobsync reconcile --days ' || r.days || ' --fix-missing' else 'jobsync reconcile --days ' || r.days end,
+         r.missing + r.differing
+    from jobsync.v_reconcile r where r.is_alert
+  union all
+  select s.tenant_id, 'upstream_refused', s.upstream, 'critical',
+         case s.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end || case s.state when 'auth_failed' then ' refuses to sign JobSync in' else ' denies JobSync access' end,
+         coalesce(s.reason, 'No reason was given.'), 'jobsync doctor', 1
+    from jobsync.upstream_states s where s.state <> 'ok'
+  union all
+  -- Routes and rules whose pipeline or stage was deleted in GoHighLevel; install jobs whose sale is not certain.
+  select p.tenant_id, 'card_' || p.kind, p.subject, case p.kind when 'route' then 'critical' else 'warning' end,
+         case p.kind when 'route' then 'The route of ' when 'rule' then 'The rule ' else 'Job ' end || coalesce(p.name, p.subject) || ' needs you', p.problem,
+         case p.kind when 'route' then 'jobsync units set ' || p.subject || ' --pipeline NAME --stage NAME' when 'rule' then 'jobsync rules list   then: jobsync rules set'
+                     else 'jobsync why job ' || p.subject end, 1
+    from jobsync.v_card_problems p
+  union all
+  select a.tenant_id, 'card_renamed', a.subject || ':' || a.id, 'warning', initcap(split_part(a.action, '_', 1)) || ' "' || (a.details ->> 'before') || '" is now called "' || (a.details ->> 'name') || '"',
+         'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
+    from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
+  union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
     from jobsync.alert_channels h where h.failures >= 3;
