@@ -18,20 +18,21 @@ UNIT = 1314
 NOT_COUNTED = ("/tags", "/notes", "/customFields", "/locations/")
 
 
-async def route_jobs(stage: Stage, *, stage_name: str | None = None) -> list[int]:
-    """Pulls, gives every customer a phone of his own, and routes one unit into the sales pipeline; its jobs."""
+async def route_jobs(stage: Stage, *, stage_name: str | None = None, units: tuple[int, ...] = (UNIT,)) -> list[int]:
+    """Pulls, gives every customer a phone of his own, and routes units into the sales pipeline; their jobs."""
     await stage.sync(deliver=False)
     give_phones(stage)
     assert stage.engine is not None
-    await route_unit(
-        stage.engine, TENANT, UNIT, actor="test", pipeline="Sales Pipeline", stage=stage_name or "New Lead"
-    )
-    return sorted(stage.jobs_of(UNIT))
+    for unit in units:
+        await route_unit(
+            stage.engine, TENANT, unit, actor="test", pipeline="Sales Pipeline", stage=stage_name or "New Lead"
+        )
+    return sorted(stage.jobs_of(*units))
 
 
 def give_phones(stage: Stage) -> None:
     """Every customer has one phone and no e-mail, at all his locations; nothing is queued by that."""
-    stage.run("update customers set phone = '+1512555' || lpad((st_customer_id % 10000)::text, 4, '0'), email = null")
+    stage.run("update customers set phone = '+1512' || lpad((st_customer_id % 10000000)::text, 7, '0'), email = null")
     stage.run("update jobsync.locations set phone = null, email = null")
     stage.run("delete from jobsync.contact_changes")
 

@@ -68,6 +68,9 @@ class LocationPace:
             self._burst = max(1.0, min(self._burst, self._rate, (1 - _SHARE) * state.burst_limit))
         if state.remaining is not None and state.remaining <= _FEW_LEFT and state.interval_seconds:
             self._block = max(self._block, state.interval_seconds / 5)
+        if state.daily_remaining == 0:
+            # The quota is gone: nobody asks again before it may be full.
+            self._block = max(self._block, seconds_to_quota())
         if self._deliveries and state.daily_limit and state.daily_remaining is not None:
             few = state.daily_remaining <= KEPT_FOR_PEOPLE * state.daily_limit
             self._hold = max(self._hold, seconds_to_quota() if few else 0.0)

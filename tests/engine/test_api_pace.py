@@ -1,0 +1,113 @@
+"""The pace of a location: used up to its budget, never beyond what is published, and quiet when it must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobsync.engine.deliver import drain_destination
+from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace
+from jobsync.engine.senders import open_sender
+from jobsync.errors import RateLimited
+from jobsync.gohighlevel.rate_headers import RateState
+from tests.engine.api_stage import deliver, route_jobs
+from tests.upstreams import UNITS, Stage, open_stage
+
+pytestmark = pytest.mark.anyio
+
+PACE = 8.0
+SECONDS = 5.0
+
+
+async def drain(stage: Stage, seconds: float) -> None:
+    assert stage.engine is not None
+    destination = stage.value("select id from jobsync.destinations")
+    await drain_destination(
+        stage.engine, lambda row: open_sender(stage.engine, "default", row), "default", destination, longest=seconds
+    )
+
+
+async def test_with_a_backlog_a_location_is_paced_at_its_budget_and_never_answers_429(dsn: str, tmp_path: Path) -> None:
+    more = {"JOBSYNC_GHL_PACE": PACE}
+    async with open_stage(dsn, tmp_path, jobs=60, connected=True, more=more) as stage:
+        await route_jobs(stage, units=UNITS)
+        ledger = stage.level.ledger
+        before = len(ledger.requests)
+        await drain(stage, SECONDS)
+        times = [each.at for each in ledger.requests][before:]
+        # What was saved up goes at once; then the budget is what decides.
+        steady = [at for at in times if at >= times[0] + 1.0]
+        rate = (len(steady) - 1) / (steady[-1] - steady[0])
+        meter = stage.level.limiter.meters[stage.level.location.id]
+        print(
+            f"paced at {rate:.2f} of {PACE} requests a second ({rate / PACE:.1%}), at most {meter.peak} in 10 s, {meter.refused} answers 429"
+        )
+        assert steady[-1] - steady[0] >= SECONDS - 2
+        assert 0.95 * PACE <= rate <= 1.02 * PACE
+        assert meter.refused == 0 and meter.peak <= stage.level.switches.burst_limit
+        assert stage.value("select count(*) from jobsync.outbox") > 0, "there was a backlog all the time"
+
+
+async def test_a_smaller_limit_is_read_from_the_headers_and_kept(dsn: str, tmp_path: Path) -> None:
+    more = {"JOBSYNC_GHL_PACE": PACE}
+    async with open_stage(dsn, tmp_path, jobs=40, connected=True, more=more) as stage:
+        await route_jobs(stage)
+        stage.level.clock.advance(20)
+        stage.run("delete from jobsync.budgets")
+        stage.level.switches.turn(burst_limit=25)
+        await drain(stage, 4.0)
+        meter = stage.level.limiter.meters[stage.level.location.id]
+        assert meter.refused == 0
+        assert meter.peak <= 25
+
+
+async def test_after_a_429_nobody_asks_that_location_until_it_allowed_it(dsn: str, tmp_path: Path) -> None:
+    more = {"JOBSYNC_GHL_PACE": PACE}
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True, more=more) as stage:
+        await route_jobs(stage)
+        stage.level.faults.add("too_many", path="/contacts/search", times=1, retry_after=60)
+        await deliver(stage)
+        asked = stage.level.ledger.request_count
+        await deliver(stage)
+        assert stage.level.ledger.request_count == asked
+        pace = LocationPace(stage.engine.database, "default", PACE)
+        with pytest.raises(RateLimited) as limited:
+            await pace.take()
+        assert 30 < (limited.value.retry_after or 0) <= 60
+        assert stage.value("select max(attempts) from jobsync.outbox") == 0
+
+
+async def test_a_fifth_of_the_days_quota_is_left_to_people(dsn: str, tmp_path: Path) -> None:
+    more = {"JOBSYNC_GHL_PACE": PACE}
+    async with open_stage(dsn, tmp_path, jobs=20, connected=True, more=more) as stage:
+        await route_jobs(stage)
+        meter = stage.level.limiter.meters[stage.level.location.id]
+        meter.today += 400
+        stage.level.switches.turn(daily_limit=round((meter.today + 12) / (1 - KEPT_FOR_PEOPLE)))
+        await drain(stage, 8.0)
+        left = stage.level.switches.daily_limit - meter.today
+        assert stage.value("select count(*) from jobsync.outbox") > 0
+        asked = stage.level.ledger.request_count
+        await drain(stage, 2.0)
+        assert stage.level.ledger.request_count == asked
+        assert stage.value("select jobsync.delivery_hold('default')") > 1800
+        assert left > 0
+        # People are still served.
+        await LocationPace(stage.engine.database, "default", PACE).take()
+
+
+async def test_a_pace_never_goes_beyond_what_is_published_and_a_pause_is_never_shortened(database) -> None:
+    fast = LocationPace(database, "default", 500.0)
+    fast.observe(RateState(burst_limit=100, interval_seconds=10.0))
+    for _ in range(8):
+        await fast.take()
+    fast.slow_down(100)
+    fast.slow_down(1)
+    with pytest.raises(RateLimited):
+        await fast.take()
+    async with database.transaction("default") as session:
+        state = await session.row(
+            "take_budget", {"tenant": "default", "key": "gohighlevel", "rate": 8, "burst": 8, "want": 1}
+        )
+    assert state is not None and state["granted"] == 0 and 90 < state["wait_seconds"] <= 100
