@@ -16,7 +16,7 @@ import msgspec
 from jobsync.db.pool import as_jsonb
 from jobsync.engine.access_tokens import SharedTokenStore
 from jobsync.engine.context import DEFAULT_TENANT, Engine
-from jobsync.engine.pacing import SharedPace
+from jobsync.engine.pacing import RESERVE, SharedPace
 from jobsync.errors import ConfigError
 from jobsync.servicetitan.client import ServiceTitanClient
 
@@ -82,8 +82,11 @@ async def open_servicetitan(
     *,
     session: aiohttp.ClientSession | None = None,
     on_request: Callable[..., None] | None = None,
+    interactive: bool = False,
 ) -> ServiceTitanClient:
-    """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials."""
+    """A client for the tenant, to be used as `async with`. `interactive`: somebody waits for the answer, so that it may
+    use the part of the budget that pulls leave alone. Raises ConfigError when the tenant has no credentials.
+    """
     credentials = await read_servicetitan_credentials(engine, tenant)
     if credentials is None:
         raise ConfigError(
@@ -102,7 +105,7 @@ async def open_servicetitan(
         environment="integration" if credentials.environment == "integration" else "production",
         api_url=credentials.api_url,
         auth_url=credentials.auth_url,
-        pace=SharedPace(engine.database, tenant),
+        pace=SharedPace(engine.database, tenant, reserve=0.0 if interactive else RESERVE),
         tokens=SharedTokenStore(
             engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()
         ),

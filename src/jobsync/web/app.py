@@ -22,6 +22,7 @@ from jobsync.web.api import (
     sync_logs,
     sync_state,
     tenants,
+    titan,
 )
 from jobsync.web.auth import Gate
 from jobsync.web.calls import GuardedRoute, StartSync, Web, needs_of
@@ -38,6 +39,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     customers.router,
     sync_logs.router,
     business_units.router,
+    titan.router,
     admin.router,
     plans.router,
     events.router,
