@@ -14,7 +14,7 @@ from jobsync.engine.pacing import SharedPace
 from jobsync.servicetitan.proxy import READABLE
 from jobsync.simulators import servicetitan
 from tests.upstreams import open_upstreams
-from tests.web.conftest import Api, StartApi
+from tests.web.conftest import Api, StartApi, connected_to
 
 pytestmark = pytest.mark.anyio
 
@@ -29,17 +29,7 @@ async def titan() -> AsyncIterator[servicetitan.Served]:
 @pytest.fixture
 async def api(start_api: StartApi, titan: servicetitan.Served) -> Api:
     """A service that is connected to it."""
-    account = titan.simulator.account()
-    return await start_api(
-        {
-            "SERVICE_TITAN_TENANT_ID": str(account.tenant),
-            "SERVICE_TITAN_CLIENT_ID": account.client_id,
-            "SERVICE_TITAN_CLIENT_SECRET": account.client_secret,
-            "SERVICE_TITAN_APP_KEY": account.app_key,
-            "SERVICE_TITAN_API_URL": titan.url,
-            "SERVICE_TITAN_AUTH_URL": titan.url,
-        }
-    )
+    return await start_api(connected_to(titan))
 
 
 def asked(titan: servicetitan.Served) -> list[str]:
