@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from jobsync.config import Settings, read_settings
 from jobsync.db.pool import Database
 from jobsync.engine.tokens import create_token
+from jobsync.simulators import servicetitan
 from jobsync.web.app import create_app
 from jobsync.web.calls import GuardedRoute
 from jobsync.web.server import open_socket, serve
@@ -165,3 +166,16 @@ def pass_time(api: Api, seconds: float = 5) -> None:
     gate = api.app.state.web.gate
     later = gate.clock() + seconds
     gate.clock = lambda: later
+
+
+def connected_to(titan: servicetitan.Served) -> dict[str, str]:
+    """The variables that connect a service to a simulated ServiceTitan."""
+    account = titan.simulator.account()
+    return {
+        "SERVICE_TITAN_TENANT_ID": str(account.tenant),
+        "SERVICE_TITAN_CLIENT_ID": account.client_id,
+        "SERVICE_TITAN_CLIENT_SECRET": account.client_secret,
+        "SERVICE_TITAN_APP_KEY": account.app_key,
+        "SERVICE_TITAN_API_URL": titan.url,
+        "SERVICE_TITAN_AUTH_URL": titan.url,
+    }

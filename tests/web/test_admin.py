@@ -147,3 +147,55 @@ async def test_the_plan_and_the_reason_of_a_job_are_read_and_change_nothing(admi
     )
     missing = await admin.get("/admin/jobs/999/why")
     assert (missing.status, missing.body["stJobId"]) == (404, 999)
+
+
+async def test_a_backfill_is_asked_for_watched_and_dropped(admin: Api) -> None:
+    assert (await admin.get("/admin/backfill")).status == 404
+    started = await admin.post("/admin/backfill", {"since": "2026-01-01T00:00:00Z", "entities": ["jobs", "contacts"]})
+    assert started.status == 202, started.text
+    watched = await admin.get(started.body["watch"])
+    assert (watched.status, watched.body["run"], watched.body["state"]) == (200, started.body["run"], "running")
+    twice = await admin.post("/admin/backfill", {"since": "2026-01-01T00:00:00Z"})
+    assert twice.status == 409
+    asked = await admin.post(started.body["watch"] + "/deliver")
+    assert (asked.status, asked.body["code"], asked.body["jobs"]) == (409, "confirmation_needed", 0)
+    assert (await admin.post(started.body["watch"] + "/resume")).status == 202
+    assert (await admin.post(started.body["watch"] + "/cancel")).body["state"] == "cancelled"
+    assert (await admin.get("/admin/backfill")).body["state"] == "cancelled"
+    assert (await admin.post("/admin/backfill", {"since": "2999-01-01T00:00:00Z"})).status == 400
+    assert (await admin.post("/admin/backfill", {"since": "2026-01-01T00:00:00Z", "entities": ["dogs"]})).status == 400
+
+
+async def test_rules_are_saved_tried_and_removed_by_their_documents(admin: Api) -> None:
+    rule = {"name": "Sold", "event": "estimate_sold", "then": {"status": "won"}}
+    saved = await admin.put("/admin/rules", {"rules": [rule]})
+    assert saved.status == 200, saved.text
+    assert [one["name"] for one in (await admin.get("/admin/rules")).body] == ["Sold"]
+    assert (await admin.post("/admin/rules/test", {"days": 30})).status == 200
+    wrong = await admin.put("/admin/rules", {"rules": [{**rule, "event": "estimate_soled"}]})
+    assert (wrong.status, wrong.body["rule"]) == (400, "Sold")
+    assert (await admin.call("DELETE", "/admin/rules/Sold")).status == 200
+    assert (await admin.call("DELETE", "/admin/rules/Sold")).status == 404
+    assert (await admin.get("/admin/pipelines")).status == 200
+
+
+async def test_a_customer_is_erased_once_it_is_confirmed_and_is_not_taken_in_again(admin: Api) -> None:
+    await route_a_job(admin)
+    asked = await admin.post("/admin/customers/88001/erase")
+    assert (asked.status, asked.body["code"], asked.body["jobs"]) == (409, "confirmation_needed", 1)
+    assert (await admin.get("/db/jobs/700412")).status == 200
+    erased = await admin.post("/admin/customers/88001/erase", {"confirm": True})
+    assert (erased.status, erased.body["erased"]["customers"]) == (200, 1)
+    for path in ("/db/jobs/700412", "/db/customers/88001"):
+        assert (await admin.get(path)).status == 404
+    one = {"job": a_job(), "customer": a_customer()}
+    refused = await admin.post("/db/jobs/upsert", one)
+    assert (refused.status, refused.body["field"]) == (400, "customer")
+    assert (await admin.post("/db/customers/upsert", {"customer": a_customer()})).status == 400
+    other = {"job": a_job(2, customerId=2, locationId=3), "customer": a_customer(2)}
+    batch = await admin.post(
+        "/db/jobs/upsert-batch", {"jobs": [one, other, {"job": a_job(3), "customer": a_customer(2)}]}
+    )
+    assert batch.status == 200, batch.text
+    assert (batch.body["succeeded"], batch.body["failed"]) == (1, 2)
+    assert (await admin.post("/admin/customers/999/erase", {"confirm": True})).body["stCustomerId"] == 999

@@ -280,3 +280,10 @@ async def test_runs_are_paged_by_offset_as_before_and_by_place_without_shifting(
         == ["run-3", "run-2", "run-1"]
     )
     assert ([log["sync_type"] for log in third["logs"]], third["next"]) == (["run-0"], None)
+
+
+async def test_the_last_pull_is_read_with_how_long_ago_it_was(api: Api) -> None:
+    await api.put("/db/sync-state/other", {"value": "x"})
+    listed = {row["key"]: row for row in (await api.get("/db/sync-state")).body}
+    assert listed["lastJobPull"]["lag_seconds"] > 86_400 and "lag_seconds" not in listed["other"]
+    assert (await api.get("/db/sync-state/lastJobPull")).body["lag_seconds"] > 86_400

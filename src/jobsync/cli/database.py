@@ -11,6 +11,7 @@ import typer
 
 from jobsync.cli.backup import backup_database, restore_database
 from jobsync.cli.output import print_json, print_lines
+from jobsync.cli.personal import prune_database
 from jobsync.cli.shared import AsJson, run, settings_of
 from jobsync.config import Settings
 from jobsync.db.linger import keep_up
@@ -21,6 +22,7 @@ from jobsync.errors import CheckFailed, ConfigError
 app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
 app.command("backup")(backup_database)
 app.command("restore")(restore_database)
+app.command("prune")(prune_database)
 
 
 @app.command("migrate")

@@ -23,6 +23,7 @@ from jobsync.cli import (
     jobs,
     openapi,
     passes,
+    personal,
     pipelines,
     reconcile,
     rules,
@@ -97,6 +98,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(personal.app, name="erase")
 app.add_typer(database.app, name="db")
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

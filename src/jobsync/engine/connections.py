@@ -16,7 +16,7 @@ import msgspec
 from jobsync.db.pool import as_jsonb
 from jobsync.engine.access_tokens import SharedTokenStore
 from jobsync.engine.context import DEFAULT_TENANT, Engine
-from jobsync.engine.pacing import SharedPace
+from jobsync.engine.pacing import RESERVE, SharedPace
 from jobsync.errors import ConfigError
 from jobsync.servicetitan.client import ServiceTitanClient
 
@@ -83,10 +83,12 @@ async def open_servicetitan(
     session: aiohttp.ClientSession | None = None,
     on_request: Callable[..., None] | None = None,
     insist: bool = False,
+    interactive: bool = False,
 ) -> ServiceTitanClient:
     """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials.
 
-    `insist`: it asks also while the circuit breaker is open, one request at a time.
+    `insist`: it asks also while the circuit breaker is open, one request at a time. `interactive`: somebody waits for the
+    answer, so that it may use the part of the budget that pulls leave alone.
     """
     credentials = await read_servicetitan_credentials(engine, tenant)
     if credentials is None:
@@ -106,7 +108,7 @@ async def open_servicetitan(
         environment="integration" if credentials.environment == "integration" else "production",
         api_url=credentials.api_url,
         auth_url=credentials.auth_url,
-        pace=SharedPace(engine.database, tenant, insist=insist),
+        pace=SharedPace(engine.database, tenant, insist=insist, reserve=0.0 if interactive else RESERVE),
         tokens=SharedTokenStore(
             engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()
         ),

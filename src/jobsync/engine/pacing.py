@@ -1,9 +1,9 @@
 """Pacing and circuit breaker shared by all workers: rows in PostgreSQL that each request passes.
 
-ServiceTitan allows 60 calls a second per app and tenant (ServiceTitan contract, section 3); 50 are used at most, 40 of
-them by pulls, so that a fifth stays for interactive calls (reliability P11). After a 429 everybody pauses as long as was
-asked, and goes on at half the speed. After ten failures among twenty requests nobody asks for a while, then one tries
-(reliability, "What happens on each answer": 5xx).
+ServiceTitan allows 60 calls a second per app and tenant (ServiceTitan contract, section 3); 50 are used at most. Pulls
+leave a fifth of the bucket alone, so that a call somebody waits for finds a token whatever they do (reliability P11).
+After a 429 everybody pauses as long as was asked, and goes on at half the speed. After ten failures among twenty requests
+nobody asks for a while, then one tries (reliability, "What happens on each answer": 5xx).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jobsync.servicetitan.pace import BREAKER_OPEN
 SERVICETITAN_KEY = "servicetitan"
 SERVICETITAN_RATE = 50.0
 SERVICETITAN_BURST = 10.0
+RESERVE = SERVICETITAN_BURST / 5
 PATIENCE = 30.0
 # While somebody tries whether the breaker may close, the others wait so long for what comes of it.
 TRIAL_PATIENCE = 20.0
@@ -26,8 +27,9 @@ LOOK_EVERY = 0.1
 class SharedPace:
     """Implements `servicetitan.pace.Pace` on jobsync.budgets: one request is one token.
 
-    A wait longer than PATIENCE is not slept through: `take` raises RateLimited, and the worker does other things. While
-    the breaker is open, it raises UpstreamUnavailable.
+    `reserve`: what is left to others, 0 for a call that somebody waits for. A wait longer than PATIENCE is not slept
+    through: `take` raises RateLimited, and the worker does other things. While the breaker is open, it raises
+    UpstreamUnavailable.
     """
 
     def __init__(
@@ -38,13 +40,14 @@ class SharedPace:
         rate: float = SERVICETITAN_RATE,
         burst: float = SERVICETITAN_BURST,
         insist: bool = False,
+        reserve: float = RESERVE,
     ) -> None:
         """`insist`: requests that may try ServiceTitan although the breaker is open, one at a time."""
         self._database = database
         self._key = {"tenant": tenant, "key": SERVICETITAN_KEY}
         self._tenant = tenant
         self._insist = insist
-        self._speed = {"rate": rate, "burst": burst, "want": 1}
+        self._speed = {"rate": rate, "burst": burst, "want": 1, "reserve": reserve}
         self._block = 0.0
         self._outcomes: list[bool] = []
         self._is_probe = False
@@ -65,7 +68,7 @@ class SharedPace:
                     assert breaker is not None
                     self._is_probe = breaker["is_probe"]
                 if breaker is None or breaker["wait_seconds"] == 0:
-                    row = await session.row("take_budget", {**self._key, **self._speed})
+                    row = await session.row("take_spare_budget", {**self._key, **self._speed})
                 else:
                     row = None
             if row is None:

@@ -276,6 +276,7 @@ class ServiceTitanClient:
             if response.status == 429:
                 pause = read_retry_after(response.headers, b"", self._now())
                 self._pace.slow_down(_UNSAID_PAUSE if pause is None else pause)
+            await self._pace.note(response.status < 500)
             headers = {name: response.headers[name] for name in _PASSED_HEADERS if name in response.headers}
             yield ReadAnswer(response.status, headers, read_chunks(response, self._limits, "a record"))
 

@@ -46,6 +46,7 @@ from jobsync.engine.passes import (
     run_stream,
 )
 from jobsync.engine.pipelines import refresh_stale_pipelines
+from jobsync.engine.prune import prune_all
 from jobsync.engine.quarantine import retry_quarantined
 from jobsync.engine.reconcile import reconcile
 from jobsync.engine.senders import open_sender
@@ -154,6 +155,11 @@ def register_tasks(
         )
         async def read_pipelines(context: JobContext, timestamp: int) -> None:
             await refresh_stale_pipelines(engine)
+
+        @app.periodic(cron="17 3 * * *")
+        @app.task(name="prune", queue="schedule", lock="prune", queueing_lock="prune", pass_context=True)
+        async def prune_daily(context: JobContext, timestamp: int) -> None:
+            await prune_all(engine)
 
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)

@@ -16,12 +16,15 @@ from jobsync.web.api import (
     customers,
     events,
     health,
+    history,
     jobs,
     metrics,
     plans,
+    rules,
     sync_logs,
     sync_state,
     tenants,
+    titan,
 )
 from jobsync.web.auth import Gate
 from jobsync.web.calls import GuardedRoute, StartSync, Web, needs_of
@@ -38,8 +41,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     customers.router,
     sync_logs.router,
     business_units.router,
+    titan.router,
     admin.router,
     plans.router,
+    history.router,
+    rules.router,
     events.router,
     tenants.router,
     pages.router,

@@ -29,6 +29,7 @@ _ERRORS = {
     413: "The body is too large.",
     429: "This token asks too often; Retry-After says how long to wait.",
     415: "The body is not JSON by its content type.",
+    502: "ServiceTitan refused or did not answer properly.",
     503: "The database or a worker cannot be reached; try again.",
 }
 
@@ -94,4 +95,6 @@ def _possible_errors(operation: dict[str, Any], route: APIRoute, wanted: Needs) 
         found |= {408, 413, 415}
     if route.path.startswith("/admin"):
         found.add(409)
+    if "ServiceTitan" in operation.get("tags", ()):
+        found |= {404, 409, 502}
     return sorted(found)

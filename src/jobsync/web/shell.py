@@ -87,6 +87,9 @@ class Shell:
             if not started:
                 await answer_error(error, request_id)(inner, receive, send_wrapped)
         except Exception as error:
+            if started and isinstance(error.__cause__, JobSyncError):
+                # Told by whoever streamed; the connection breaks off, so that nobody takes a part for the whole.
+                return
             # The message of an unknown error may hold anything; its class does not. A started answer just breaks off.
             get_log().error(
                 "unexpected_error",

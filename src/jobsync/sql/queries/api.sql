@@ -1,10 +1,14 @@
 -- What the HTTP API asks. Rows come as JSON text, made by PostgreSQL: numbers keep all their digits, times are ISO in UTC.
 
 -- name: api_list_state
-select jobsync.shown(to_jsonb(s))::text as row from public.sync_state s where s.tenant_id = %(tenant)s order by s.key;
+select (jobsync.shown(to_jsonb(s)) || case when s.key = 'lastJobPull' then jsonb_build_object('lag_seconds',
+         extract(epoch from jobsync.now() - jobsync.try_timestamptz_text(s.value))::double precision) else '{}' end)::text as row
+  from public.sync_state s where s.tenant_id = %(tenant)s order by s.key;
 
 -- name: api_read_state
-select jobsync.shown(to_jsonb(s))::text as row from public.sync_state s where s.tenant_id = %(tenant)s and s.key = %(key)s;
+select (jobsync.shown(to_jsonb(s)) || case when s.key = 'lastJobPull' then jsonb_build_object('lag_seconds',
+         extract(epoch from jobsync.now() - jobsync.try_timestamptz_text(s.value))::double precision) else '{}' end)::text as row
+  from public.sync_state s where s.tenant_id = %(tenant)s and s.key = %(key)s;
 
 -- name: api_write_state
 select jobsync.shown(to_jsonb(s))::text as row from jobsync.write_sync_state(%(tenant)s, %(key)s, %(value)s, %(metadata)s::jsonb) s;

@@ -40,6 +40,9 @@ select jobsync.note_outcomes(%(tenant)s, %(key)s, %(outcomes)s);
 -- name: enter_breaker
 select wait_seconds, is_probe, is_tried from jobsync.enter_breaker(%(tenant)s, %(key)s, %(insist)s);
 
+-- name: take_spare_budget
+select granted, wait_seconds from jobsync.take_spare_budget(%(tenant)s, %(key)s, %(rate)s, %(burst)s, %(want)s, %(reserve)s);
+
 -- name: is_draining
 select exists (select from jobsync.outbox o where o.tenant_id = %(tenant)s and o.lease_until > jobsync.now());
 

@@ -64,6 +64,7 @@ declare
   v_good jsonb;
   v_errors jsonb;
   v_units bigint[];
+  v_any_erased boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
 begin
   with items as (
     select e.n, without_blanks(e.value -> 'job') as job, without_blanks(e.value -> 'customer') as customer
@@ -77,7 +78,9 @@ begin
         when jsonb_typeof(r.job) is distinct from 'object' then 'job is missing or not an object'
         when jsonb_typeof(r.customer) is distinct from 'object' then 'customer is missing or not an object'
         when coalesce(r.job_id, 0) <= 0 then 'job.id must be a positive whole number'
-        when coalesce(r.customer_id, 0) <= 0 then 'customer.customerId (or customer.id) must be a positive whole number' end as error
+        when coalesce(r.customer_id, 0) <= 0 then 'customer.customerId (or customer.id) must be a positive whole number'
+        when v_any_erased and (is_erased(p_tenant, 'customer', r.customer_id) or is_erased(p_tenant, 'job', r.job_id)
+             or is_erased(p_tenant, 'customer', try_bigint(r.job -> 'customerId')) or is_erased(p_tenant, 'location', try_bigint(r.job -> 'locationId'))) then 'customer was erased and is not stored again' end as error
       from read r
   ), accepted as (
     select c.n, c.job_id, c.customer_id,

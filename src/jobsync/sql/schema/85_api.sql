@@ -77,6 +77,9 @@ begin
   if coalesce(v_id, 0) <= 0 then
     raise exception 'customer.customerId (or customer.id) must be a positive whole number' using errcode = 'JS001';
   end if;
+  if is_erased(p_tenant, 'customer', v_id) then
+    raise exception 'customer was erased and is not stored again' using errcode = 'JS001';
+  end if;
   v_misfits := owner_misfits(v_doc);
   if v_misfits is not null then
     v_doc := v_doc - v_misfits;

@@ -37,12 +37,14 @@ class Planned(Row):
 class Reason(Body):
     """Why, for whoever reads the audit."""
 
+    model_config = {"json_schema_extra": {"examples": [{"reason": "maintenance"}]}}
     reason: ShortText | None = None
 
 
 class Resume(Body):
     """One destination, or everything."""
 
+    model_config = {"json_schema_extra": {"examples": [{}]}}
     destination: UUID | None = None
 
 
@@ -95,6 +97,7 @@ class NewToken(Body):
 class Rotation(Body):
     """How the old token ends."""
 
+    model_config = {"json_schema_extra": {"examples": [{"graceSeconds": 3600}]}}
     graceSeconds: Grace = GRACE_SECONDS
 
 

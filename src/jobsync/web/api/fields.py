@@ -17,7 +17,7 @@ _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", re.ASCII)
 
 
-def _read_whole(value: Any) -> Any:
+def read_whole(value: Any) -> Any:
     """A whole number, also from a string of digits; anything else is left to be refused."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
@@ -55,38 +55,38 @@ _COUNT_SCHEMA = {
     ]
 }
 
-BodyId = Annotated[int, BeforeValidator(_read_whole), Field(ge=1, le=DESCRIBED_ID), WithJsonSchema(_ID_SCHEMA)]
-BodyCount = Annotated[int, BeforeValidator(_read_whole), Field(ge=0, le=LARGEST_INT), WithJsonSchema(_COUNT_SCHEMA)]
+BodyId = Annotated[int, BeforeValidator(read_whole), Field(ge=1, le=DESCRIBED_ID), WithJsonSchema(_ID_SCHEMA)]
+BodyCount = Annotated[int, BeforeValidator(read_whole), Field(ge=0, le=LARGEST_INT), WithJsonSchema(_COUNT_SCHEMA)]
 JobIdPath = Annotated[
-    int, BeforeValidator(_read_whole), Path(alias="stJobId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
+    int, BeforeValidator(read_whole), Path(alias="stJobId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
 ]
 CustomerIdPath = Annotated[
-    int, BeforeValidator(_read_whole), Path(alias="stCustomerId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
+    int, BeforeValidator(read_whole), Path(alias="stCustomerId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
 ]
 UnitIdPath = Annotated[
-    int, BeforeValidator(_read_whole), Path(alias="stBusinessUnitId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
+    int, BeforeValidator(read_whole), Path(alias="stBusinessUnitId", ge=1, le=LARGEST_ID), WithJsonSchema(_PATH_SCHEMA)
 ]
 UnitIdQuery = Annotated[
     int | None,
-    BeforeValidator(_read_whole),
+    BeforeValidator(read_whole),
     Query(alias="businessUnitId", ge=1, le=LARGEST_ID),
     WithJsonSchema(_PATH_SCHEMA),
 ]
 Limit = Annotated[
     int,
-    BeforeValidator(_read_whole),
+    BeforeValidator(read_whole),
     Query(ge=1, le=500, description="At most this many, 1 to 500."),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 500}),
 ]
 Offset = Annotated[
     int,
-    BeforeValidator(_read_whole),
+    BeforeValidator(read_whole),
     Query(ge=0, le=LARGEST_INT, description="How many to leave out; prefer `before`."),
     WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST_INT}),
 ]
 Lease = Annotated[
     int | None,
-    BeforeValidator(_read_whole),
+    BeforeValidator(read_whole),
     Query(ge=1, le=3600, description="Take these jobs for so many seconds: no other call with a lease gets them."),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 3600}),
 ]

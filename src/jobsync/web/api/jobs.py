@@ -125,6 +125,7 @@ class NamedJobMark(JobMark):
 class JobMarks(Body):
     """Many marks at once."""
 
+    model_config = {"json_schema_extra": {"examples": [{"jobs": [{"stJobId": 700412, "status": "synced"}]}]}}
     jobs: Annotated[list[NamedJobMark], Field(max_length=500)]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 
-from jobsync.engine import sending
+from jobsync.engine import plan
 from jobsync.engine.why import explain_job
 from jobsync.errors import RecordMissing
 from jobsync.web.answers import JsonAnswer
-from jobsync.web.api.fields import JobIdPath
+from jobsync.web.api.fields import JobIdPath, UnitIdQuery, read_whole
 from jobsync.web.api.rows import Row
 from jobsync.web.calls import GuardedRoute, ThisCall, needs
 
@@ -19,14 +19,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["admin"])
 
 
 class Plan(Row):
-    """What waits to be sent, by kind."""
-
-    planned: int
-    create: int
-    update: int
-    replay: int
-    waiting: int
-    webhook_executions: int
+    """What waits to be sent by kind, what is skipped and why, what it costs; `jobs` where they were asked for."""
 
 
 class Explained(BaseModel):
@@ -41,9 +34,18 @@ class Explained(BaseModel):
 
 @router.get("/admin/plan", operation_id="readPlan", response_model=Plan)
 @needs("admin")
-async def read_plan(call: ThisCall) -> JsonAnswer:
+async def show_plan(
+    call: ThisCall,
+    show: Annotated[
+        int,
+        BeforeValidator(read_whole),
+        Query(ge=0, le=500, description="So many jobs with what would change."),
+        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 500}),
+    ] = 0,
+    unit: UnitIdQuery = None,
+) -> JsonAnswer:
     """What would be sent. Sends nothing."""
-    return JsonAnswer(await sending.count_planned(call.web.engine, call.tenant))
+    return JsonAnswer(await plan.read_plan(call.web.engine, call.tenant, show=show, unit=unit))
 
 
 @router.get("/admin/jobs/{stJobId}/why", operation_id="explainJob", response_model=Explained)

@@ -17,7 +17,7 @@ class Row(BaseModel):
 
 
 class StateRow(Row):
-    """A row of sync_state."""
+    """A row of sync_state; lastJobPull is read with `lag_seconds`, how long ago that was."""
 
     id: UUID
     key: str
