@@ -957,6 +957,35 @@ $$;
 comment on function jobsync.enter_breaker(text, text, boolean) is
   'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
 
+-- The part of a bucket that is kept for calls somebody waits for: whoever has time takes only what stands above it.
+
+create function jobsync.take_spare_budget(
+  p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer, p_reserve double precision)
+returns table (granted integer, wait_seconds double precision)
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row budgets;
+  v_spare double precision := p_burst - p_reserve;
+begin
+  if p_rate <= 0 or p_reserve <= 0 then
+    return query select t.granted, t.wait_seconds from take_budget(p_tenant, p_key, p_rate, p_burst, p_want) t;
+    return;
+  end if;
+  -- Locked until it is taken from, so that two who both see the last spare one do not both take it.
+  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key for update;
+  if found then
+    v_spare := least(p_burst, v_row.tokens + p_rate * greatest(0, extract(epoch from clock_timestamp() - v_row.refilled_at))) - p_reserve;
+    if v_spare < 1 - 1e-9 and coalesce(v_row.blocked_until <= clock_timestamp(), true) then
+      return query select 0, greatest((1 - v_spare) / p_rate, 0.001);
+      return;
+    end if;
+  end if;
+  return query select t.granted, t.wait_seconds from take_budget(p_tenant, p_key, p_rate, p_burst, least(p_want, greatest(1, floor(v_spare + 1e-9)::integer))) t;
+end
+$$;
+comment on function jobsync.take_spare_budget(text, text, double precision, double precision, integer, double precision) is
+  'take_budget for whoever has time: leaves p_reserve of the bucket to calls that somebody waits for.';
+
 -- What is pulled besides the guide's tables: locations, contacts, job types; the cursors; the quarantine.
 -- No foreign keys between records: ServiceTitan's feeds are independent, a child may arrive before its parent.
 
@@ -5971,6 +6000,7 @@ declare
   v_good jsonb;
   v_errors jsonb;
   v_units bigint[];
+  v_any_erased boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
 begin
   with items as (
     select e.n, without_blanks(e.value -> 'job') as job, without_blanks(e.value -> 'customer') as customer
@@ -5984,7 +6014,9 @@ begin
         when jsonb_typeof(r.job) is distinct from 'object' then 'job is missing or not an object'
         when jsonb_typeof(r.customer) is distinct from 'object' then 'customer is missing or not an object'
         when coalesce(r.job_id, 0) <= 0 then 'job.id must be a positive whole number'
-        when coalesce(r.customer_id, 0) <= 0 then 'customer.customerId (or customer.id) must be a positive whole number' end as error
+        when coalesce(r.customer_id, 0) <= 0 then 'customer.customerId (or customer.id) must be a positive whole number'
+        when v_any_erased and (is_erased(p_tenant, 'customer', r.customer_id) or is_erased(p_tenant, 'job', r.job_id)
+             or is_erased(p_tenant, 'customer', try_bigint(r.job -> 'customerId')) or is_erased(p_tenant, 'location', try_bigint(r.job -> 'locationId'))) then 'customer was erased and is not stored again' end as error
       from read r
   ), accepted as (
     select c.n, c.job_id, c.customer_id,
@@ -6671,6 +6703,9 @@ begin
   if coalesce(v_id, 0) <= 0 then
     raise exception 'customer.customerId (or customer.id) must be a positive whole number' using errcode = 'JS001';
   end if;
+  if is_erased(p_tenant, 'customer', v_id) then
+    raise exception 'customer was erased and is not stored again' using errcode = 'JS001';
+  end if;
   v_misfits := owner_misfits(v_doc);
   if v_misfits is not null then
     v_doc := v_doc - v_misfits;
@@ -7132,6 +7167,197 @@ language sql stable set search_path = jobsync, public as $$
   select 'jobsync_alerts_open', jsonb_build_object('severity', a.severity), count(*) from alerts a where a.tenant_id = p_tenant and a.resolved_at is null group by a.severity
 $$;
 comment on function jobsync.list_metrics(text) is 'The samples of /metrics for one tenant; the program adds its own (queue, pool, process).';
+
+-- Personal data: erasing one customer for good, and what is kept for how long.
+--
+-- Erasing goes by the catalog: every table that holds rows of a customer, a location or a job by its column st_customer_id,
+-- st_location_id or st_job_id loses them, also one that is added later. What stays are attempts and audit, which hold ids and
+-- times. A hash of each erased id stays as well, so that the next pull does not bring the record back.
+
+create table jobsync.erasure_keys (
+  tenant_id text primary key references jobsync.tenants on delete cascade,
+  key bytea not null default pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.gen_random_uuid()::text || pg_catalog.gen_random_uuid()::text, 'UTF8')),
+  created_at timestamptz not null default jobsync.now()
+);
+comment on table jobsync.erasure_keys is 'The key of a tenant''s hashes of erased ids; a tenant without one has erased nobody.';
+
+create table jobsync.erased (
+  tenant_id text not null,
+  kind text not null constraint erased_kind_is_known check (kind in ('customer', 'location', 'job')),
+  record_hash bytea not null,
+  erased_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, kind, record_hash)
+);
+comment on table jobsync.erased is 'Keyed hashes of the ids of erased records: what has one of them is not stored again.';
+
+create function jobsync.erased_hash(p_tenant text, p_id bigint) returns bytea language sql stable as $$
+  select pg_catalog.sha256(k.key || pg_catalog.convert_to(p_id::text, 'UTF8')) from jobsync.erasure_keys k where k.tenant_id = p_tenant
+$$;
+comment on function jobsync.erased_hash(text, bigint) is 'The hash of an id under the tenant''s key; null where nobody was erased yet.';
+
+create function jobsync.is_erased(p_tenant text, p_kind text, p_id bigint) returns boolean language sql stable as $$
+  select exists (select from jobsync.erased e where e.tenant_id = p_tenant and e.kind = p_kind and e.record_hash = jobsync.erased_hash(p_tenant, p_id))
+$$;
+comment on function jobsync.is_erased(text, text, bigint) is 'True for the id of a customer, location or job that was erased.';
+
+create function jobsync.keep_erased_out() returns trigger language plpgsql set search_path = jobsync, public as $$
+declare
+  v_row jsonb;
+begin
+  -- Almost nobody has erased anybody: one look, no more.
+  if not exists (select from erasure_keys k where k.tenant_id = new.tenant_id) then
+    return new;
+  end if;
+  v_row := case tg_table_name
+    when 'contacts' then jsonb_build_object('st_' || (to_jsonb(new) ->> 'owner_kind') || '_id', to_jsonb(new) -> 'owner_id')
+    when 'wanted' then jsonb_build_object(case when to_jsonb(new) ->> 'stream' like 'customer%' then 'st_customer_id' else 'st_location_id' end, to_jsonb(new) -> 'id')
+    -- A customer's row names one location of his, or of somebody else's once it moved on.
+    when 'customers' then to_jsonb(new) - 'st_location_id'
+    else to_jsonb(new) end;
+  if is_erased(new.tenant_id, 'customer', (v_row ->> 'st_customer_id')::bigint)
+     or is_erased(new.tenant_id, 'location', (v_row ->> 'st_location_id')::bigint)
+     or is_erased(new.tenant_id, 'job', (v_row ->> 'st_job_id')::bigint) then
+    return null;
+  end if;
+  return new;
+end
+$$;
+comment on function jobsync.keep_erased_out() is 'Trigger: a record of an erased customer is not stored again, whoever brings it.';
+
+create trigger keep_erased_out before insert on public.customers for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on public.jobs for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.locations for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.contacts for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.wanted for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.appointments for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.estimates for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.invoices for each row execute function jobsync.keep_erased_out();
+create trigger keep_erased_out before insert on jobsync.technician_assignments for each row execute function jobsync.keep_erased_out();
+
+create function jobsync.erase_customer(p_tenant text, p_customer bigint, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_customers bigint[];
+  v_locations bigint[];
+  v_jobs bigint[];
+  v_outside jsonb;
+  v_table record;
+  v_condition text;
+  v_count bigint;
+  v_counts jsonb := '{}';
+begin
+  select array_agg(c.st_customer_id) into v_customers from customers c
+   where c.tenant_id = p_tenant and (c.st_customer_id = p_customer or c.merged_to_id = p_customer);
+  v_customers := coalesce(v_customers, '{}') || case when p_customer = any (v_customers) then '{}'::bigint[] else array[p_customer] end;
+  select coalesce(array_agg(l.st_location_id), '{}') into v_locations from locations l where l.tenant_id = p_tenant and l.st_customer_id = any (v_customers);
+  select coalesce(array_agg(j.st_job_id), '{}') into v_jobs from jobs j where j.tenant_id = p_tenant and j.st_customer_id = any (v_customers);
+  if not exists (select from customers c where c.tenant_id = p_tenant and c.st_customer_id = p_customer)
+     and v_locations = '{}' and v_jobs = '{}' and not is_erased(p_tenant, 'customer', p_customer) then
+    raise exception 'No customer has the id %.', p_customer using errcode = 'JS004';
+  end if;
+  -- What GoHighLevel keeps is to be deleted there by its owner: these are its ids.
+  select jsonb_build_object(
+      'contacts', (select coalesce(jsonb_agg(distinct c.ghl_contact_id), '[]') from customers c
+                    where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers) and c.ghl_contact_id is not null),
+      'opportunities', (select coalesce(jsonb_agg(distinct j.ghl_opportunity_id), '[]') from jobs j
+                         where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_opportunity_id is not null))
+    into v_outside;
+  perform lock_jobs(p_tenant, v_jobs);
+  insert into erasure_keys (tenant_id) values (p_tenant) on conflict do nothing;
+  insert into erased (tenant_id, kind, record_hash)
+  select p_tenant, k.kind, erased_hash(p_tenant, k.id)
+    from (select 'customer' as kind, unnest(v_customers) as id union all select 'location', unnest(v_locations) union all select 'job', unnest(v_jobs)) k
+  on conflict do nothing;
+  for v_table in
+    select n.nspname, c.relname, array_agg(a.attname::text) as columns
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'jobsync')
+      join pg_catalog.pg_attribute a on a.attrelid = c.oid and not a.attisdropped and a.attname in ('st_customer_id', 'st_location_id', 'st_job_id')
+     where c.relkind = 'r' and c.relname <> 'attempts'
+       and exists (select from pg_catalog.pg_attribute t where t.attrelid = c.oid and t.attname = 'tenant_id' and not t.attisdropped)
+     group by n.nspname, c.relname order by n.nspname, c.relname
+  loop
+    v_condition := concat_ws(' or ',
+      case when 'st_customer_id' = any (v_table.columns) then 'st_customer_id = any ($2)' end,
+      case when 'st_job_id' = any (v_table.columns) then 'st_job_id = any ($4)' end,
+      -- A customer's row names one location of his; only what has no owner beside it is a location's own.
+      case when 'st_location_id' = any (v_table.columns) and v_table.relname <> 'customers' then 'st_location_id = any ($3)' end);
+    execute format('delete from %I.%I where tenant_id = $1 and (%s)', v_table.nspname, v_table.relname, v_condition) using p_tenant, v_customers, v_locations, v_jobs;
+    get diagnostics v_count = row_count;
+    v_counts := v_counts || case when v_count > 0 then jsonb_build_object(v_table.relname, v_count) else '{}' end;
+  end loop;
+  delete from contacts k where k.tenant_id = p_tenant
+     and (k.owner_kind = 'customer' and k.owner_id = any (v_customers) or k.owner_kind = 'location' and k.owner_id = any (v_locations));
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || case when v_count > 0 then jsonb_build_object('contacts', v_count) else '{}' end;
+  delete from wanted w where w.tenant_id = p_tenant
+     and (w.stream like 'customer%' and w.id = any (v_customers) or w.stream like 'location%' and w.id = any (v_locations));
+  delete from quarantine q where q.tenant_id = p_tenant
+     and (q.stream = 'customers' and q.record_id = any (v_customers::text[]) or q.stream = 'locations' and q.record_id = any (v_locations::text[])
+          or q.stream = 'jobs' and q.record_id = any (v_jobs::text[])
+          or encode(q.raw, 'escape') ~ ('"customerId"\s*:\s*"?(' || array_to_string(v_customers, '|') || ')\M')
+          or v_locations <> '{}' and encode(q.raw, 'escape') ~ ('"locationId"\s*:\s*"?(' || array_to_string(v_locations, '|') || ')\M'));
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || case when v_count > 0 then jsonb_build_object('quarantine', v_count) else '{}' end;
+  -- Attempts stay to be counted, without the words that came back.
+  update attempts a set answer = null, error = null where a.tenant_id = p_tenant and a.st_job_id = any (v_jobs) and (a.answer is not null or a.error is not null);
+  update sync_logs l set error_message = null, error_details = null, metadata = '{}'
+   where l.tenant_id = p_tenant and l.entity_id = any (v_customers || v_locations || v_jobs);
+  perform write_audit(p_tenant, p_actor, 'customer_erased', 'customer:' || p_customer, v_counts);
+  return jsonb_build_object('customer', p_customer, 'customers', cardinality(v_customers), 'locations', cardinality(v_locations), 'jobs', cardinality(v_jobs),
+    'erased', v_counts, 'gohighlevel', v_outside);
+end
+$$;
+comment on function jobsync.erase_customer(text, bigint, text) is
+  'Erases a customer with all jobs, locations, contacts, documents, raw records and words about them; answers counts and the ids that GoHighLevel still has. They never come back. Twice: the second time finds nothing.';
+
+alter table jobsync.tenants add column raw_days integer constraint raw_days_is_a_month_or_more check (raw_days >= 30);
+comment on column jobsync.tenants.raw_days is 'After how many days without a change texts leave st_raw_data (numbers stay); null: never.';
+
+create function jobsync.without_texts(p_raw jsonb) returns jsonb language sql immutable parallel safe as $$
+  select coalesce(jsonb_object_agg(e.key, e.value) filter (where jsonb_typeof(e.value) in ('number', 'boolean')), '{}')
+    from jsonb_each(case when jsonb_typeof(p_raw) = 'object' then p_raw else '{}' end) e
+$$;
+comment on function jobsync.without_texts(jsonb) is 'What stays of a raw record: its numbers and switches, which name records and say nothing of a person.';
+
+create function jobsync.prune(p_tenant text, p_most integer default 10000) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_days integer;
+  v_table text;
+  v_counts jsonb := '{}';
+  v_count bigint;
+begin
+  delete from quarantine q using (select x.id from quarantine x where x.tenant_id = p_tenant and x.resolved_at < v_now - interval '30 days' limit p_most) o
+   where q.tenant_id = p_tenant and q.id = o.id;
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || jsonb_build_object('quarantine', v_count);
+  update attempts a set answer = null from (select x.id from attempts x where x.tenant_id = p_tenant and x.started_at < v_now - interval '90 days'
+                                                and x.answer is not null limit p_most) o
+   where a.tenant_id = p_tenant and a.id = o.id;
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || jsonb_build_object('answers', v_count);
+  delete from events e using (select x.tx, x.id from events x where x.tenant_id = p_tenant and x.at < v_now - interval '7 days' limit p_most) o
+   where e.tenant_id = p_tenant and e.tx = o.tx and e.id = o.id;
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || jsonb_build_object('events', v_count);
+  select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
+  if v_days is not null then
+    foreach v_table in array array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates', 'jobsync.invoices',
+                                   'jobsync.technician_assignments'] loop
+      execute format('update %s r set st_raw_data = without_texts(r.st_raw_data) from (select x.ctid from %s x where x.tenant_id = $1 and x.updated_at < $2'
+                     ' and x.st_raw_data is distinct from without_texts(x.st_raw_data) and x.st_raw_data is not null limit $3) o where r.tenant_id = $1 and r.ctid = o.ctid', v_table, v_table)
+        using p_tenant, v_now - v_days * interval '1 day', p_most;
+      get diagnostics v_count = row_count;
+      v_counts := v_counts || jsonb_build_object('raw', coalesce((v_counts ->> 'raw')::bigint, 0) + v_count);
+    end loop;
+  end if;
+  return v_counts;
+end
+$$;
+comment on function jobsync.prune(text, integer) is
+  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, texts in raw records as tenants.raw_days says. Answers counts.';
 
 -- Access: the tables belong to the role that migrates; the program works as jobsync_app and sees one tenant per
 -- transaction (set local role + the setting jobsync.tenant). Row-level security is enabled, not forced: owner, psql and
