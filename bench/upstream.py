@@ -59,7 +59,7 @@ class Upstream:
             self.posts += 1
             at = body.find(b'"delivery_id":"')
             self.posted.add(body[at + 15 : at + 51].decode() if at >= 0 else str(self.posts))
-            return b'{"status":"Success: request sent to trigger execution server","id":"bench-%d"}' % self.posts
+            return b'{"status":"Success: request sent to trigger execution server","id":"bench%015d"}' % self.posts
         if parts.path == "/_stats":
             return json.dumps({"requests": self.requests, "posts": self.posts, "distinct": len(self.posted)}).encode()
         if parts.path == "/_reset":

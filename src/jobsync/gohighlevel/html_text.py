@@ -31,7 +31,9 @@ def html_to_text(html: str | None, *, limit: int = LONGEST) -> str:
     if _MARKUP.search(text):
         text = _strip_markup(text)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(c for c in text if c == "\n" or c.isspace() or c.isprintable())
+    if not text.isprintable():
+        # Few characters are not: they are looked at once each, not where they stand.
+        text = text.translate({ord(c): None for c in set(text) if not (c.isspace() or c.isprintable())})
     return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()[:limit].rstrip()
 
 

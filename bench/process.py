@@ -1,0 +1,58 @@
+"""Processes of a benchmark run: children that print one JSON object, the stand-in, and PostgreSQL's own CPU seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+LONGEST_SECONDS = 3600
+
+
+def run_child(module: str, *words: object) -> dict[str, Any]:
+    """Runs `python -m MODULE WORDS` to its end; what it printed. Raises RuntimeError when it failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)], stdout=subprocess.PIPE, timeout=LONGEST_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{module} {words[0]} ended with {done.returncode}")
+    return json.loads(done.stdout or b"{}")
+
+
+@contextmanager
+def stand_in(jobs: int) -> Iterator[dict[str, str]]:
+    """The stand-in of both upstreams in a process of its own; its `url` and `hook`."""
+    words = [sys.executable, "-m", "bench.upstream", "--jobs", str(jobs)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+def children_of(parent: int) -> list[tuple[int, list[int]]]:
+    """(pid, [own user, own system, children's user, children's system] in ticks) of a process and its children; Linux only."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            rest = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        pid = int(path.parent.name)
+        if pid == parent or int(rest[1]) == parent:
+            found.append((pid, [int(ticks) for ticks in rest[11:15]]))
+    return found
+
+
+def cpu_seconds(postmaster: int) -> float:
+    """CPU seconds of a PostgreSQL server until now: its processes of today and those that ended."""
+    ticks = 0
+    for pid, counts in children_of(postmaster):
+        ticks += sum(counts) if pid == postmaster else counts[0] + counts[1]
+    return ticks / 100
