@@ -3086,7 +3086,7 @@ begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
    where j.tenant_id = p_tenant and j.business_unit_id = p_unit
      and (j.delivered_hash is null and j.ghl_sync_status <> 'synced'
-          or exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id));
+          or (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1));
   if v_jobs is null then
     return 0;
   end if;
@@ -4099,7 +4099,7 @@ $$;
 comment on function jobsync.give_up_rescued(text, uuid, timestamptz) is 'Sets aside deliveries that killed their worker five times.';
 
 create function jobsync.destination_state(p_tenant text, p_destination uuid) returns jsonb
-language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
@@ -6152,24 +6152,32 @@ create function jobsync.changed_facts(p_before jsonb, p_now jsonb) returns jsonb
 $$;
 comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: name -> [before, now]; the summary only says that it changed.';
 
-create function jobsync.keep_delivered_facts() returns trigger language plpgsql as $$
+-- Once for a whole group or page, not row by row. Hashed whatever the caller's plans may not do: both sides may be a page.
+create function jobsync.keep_delivered_facts() returns trigger language plpgsql set enable_hashjoin = on as $$
 begin
-  if new.delivered_hash is null then
-    return null;
-  elsif new.delivered_hash is distinct from new.job_hash then
+  with told as materialized (
+    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, row(a.*)::public.jobs as job, a.delivered_hash is distinct from a.job_hash as outdated
+      from added a
+      join removed r on r.tenant_id = a.tenant_id and r.st_job_id = a.st_job_id
+     where a.delivered_hash is not null and (a.delivered_hash, a.ghl_accepted_at) is distinct from (r.delivered_hash, r.ghl_accepted_at)
+  ), forgotten as (
     -- It changed while it was under way: what was told stands nowhere any more.
-    delete from jobsync.delivered_facts f where f.tenant_id = new.tenant_id and f.st_job_id = new.st_job_id;
-    return null;
-  end if;
+    delete from jobsync.delivered_facts f using told t where t.outdated and f.tenant_id = t.tenant_id and f.st_job_id = t.st_job_id
+  ), names as materialized (
+    select d.tenant_id, d.business_unit_id, d.job_type_id, jobsync.told_as(d.tenant_id, d.business_unit_id, d.job_type_id) as told_as
+      from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
+  )
   insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
-  values (new.tenant_id, new.st_job_id, jobsync.job_facts(new), jobsync.told_as(new.tenant_id, new.business_unit_id, new.job_type_id))
+  select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as
+    from told t
+    join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
+   where not t.outdated
   on conflict (tenant_id, st_job_id) do update set facts = excluded.facts, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
   return null;
 end
 $$;
-comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what a job looked like when its delivery was accepted.';
-create trigger keep_delivered_facts after update of delivered_hash, ghl_accepted_at on public.jobs for each row
-  when (new.delivered_hash is not null and (new.delivered_hash, new.ghl_accepted_at) is distinct from (old.delivered_hash, old.ghl_accepted_at))
+comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what jobs looked like when their delivery was accepted.';
+create trigger keep_delivered_facts after update on public.jobs referencing old table as removed new table as added for each statement
   execute function jobsync.keep_delivered_facts();
 
 -- Which jobs a person means by a filter, and what sending them again would do: counted before anything is asked for.

@@ -161,7 +161,7 @@ begin
   select array_agg(j.st_job_id) into v_jobs from jobs j
    where j.tenant_id = p_tenant and j.business_unit_id = p_unit
      and (j.delivered_hash is null and j.ghl_sync_status <> 'synced'
-          or exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id));
+          or (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1));
   if v_jobs is null then
     return 0;
   end if;
