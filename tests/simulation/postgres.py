@@ -1,0 +1,300 @@
+"""Real PostgreSQL under simulated processes: the engine's own `Database.transaction` on connections that never yield
+inside a call, and that may break or kill their process at every boundary.
+
+The pool alone is replaced: connections are kept over many runs, because a new one costs more than a whole small run.
+`jobsync.now()` and `clock_timestamp()` of jobsync's functions read the world's clock, as a setting of each session.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql, waiting
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+
+from jobsync.db.pool import Database, _configure
+from jobsync.db.queries import load_queries
+from tests.simulation.loop import PROCESS, Crashed
+
+CALM = 0.004
+VACUUM_EVERY = 25
+
+HOME_NAMES = {text: name for name, text in load_queries().items()}
+UNORDERED = {"list_due_destinations", "list_due_destinations_of"}
+
+
+class Said:
+    """The answer to a question that the world's own queue answers."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    async def fetchone(self) -> dict[str, Any]:
+        """The one row."""
+        return {"value": self._value}
+
+
+NOW = """
+create or replace function jobsync.now() returns timestamptz language sql stable parallel safe as
+  'select pg_catalog.current_setting(''simulation.now'')::timestamptz'
+"""
+USES_MACHINE_CLOCK = """
+select pg_get_functiondef(p.oid) as body from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+ where n.nspname in ('jobsync', 'public') and p.prokind = 'f' and p.prosrc ~ 'clock_timestamp\\(\\)'
+   and p.prolang <> (select oid from pg_language where lanname = 'c')
+"""
+SECOND_TENANT = """
+create schema simulation;
+create sequence simulation.ids;
+create function simulation.next_id() returns uuid language sql as 'select md5(nextval(''simulation.ids'')::text)::uuid';
+grant usage on schema simulation to jobsync_app;
+grant usage on sequence simulation.ids to jobsync_app;
+select jobsync.add_tenant('other', 'Other', 'simulation');
+insert into public.business_units (tenant_id, st_business_unit_id, name)
+  select 'other', st_business_unit_id, name from public.business_units where tenant_id = 'default';
+"""
+DRAWN_IDS = """
+select format('%I.%I', table_schema, table_name) as name, column_name as column from information_schema.columns
+ where table_schema in ('public', 'jobsync') and column_default like '%gen_random_uuid()%'
+"""
+KEPT = ("clock", "migrations")
+TABLES = """
+select format('%I.%I', schemaname, tablename) as name, tablename from pg_tables where schemaname in ('jobsync', 'public') order by 1
+"""
+
+
+class SimulatedConnection(psycopg.AsyncConnection[Any]):
+    """A connection of a simulated process. `world` is told of each boundary and decides what breaks there."""
+
+    world: Any = None
+    told: float | None = None
+
+    async def wait(self, gen: Any, interval: float = 0.0, timeout: float | None = None) -> Any:
+        """Finishes the call before anybody else moves, unless it waits for a lock that another process holds."""
+        process = PROCESS.get()
+        if self.world is None:
+            return await super().wait(gen)
+        fileno = self.pgconn.socket
+        poll = select.poll()
+        try:
+            wanted = next(gen)
+            while True:
+                poll.register(fileno, (select.POLLIN if wanted & 1 else 0) | (select.POLLOUT if wanted & 2 else 0))
+                came = poll.poll(CALM * 1000)
+                if not came:
+                    if self.world.is_blocked(self.pgconn.backend_pid):
+                        await self.world.until_released()
+                        if process is not None:
+                            process.check()
+                    continue
+                flags = came[0][1]
+                ready = (1 if flags & ~select.POLLOUT else 0) | (2 if flags & select.POLLOUT else 0)
+                wanted = gen.send(waiting.Ready(ready & wanted or wanted))
+        except StopIteration as end:
+            return end.value
+
+    async def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        """One statement, with a boundary before it."""
+        if self.world is not None:
+            await self.world.before_statement(HOME_NAMES.get(query))
+        name = HOME_NAMES.get(query)
+        if self.world is not None and name == "is_pass_queued":
+            return Said(self.world.queue.is_under_way(params["task"], params["run"]))
+        if name in UNORDERED:
+            # What PostgreSQL may answer in any order comes in one order, so that one seed is one run.
+            query = f"select * from ({query}) unordered order by 1, 2".encode()
+        elif self.world is not None and "clock_timestamp()" in query:
+            query = query.replace("clock_timestamp()", "jobsync.now()").encode()
+        cursor = await super().execute(query, params, **options)
+        if self.world is not None:
+            self.world.after_statement(self, name, params, cursor)
+        return cursor
+
+    @asynccontextmanager
+    async def transaction(self, *args: Any, **options: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        """A transaction with boundaries on both sides of its commit."""
+        inner = psycopg.AsyncTransaction(self, *args, **options)
+        outer = self.pgconn.transaction_status == TransactionStatus.IDLE
+        await inner.__aenter__()
+        try:
+            yield inner
+            if outer and self.world is not None:
+                await self.world.at_commit(self, before=True)
+        except BaseException as error:
+            if not isinstance(error, Crashed) and not self._is_gone():
+                await inner.__aexit__(type(error), error, error.__traceback__)
+                self._released()
+            raise
+        await inner.__aexit__(None, None, None)
+        if outer and self.world is not None:
+            self._released()
+            await self.world.at_commit(self, before=False)
+
+    def _is_gone(self) -> bool:
+        process = PROCESS.get()
+        return process is not None and process.dead
+
+    def _released(self) -> None:
+        if self.world is not None:
+            self.world.release()
+
+    def hang_up(self) -> None:
+        """What the server does when its client is gone: the open transaction is undone."""
+        if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            self.pgconn.get_cancel().cancel()
+            while True:
+                try:
+                    waiting.wait(_drain(self.pgconn), self.pgconn.socket)
+                except psycopg.Error:
+                    pass
+                if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                    break
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            self.pgconn.exec_(b"rollback")
+        self._num_transactions = 0
+        self._released()
+
+
+def _drain(pgconn: Any) -> Any:
+    from psycopg import generators
+
+    return (yield from generators.fetch_many(pgconn))
+
+
+class KeptPool:
+    """Stands in for the library's pool inside `Database`: hands out kept connections and takes them back."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[SimulatedConnection]:
+        """One connection for one transaction."""
+        world = self._home.world
+        process = PROCESS.get()
+        await world.before_checkout()
+        connection = await self._home.take()
+        connection.world = world
+        if process is not None:
+            process.connections.append(connection)
+        try:
+            self._home.tell_time(connection)
+            yield connection
+        finally:
+            if process is not None:
+                if process.dead:
+                    connection.hang_up()
+                process.connections.remove(connection)
+            connection.world = None
+            self._home.give_back(connection)
+
+
+class Home:
+    """One prepared database and its kept connections, for as many runs as one likes."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.world: Any = None
+        self._free: list[SimulatedConnection] = []
+        self._all: list[SimulatedConnection] = []
+        self._owner = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        self._owner.execute(NOW.encode())
+        for row in self._owner.execute(USES_MACHINE_CLOCK.encode()).fetchall():
+            self._owner.execute(row["body"].replace("pg_catalog.clock_timestamp()", "clock_timestamp()").replace("clock_timestamp()", "jobsync.now()").encode())  # noqa: E501
+        self._owner.execute("set simulation.now = '2026-03-01 12:00:00+00'")
+        self._owner.execute(SECOND_TENANT.encode())
+        for row in self._owner.execute(DRAWN_IDS.encode()).fetchall():
+            self._owner.execute(f"alter table {row['name']} alter column {row['column']} set default simulation.next_id()".encode())
+        found = self._owner.execute(TABLES.encode()).fetchall()
+        last = {"destinations": 1, "tenants": 2}
+        tables = sorted((row for row in found if row["tablename"] not in KEPT), key=lambda row: last.get(row["tablename"], 0))
+        fill = ""
+        for row in reversed(tables):
+            count = self._owner.execute(f"select count(*) as n from {row['name']}".encode()).fetchone()
+            if count and count["n"]:
+                copy = f"simulation.{row['tablename']}"
+                self._owner.execute(f"create table {copy} as table {row['name']}".encode())
+                fill += f"insert into {row['name']} overriding system value select * from {copy};"
+        wipe = "".join(f"delete from {row['name']};" for row in tables)
+        self._refill = f"begin; {wipe} {fill} commit"
+        self._names = [row["name"] for row in tables]
+        self._runs = 0
+
+    def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        """What the database says, as its owner."""
+        return self._owner.execute(statement.encode(), parameters or None).fetchall()
+
+    def run(self, statement: str) -> None:
+        """Changes the database, as its owner; several statements at once."""
+        self._owner.execute(statement.encode())
+
+    def reset(self, seed: int) -> None:
+        """An empty database as it is after installing."""
+        self._runs += 1
+        self.run(self._refill)
+        self.run("alter sequence simulation.ids restart")
+        if self._runs % VACUUM_EVERY == 0:
+            for name in self._names:
+                self.run(f"vacuum {name}")
+        for connection in self._all:
+            connection.told = None
+            connection.pgconn.exec_(f"select setseed({(seed % 1000) / 1000})".encode())
+
+    async def take(self) -> SimulatedConnection:
+        """A free connection."""
+        return self._free.pop()
+
+    async def open(self, count: int = 40) -> Home:
+        """Opens the connections of all runs to come, in an ordinary event loop."""
+        for _ in range(count):
+            self._free.append(await self._connect())
+        return self
+
+    async def _connect(self) -> SimulatedConnection:
+        connection = await SimulatedConnection.connect(
+            self.dsn, autocommit=True, row_factory=dict_row, options="-c simulation.now=2026-03-01"
+        )
+        await _configure(connection)
+        self._all.append(connection)
+        return connection
+
+    def give_back(self, connection: SimulatedConnection) -> None:
+        """Puts a connection back for the next transaction."""
+        self._free.append(connection)
+
+    def tell_time(self, connection: SimulatedConnection) -> None:
+        """Sets the session's time to the world's."""
+        now = self.world.loop.time()
+        if connection.told != now:
+            connection.pgconn.exec_(f"set simulation.now = '{self.world.timestamp()}'".encode())
+            connection.told = now
+
+    def tell_owner(self, timestamp: str) -> None:
+        """The same for the checker's own session."""
+        self._owner.execute(f"set simulation.now = '{timestamp}'".encode())
+
+    def blockers(self, pid: int) -> list[int]:
+        """Who holds what this backend waits for."""
+        found = self._owner.execute(b"select pg_blocking_pids(%s) as pids", (pid,)).fetchone()
+        return found["pids"] if found else []
+
+    def database(self) -> Database:
+        """A Database of a process: the real one, over the kept connections."""
+        database = Database(self.dsn)
+        database._pool = KeptPool(self)  # type: ignore[assignment]
+        database.has_app_role = True
+        return database
+
+    async def close(self) -> None:
+        """Closes everything."""
+        for connection in self._all:
+            await connection.close()
+        self._owner.close()
+
+
+__all__ = ["Home", "KeptPool", "SimulatedConnection", "sql"]
