@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg import sql, waiting
+from psycopg import waiting
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
@@ -245,6 +245,11 @@ class Home:
             connection.told = None
             connection.pgconn.exec_(f"select setseed({(seed % 1000) / 1000})".encode())
 
+    def forget_plans(self) -> None:
+        """After a function was replaced: nothing that was planned with the old one is kept."""
+        for connection in self._all:
+            connection.pgconn.exec_(b"discard plans")
+
     async def take(self) -> SimulatedConnection:
         """A free connection."""
         return self._free.pop()
@@ -290,11 +295,9 @@ class Home:
         database.has_app_role = True
         return database
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Closes everything."""
         for connection in self._all:
-            await connection.close()
+            connection.pgconn.finish()
         self._owner.close()
 
-
-__all__ = ["Home", "KeptPool", "SimulatedConnection", "sql"]

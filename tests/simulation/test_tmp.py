@@ -7,10 +7,13 @@ def test_x(dsn):
     a,b=[int(x) for x in os.environ.get("R","0-3").split("-")]
     kinds=collections.Counter(); t0=time.time()
     for seed in range(a,b):
-        t=time.time()
+        t=time.time(); c=time.process_time()
+        import cProfile,pstats; pr=cProfile.Profile(time.process_time) if os.environ.get("P") else None
+        if pr: pr.enable()
         w=World(seed,home); f=w.run()
-        print(seed, "%.2fs"%(time.time()-t), w.points, w.loop.steps, w.crashes, "%.0f"%w.loop.time(), w.trace[:8], f[:4])
+        if pr: pr.disable(); pstats.Stats(pr).sort_stats("tottime").print_stats(16)
+        print(seed, "%.2fs cpu %.2f"%(time.time()-t,time.process_time()-c), w.points, w.loop.steps, w.crashes, "%.0f"%w.loop.time(), w.trace[:8], f[:4])
         for x in f: kinds[x[:34]]+=1
         if os.environ.get("V"): print("\n".join(w.events))
     print(kinds.most_common(20)); print((time.time()-t0)/(b-a),"s/seed")
-    anyio.run(home.close)
+    home.close()

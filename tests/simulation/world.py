@@ -16,9 +16,7 @@ import io
 from contextlib import ExitStack
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -332,6 +330,7 @@ class World:
         """Seconds until a process's schedule ticks again: rarely while nothing is due."""
         if not self.is_calm:
             return self.rng.uniform(20.0, 90.0)
+        self.home.tell_owner(self.timestamp())
         due = self.home.rows(
             "select extract(epoch from min(t) - jobsync.now())::float as s from (select greatest(next_attempt_at, lease_until) t from jobsync.outbox"
             " union all select next_pull_at from jobsync.tenants where next_pull_at < 'infinity') x"
@@ -354,7 +353,6 @@ class World:
             try:
                 self.loop.run_until_complete(self._live())
             except AssertionError as stuck:
-                if __import__("os").environ.get("V"): __import__("traceback").print_exc(); [t.print_stack() for t in asyncio.all_tasks(self.loop)]
                 self.find(f"I8 {stuck}")
             finally:
                 self._end()
@@ -459,11 +457,3 @@ class World:
         for canary in (SECRET, "webhook-trigger", "55501", "titan.test/"):
             if canary in text:
                 self.find(f"I7 a log line holds {canary}")
-
-
-def data_directory() -> Path:
-    """Nothing is written: processes of the world keep their keys in memory."""
-    return Path()
-
-
-__all__ = ["World", "SimpleNamespace"]
