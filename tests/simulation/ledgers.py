@@ -9,13 +9,13 @@ I4 no two sends of one job or customer at a time
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import Any
 
-import msgspec
-
 from jobsync.simulators.servicetitan.export import FEEDS, read_token
 from jobsync.simulators.servicetitan.instants import read_instant
+from tests.simulation.people import UNITS
 
 STREAMS = {
     "jobs": ("jobs", "jpm/export/jobs", "public.jobs", "st_job_id"),
@@ -104,7 +104,9 @@ def _check_stored(world: Any, tenant: str) -> None:
                 continue
             for name in FACTS:
                 if name in truth and truth[name] != have.get(name):
-                    world.find(f"I1 {stream} {record.id}: {name} is {have.get(name)!r}, in ServiceTitan {truth[name]!r}")
+                    world.find(
+                        f"I1 {stream} {record.id}: {name} is {have.get(name)!r}, in ServiceTitan {truth[name]!r}"
+                    )
                     break
 
 
@@ -128,7 +130,7 @@ def _check_told(world: Any, tenant: str) -> None:
         if truth is None or body.get("st_customer_id") != truth.fields()["customerId"]:
             world.find(f"I6 job {job} was told to the location of {tenant}, who has no such job")
     excused = _quarantined(world, tenant, "jobs")
-    units = {unit for unit, _, _ in _units()}
+    units = {unit for unit, _, _ in UNITS}
     for record in data.tables["jobs"]:
         row = jobs.get(record.id)
         if row is None or record.id in excused or record.fields()["businessUnitId"] not in units:
@@ -152,7 +154,7 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
     for post in posts:
         body = post.content()
         told[body["delivery_id"]] = {name: value for name, value in body.items() if name not in _UNSTEADY}
-    for first, second in zip(attempts, attempts[1:], strict=False):
+    for first, second in itertools.pairwise(attempts):
         if second["began"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001:
             world.find(f"I4 job {job}: a second send began while the first one's lease held")
     settled = None
@@ -161,7 +163,13 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
             same = told.get(str(settled["delivery_id"])) == told.get(str(attempt["delivery_id"]))
             if world.profile.events == "created" or (same and attempt["version"] != settled["version"]):
                 world.find(f"I2 job {job} was sent again although it was accepted")
-        settled = attempt if (attempt["outcome"] or "").startswith("accepted") else None if world.profile.events == "all" else settled
+        settled = (
+            attempt
+            if (attempt["outcome"] or "").startswith("accepted")
+            else None
+            if world.profile.events == "all"
+            else settled
+        )
     versions = [post.content()["version"] for post in posts]
     unsure = any(one["outcome"] is None or not one["outcome"].startswith("accepted") for one in attempts)
     if len(versions) > len(set(versions)) and not unsure and not _was_late(attempts):
@@ -192,7 +200,10 @@ def _check_customers(world: Any, jobs: dict[int, Any], attempts: dict[int, list[
         tries.sort(key=lambda one: one["id"])
         for place, second in enumerate(tries):
             for first in tries[:place]:
-                if first["st_job_id"] != second["st_job_id"] and second["began"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001:  # noqa: E501
+                if (
+                    first["st_job_id"] != second["st_job_id"]
+                    and second["began"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001
+                ):
                     world.find(f"I4 two jobs of customer {customer} were under way at once")
 
 
@@ -206,7 +217,9 @@ def _check_books(world: Any) -> None:
                 world.find(f"I5 {name}: pulled {entry['pulled']} is not {parts}")
     for row in world.home.rows(
         "select a.tenant_id, count(distinct (a.st_job_id, a.version)) as accepted, (select coalesce(sum(c.sends), 0) from jobsync.send_counts c"
-        " where c.tenant_id = a.tenant_id) as counted from jobsync.attempts a where a.outcome like 'accepted%%' group by 1".replace("%%", "%")
+        " where c.tenant_id = a.tenant_id) as counted from jobsync.attempts a where a.outcome like 'accepted%%' group by 1".replace(
+            "%%", "%"
+        )
     ):
         if row["counted"] < row["accepted"]:
             world.find(f"I5 {row['accepted']} versions were accepted, {row['counted']} counted against the caps")
@@ -217,12 +230,3 @@ def _check_rest(world: Any) -> None:
         world.find(f"I8 job {row['st_job_id']} still waits ({row['waiting_for']}, {row['attempts']} attempts)")
     if world.queue.tasks:
         world.find(f"I8 {len(world.queue.tasks)} tasks never end")
-
-
-def _units() -> Any:
-    from tests.simulation.people import UNITS
-
-    return UNITS
-
-
-__all__ = ["check_at_rest", "check_cursors", "msgspec"]

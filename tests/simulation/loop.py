@@ -49,7 +49,7 @@ PROCESS: ContextVar[Process | None] = ContextVar("simulated process", default=No
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """See the module's docstring. `steps` counts what ran, `trace` is told of it by whoever wants to."""
 
-    def __init__(self, rng: Random, *, most_steps: int = 400_000) -> None:
+    def __init__(self, rng: Random, *, most_steps: int = 60_000) -> None:
         super().__init__()
         self._rng = rng
         self._virtual = 1000.0

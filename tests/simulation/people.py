@@ -9,8 +9,23 @@ from jobsync.engine.context import Engine
 from jobsync.engine.route import route_unit
 from jobsync.engine.sending import pause_tenant, resume_tenant
 
+UNITS = ((1314, "Sales & Service", 0.5), (4622, "Pool Service", 0.3), (26143, "Plumbing", 0.2))
 SPOILED = ("jpm/export/jobs", "crm/export/customers", "crm/export/locations", "jpm/jobs")
-HOWS = ("escaped_nul", "bad_utf8", "modified_text", "bare_word", "row_twice", "html", "data_null", "rows_only", "no_data", "invalid_json", "empty", "json_null", "no_has_more")
+HOWS = (
+    "escaped_nul",
+    "bad_utf8",
+    "modified_text",
+    "bare_word",
+    "row_twice",
+    "html",
+    "data_null",
+    "rows_only",
+    "no_data",
+    "invalid_json",
+    "empty",
+    "json_null",
+    "no_has_more",
+)
 WORDS = ("Pump is loud", "Filter clogged", "Heater off", "", "<b>Gate</b> locked")
 
 
@@ -18,11 +33,13 @@ async def route_units(world: Any, engine: Engine, tenant: str) -> None:
     """Each unit gets a hook of its tenant's own location."""
     for place, (unit, _, _) in enumerate(UNITS):
         await route_unit(
-            engine, tenant, unit, actor="operator", webhook_url=world.hooks[tenant][place % 2], events=world.profile.events
+            engine,
+            tenant,
+            unit,
+            actor="operator",
+            webhook_url=world.hooks[tenant][place % 2],
+            events=world.profile.events,
         )
-
-
-UNITS = ((1314, "Sales & Service", 0.5), (4622, "Pool Service", 0.3), (26143, "Plumbing", 0.2))
 
 
 async def live_as_people(world: Any) -> None:
@@ -46,7 +63,9 @@ async def live_as_people(world: Any) -> None:
             act.cancel_job(job=rng.choice(jobs))
         elif choice == 4:
             owner, _ = rng.choice(data.homes)
-            act.add_contact(owner="customers", parent=owner, kind="MobilePhone", value=f"602555{rng.randrange(100, 200):04d}")
+            act.add_contact(
+                owner="customers", parent=owner, kind="MobilePhone", value=f"602555{rng.randrange(100, 200):04d}"
+            )
         elif choice == 5:
             act.change_location(location=rng.choice(data.homes)[1], name=f"Home {rng.randrange(100)}")
         elif choice == 6 and world.profile.poison:

@@ -8,8 +8,8 @@ The pool alone is replaced: connections are kept over many runs, because a new o
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -148,10 +148,8 @@ class SimulatedConnection(psycopg.AsyncConnection[Any]):
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
             self.pgconn.get_cancel().cancel()
             while True:
-                try:
+                with suppress(psycopg.Error):
                     waiting.wait(_drain(self.pgconn), self.pgconn.socket)
-                except psycopg.Error:
-                    pass
                 if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                     break
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
@@ -205,14 +203,23 @@ class Home:
         self._owner = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
         self._owner.execute(NOW.encode())
         for row in self._owner.execute(USES_MACHINE_CLOCK.encode()).fetchall():
-            self._owner.execute(row["body"].replace("pg_catalog.clock_timestamp()", "clock_timestamp()").replace("clock_timestamp()", "jobsync.now()").encode())  # noqa: E501
+            self._owner.execute(
+                row["body"]
+                .replace("pg_catalog.clock_timestamp()", "clock_timestamp()")
+                .replace("clock_timestamp()", "jobsync.now()")
+                .encode()
+            )
         self._owner.execute("set simulation.now = '2026-03-01 12:00:00+00'")
         self._owner.execute(SECOND_TENANT.encode())
         for row in self._owner.execute(DRAWN_IDS.encode()).fetchall():
-            self._owner.execute(f"alter table {row['name']} alter column {row['column']} set default simulation.next_id()".encode())
+            self._owner.execute(
+                f"alter table {row['name']} alter column {row['column']} set default simulation.next_id()".encode()
+            )
         found = self._owner.execute(TABLES.encode()).fetchall()
-        last = {"destinations": 1, "tenants": 2}
-        tables = sorted((row for row in found if row["tablename"] not in KEPT), key=lambda row: last.get(row["tablename"], 0))
+        last = {"destinations": 1, "tallies": 2, "events": 2, "tenants": 3}
+        tables = sorted(
+            (row for row in found if row["tablename"] not in KEPT), key=lambda row: last.get(row["tablename"], 0)
+        )
         fill = ""
         for row in reversed(tables):
             count = self._owner.execute(f"select count(*) as n from {row['name']}".encode()).fetchone()
@@ -300,4 +307,3 @@ class Home:
         for connection in self._all:
             connection.pgconn.finish()
         self._owner.close()
-

@@ -17,7 +17,7 @@ class Profile:
         self.tied_jobs = rng.choice((0, 0, 3, 6))
         self.workers = rng.choice((1, 2, 2, 3))
         self.concurrency = rng.choice((1, 3, 6))
-        self.trouble_seconds = rng.choice((300.0, 700.0, 1300.0))
+        self.trouble_seconds = rng.choice((200.0, 500.0, 900.0))
         self.crash_rate = rng.choice((0.0, 0.002, 0.006, 0.02))
         self.stall_rate = rng.choice((0.0, 0.001, 0.004))
         self.database_loss = rng.choice((0.0, 0.0, 0.004, 0.015))
@@ -33,6 +33,7 @@ class Profile:
         self.retry_after = rng.random() < 0.5
         self.events = rng.choice(("created", "all"))
         self.two_tenants = rng.random() < 0.15
+        self.fault_grade = rng.choice((0.0, 0.3, 1.0, 1.0, 2.0))
         self.people_acts = rng.choice((2, 6, 12))
         self.operator_acts = rng.choice((0, 1, 3))
         self.poison = rng.random() < 0.25

@@ -14,7 +14,7 @@ from tests.simulation.postgres import Home
 from tests.simulation.regressions import KEPT
 from tests.simulation.world import World
 
-BATCH = 10
+BATCH = 8
 SEEDS = int(os.environ.get("SEEDS", "0"))
 ONE = os.environ.get("SEED")
 
@@ -32,7 +32,7 @@ def batches(first: int, count: int) -> list[range]:
     return [range(start, min(start + BATCH, first + count)) for start in range(first, first + count, BATCH)]
 
 
-@pytest.mark.parametrize("seeds", batches(0, SEEDS or 10), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+@pytest.mark.parametrize("seeds", batches(0, SEEDS or 8), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 @pytest.mark.timeout(600)
 def test_every_promise_holds_in_each_simulated_world(home: Home, seeds: range) -> None:
     for seed in seeds:
@@ -41,7 +41,7 @@ def test_every_promise_holds_in_each_simulated_world(home: Home, seeds: range) -
 
 @pytest.mark.long
 @pytest.mark.skipif(SEEDS > 0, reason="SEEDS says how many")
-@pytest.mark.parametrize("seeds", batches(10, 990), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+@pytest.mark.parametrize("seeds", batches(8, 992), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 def test_every_promise_holds_in_a_thousand_simulated_worlds(home: Home, seeds: range) -> None:
     for seed in seeds:
         live_through(home, seed)

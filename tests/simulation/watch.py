@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulation.loop import Process
+from tests.simulation.wire import run_now
 
 
 class Watch:
@@ -21,8 +22,22 @@ class Watch:
         """A statement of a process has run (its transaction may still be undone)."""
         if name == "claim_deliveries":
             self.claims += cursor.rowcount
-        elif name == "is_pass_queued":
-            raise AssertionError("answered by the world's own queue")
+        elif name == "finish_deliveries":
+            self._check_fences(params, cursor)
+
+    def _check_fences(self, params: Any, cursor: Any) -> None:
+        """I4: a result whose row was claimed by somebody else meanwhile changes nothing."""
+        [row] = run_now(cursor.fetchall())
+        run_now(cursor.scroll(0, mode="absolute"))
+        stale = row["finish_deliveries"]["stale"]
+        # The checker's session sees what stood before this transaction.
+        held = {
+            (one["st_job_id"], one["fence"])
+            for one in self._world.home.rows("select st_job_id, fence from jobsync.outbox where tenant_id = %s", params["tenant"])
+        }  # fmt: skip
+        gone = sum((one["st_job_id"], one["fence"]) not in held for one in params["results"].obj)
+        if stale < gone:
+            self._world.find(f"I4 {gone} results came after their lease was lost, {gone - stale} of them were booked")
 
     def arrived(self, call: tuple[str, str, dict[str, str], bytes]) -> None:
         """A request has reached GoHighLevel."""

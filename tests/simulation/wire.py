@@ -66,8 +66,7 @@ class Answer:
 class Faults:
     """How often what goes wrong, drawn anew for each run; all off once the world calms down."""
 
-    def __init__(self, rng: Random) -> None:
-        grade = rng.choice((0.0, 0.3, 1.0, 1.0, 2.0))
+    def __init__(self, rng: Random, grade: float) -> None:
         self.lost = 0.02 * grade * rng.random()
         """Nothing left: no connection."""
         self.before = 0.04 * grade * rng.random()
@@ -170,7 +169,9 @@ class Session:
                     return
                 answer = aiohttp.ClientOSError(104, "reset")
             elif dice < faults.after + faults.did_then:
-                answer = Answer(rng.choice((500, 502, 504)), [("content-type", "text/html")], b"<html>Bad Gateway</html>")
+                answer = Answer(
+                    rng.choice((500, 502, 504)), [("content-type", "text/html")], b"<html>Bad Gateway</html>"
+                )
             elif dice < faults.after + faults.did_then + faults.cut and isinstance(answer, Answer):
                 answer = Answer(
                     answer.status, list(answer.headers.items()), answer.body[: len(answer.body) // 2], broken=True

@@ -32,7 +32,7 @@ from jobsync.log import _keep_allowed
 from jobsync.simulators import gohighlevel, servicetitan
 from tests.simulation.ledgers import check_at_rest, check_cursors
 from tests.simulation.loop import PROCESS, Crashed, Process, SimulatedLoop
-from tests.simulation.people import live_as_people, operate, route_units
+from tests.simulation.people import HOWS, SPOILED, UNITS, live_as_people, operate, route_units
 from tests.simulation.postgres import Home
 from tests.simulation.profile import Profile
 from tests.simulation.taskqueue import TaskQueue, run_worker
@@ -41,7 +41,6 @@ from tests.simulation.wire import Answer, Faults, Session, call_app, refuse, run
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TITAN, LEVEL = "http://titan.test", "http://level.test"
-UNITS = ((1314, "Sales & Service", 0.5), (4622, "Pool Service", 0.3), (26143, "Plumbing", 0.2))
 SECRET = "canary-secret-d41d8cd9"
 KEY = b"k" * 32
 
@@ -83,7 +82,7 @@ class World:
         for name, value in forced.items():
             setattr(self.profile, name, value)
         self.loop = SimulatedLoop(Random(f"steps {seed}"))
-        self.faults = Faults(self.rng)
+        self.faults = Faults(self.rng, self.profile.fault_grade)
         self.queue = TaskQueue(self)
         self.processes: list[Process] = []
         self.crash_at = crash_at
@@ -231,12 +230,14 @@ class World:
         profile = self.profile
         clock = TitanClock(0)
         clock.world = self
-        for place, tenant in enumerate(self.tenants):
+        for place, _tenant in enumerate(self.tenants):
             data = servicetitan.Dataset.generate(
                 self.seed * 2 + place, profile.jobs, UNITS, now=self.timestamp(), days=20, activity=False,
                 tied_jobs=profile.tied_jobs, customers=profile.customers,
             )  # fmt: skip
-            account = servicetitan.Account(tenant=900 + place, client_id=f"client-{place}", client_secret=SECRET + str(place))
+            account = servicetitan.Account(
+                tenant=900 + place, client_id=f"client-{place}", client_secret=SECRET + str(place)
+            )
             if self.titan is None:
                 self.titan = servicetitan.Simulator(data, account=account, clock=clock)
                 self.titan.switches.turn(
@@ -249,7 +250,11 @@ class World:
         if profile.lists_only:
             self.titan.faults.refuse("*/export/*")
         elif profile.feed_breaks:
-            self.titan.faults.plan("status", f"{profile.feed_breaks}", status=403, count=1, skip=profile.feed_breaks_after)
+            self.titan.faults.plan(
+                "status", f"{profile.feed_breaks}", status=403, count=1, skip=profile.feed_breaks_after
+            )
+        if profile.poison:
+            self.titan.faults.corrupt(self.rng.choice(SPOILED), self.rng.choice(HOWS), row=0)
         level_clock = LevelClock(0.0)
         level_clock.world = self
         self.level = gohighlevel.GoHighLevelSimulator(seed=self.seed, clock=level_clock)
@@ -407,7 +412,12 @@ class World:
 
         account = self.account("other")
         credentials = ServiceTitanCredentials(
-            str(account.tenant), account.client_id, account.client_secret, account.app_key, api_url=TITAN, auth_url=TITAN
+            str(account.tenant),
+            account.client_id,
+            account.client_secret,
+            account.app_key,
+            api_url=TITAN,
+            auth_url=TITAN,
         )
         await store_servicetitan_credentials(operator, "other", credentials)
         self.home.run(
@@ -422,8 +432,8 @@ class World:
         for process in self.processes:
             process.stalled_until = 0.0
         # Late rows become visible, two polls go by.
-        for _ in range(3):
-            await asyncio.sleep(330.0)
+        for _ in range(2):
+            await asyncio.sleep(340.0)
         self.home.run("update jobsync.tenants set next_pull_at = 'infinity'")
         for _ in range(40):
             self.home.tell_owner(self.timestamp())
@@ -449,7 +459,7 @@ class World:
         if tasks:
             try:
                 self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 self.note("end", type(error).__name__)
         self.loop.close()
         asyncio.set_event_loop(None)

@@ -61,7 +61,7 @@ async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with open_engine(settings) as engine:
+        async with open_engine(settings, restart=True) as engine:
             await _tell_start(engine, tenant, sock.getsockname() if sock else None, only)
             jobs = []
             if only is not Part.web:

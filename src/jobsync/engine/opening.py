@@ -7,13 +7,14 @@ while there is no real one.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from psycopg.conninfo import conninfo_to_dict
 
 from jobsync.config import Settings
 from jobsync.db.databases import list_databases
 from jobsync.db.embedded import start_embedded
+from jobsync.db.keep_running import kept_running
 from jobsync.db.migrate import migrate
 from jobsync.db.pool import Database
 from jobsync.db.sealing import load_keyring
@@ -25,10 +26,13 @@ DEMO = "jobsync_demo"
 
 
 @asynccontextmanager
-async def open_dsn(settings: Settings, *, database: str = LIVE, look_only: bool = False) -> AsyncIterator[str]:
+async def open_dsn(
+    settings: Settings, *, database: str = LIVE, look_only: bool = False, restart: bool = False
+) -> AsyncIterator[str]:
     """The DSN of the database to use; keeps the embedded server running meanwhile.
 
-    `look_only`: the demo's database while it is the only one. Raises ConfigError and DatabaseUnavailable.
+    `look_only`: the demo's database while it is the only one. `restart`: an embedded server that dies meanwhile is started
+    again (for processes that live long). Raises ConfigError and DatabaseUnavailable.
     """
     if settings.database_url and database == LIVE:
         yield settings.database_url
@@ -38,16 +42,22 @@ async def open_dsn(settings: Settings, *, database: str = LIVE, look_only: bool 
             names = await list_databases(server.dsn("postgres"))
             database = DEMO if DEMO in names and LIVE not in names else LIVE
             await server.ensure_database(database)
-        yield server.dsn(database)
+        async with kept_running(server) if restart else nullcontext():
+            yield server.dsn(database)
 
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, *, database: str = LIVE, look_only: bool = False, initialise: bool = True
+    settings: Settings, *, database: str = LIVE, look_only: bool = False, initialise: bool = True, restart: bool = False
 ) -> AsyncIterator[Engine]:
-    """An engine on a migrated database. `initialise` False: the environment's mode is not applied (commands that look)."""
+    """An engine on a migrated database. `initialise` False: the environment's mode is not applied (commands that look).
+
+    `look_only`, `restart`: see `open_dsn`.
+    """
     async with AsyncExitStack() as stack:
-        dsn = await stack.enter_async_context(open_dsn(settings, database=database, look_only=look_only))
+        dsn = await stack.enter_async_context(
+            open_dsn(settings, database=database, look_only=look_only, restart=restart)
+        )
         direct = settings.database_direct_url if settings.database_url and database == LIVE else None
         await migrate(direct or dsn)
         opened = await stack.enter_async_context(
