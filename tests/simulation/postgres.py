@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg import waiting
@@ -200,7 +200,7 @@ class Home:
         self.world: Any = None
         self._free: list[SimulatedConnection] = []
         self._all: list[SimulatedConnection] = []
-        self._owner = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        self._owner: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True, row_factory=cast(Any, dict_row))
         self._owner.execute(NOW.encode())
         for row in self._owner.execute(USES_MACHINE_CLOCK.encode()).fetchall():
             self._owner.execute(

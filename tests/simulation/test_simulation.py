@@ -1,12 +1,13 @@
 """No job lost, none sent twice, whatever breaks where: seeds of a simulated world (see docs/proof.md).
 
 SEEDS=1000 make test ARGS=tests/simulation   so many seeds
-SEED=4711 ...                                this one alone, with its trace
+SEED=4711 .venv/bin/pytest -q -s tests/simulation -k this_one_world   this one alone, with its trace
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,13 @@ SEEDS = int(os.environ.get("SEEDS", "0"))
 ONE = os.environ.get("SEED")
 
 
-def live_through(home: Home, seed: int, **forced: object) -> World:
+def live_through(home: Home, seed: int, **forced: Any) -> World:
     """Runs one seed; a broken promise fails the test with what to type to see it again."""
     world = World(seed, home, **forced)
     findings = world.run()
-    assert not findings, f"SEED={seed} make test ARGS=tests/simulation\n" + "\n".join(findings)
+    assert not findings, f"SEED={seed} .venv/bin/pytest -q -s tests/simulation -k this_one_world\n" + "\n".join(
+        findings
+    )
     return world
 
 
@@ -72,7 +75,7 @@ def test_one_seed_is_one_run(home: Home) -> None:
 
 
 # Each boundary of a small world kills once: nothing that can be interrupted is left out.
-SMALL = {"jobs": 3, "customers": 2, "workers": 1, "crash_rate": 0.0, "stall_rate": 0.0, "database_loss": 0.0, "people_acts": 2,
+SMALL: dict[str, Any] = {"jobs": 3, "customers": 2, "workers": 1, "crash_rate": 0.0, "stall_rate": 0.0, "database_loss": 0.0, "people_acts": 2,
          "operator_acts": 0, "trouble_seconds": 200.0, "two_tenants": False, "feed_rows": 2, "poison": False}  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from jobsync.db.sealing import Keyring
 from jobsync.engine import access_tokens, deliver, lookup, pull
 from jobsync.engine.context import Engine
 from jobsync.engine.sending import initialise_tenant
-from jobsync.log import _keep_allowed
+from jobsync.log import _keep_allowed as allow
 from jobsync.simulators import gohighlevel, servicetitan
 from tests.simulation.ledgers import check_at_rest, check_cursors
 from tests.simulation.loop import PROCESS, Crashed, Process, SimulatedLoop
@@ -377,8 +377,9 @@ class World:
         stack.enter_context(mock.patch.object(access_tokens, "LOOK_EVERY", 3.0))
         stack.enter_context(mock.patch.object(lookup, "LIMIT", 3))
         stack.enter_context(mock.patch.object(deliver, "GROUP", self.profile.group))
+        keep_allowed: Any = allow
         structlog.configure(
-            processors=[structlog.processors.add_log_level, _keep_allowed, structlog.processors.JSONRenderer()],
+            processors=[structlog.processors.add_log_level, keep_allowed, structlog.processors.JSONRenderer()],
             logger_factory=structlog.PrintLoggerFactory(file=self.logs),
             cache_logger_on_first_use=False,
         )
