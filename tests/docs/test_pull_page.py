@@ -22,7 +22,7 @@ async def test_every_command_of_the_page_about_pulling_does_what_it_says(dsn: st
             "Nothing was moved",
             "Moved     jobs",
             "stream:jobs",
-            "1 quarantined records tried again",
+            "quarantined records tried again",
             "Compared",
         ):
             assert words in said
