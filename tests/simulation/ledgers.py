@@ -123,6 +123,9 @@ def _check_told(world: Any, tenant: str) -> None:
         "select *, extract(epoch from started_at)::float as began, extract(epoch from finished_at)::float as ended"
         " from jobsync.attempts where tenant_id = %s order by id", tenant
     ):  # fmt: skip
+        row["claimed"] = world.watch.claimed_at.get(row["id"], row["began"])
+        if row["ended"] is not None:
+            row["ended"] = max(row["ended"], world.watch.booked_at.get(row["id"], 0.0))
         attempts[row["st_job_id"]].append(row)
     for job in posts:
         truth = data.tables["jobs"].get(job)
@@ -155,11 +158,11 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
         body = post.content()
         told[body["delivery_id"]] = {name: value for name, value in body.items() if name not in _UNSTEADY}
     for first, second in itertools.pairwise(attempts):
-        if second["began"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001:
+        if second["claimed"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001:
             world.find(f"I4 job {job}: a second send began while the first one's lease held")
     settled = None
     for attempt in attempts:
-        if settled is not None and settled["ended"] <= attempt["began"]:
+        if settled is not None and settled["ended"] <= attempt["claimed"]:
             same = told.get(str(settled["delivery_id"])) == told.get(str(attempt["delivery_id"]))
             if world.profile.events == "created" or (same and attempt["version"] != settled["version"]):
                 world.find(f"I2 job {job} was sent again although it was accepted")
@@ -202,7 +205,7 @@ def _check_customers(world: Any, jobs: dict[int, Any], attempts: dict[int, list[
             for first in tries[:place]:
                 if (
                     first["st_job_id"] != second["st_job_id"]
-                    and second["began"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001
+                    and second["claimed"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001
                 ):
                     world.find(f"I4 two jobs of customer {customer} were under way at once")
 

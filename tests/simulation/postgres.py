@@ -60,7 +60,7 @@ insert into public.business_units (tenant_id, st_business_unit_id, name)
 """
 DRAWN_IDS = """
 select format('%I.%I', table_schema, table_name) as name, column_name as column from information_schema.columns
- where table_schema in ('public', 'jobsync') and column_default like '%gen_random_uuid()%'
+ where table_schema in ('public', 'jobsync') and data_type = 'uuid' and column_default like '%gen_random_uuid()%'
 """
 KEPT = ("clock", "migrations")
 TABLES = """

@@ -9,8 +9,9 @@ from tests.simulation.postgres import Home
 from tests.simulation.world import World
 
 MOST_SEEDS = 500
-# So many of those whose seed is known are looked at every time; all of them in the long run.
-QUICK = [mutant for mutant in MUTANTS if mutant.found_by is not None][:6]
+# These are looked for every time; all of them in the long run. No seed is fixed: any change of the engine moves it.
+QUICK = [mutant for mutant in MUTANTS if mutant.often]
+FEW_SEEDS = 15
 
 
 def find_first(home: Home, mutant: Mutant, seeds: range) -> int | None:
@@ -28,8 +29,7 @@ def test_there_are_at_least_fifteen_planted_bugs() -> None:
 
 @pytest.mark.parametrize("mutant", QUICK, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_found(home: Home, mutant: Mutant) -> None:
-    assert mutant.found_by is not None
-    assert find_first(home, mutant, range(mutant.found_by, mutant.found_by + 1)) is not None
+    assert find_first(home, mutant, range(FEW_SEEDS)) is not None
 
 
 @pytest.mark.long

@@ -13,7 +13,8 @@ class Watch:
 
     def __init__(self, world: Any) -> None:
         self._world = world
-        self.claims = 0
+        self.claimed_at: dict[int, float] = {}
+        self.booked_at: dict[int, float] = {}
         self.arrivals: list[tuple[float, str]] = []
         self.deaths: list[float] = []
         self.reached: dict[tuple[str, str], tuple[int, str]] = {}
@@ -21,12 +22,18 @@ class Watch:
     def statement(self, name: str, params: Any, cursor: Any) -> None:
         """A statement of a process has run (its transaction may still be undone)."""
         if name == "claim_deliveries":
-            self.claims += cursor.rowcount
+            # Stored times are those of a transaction's begin; a process may have slept since.
+            for row in run_now(cursor.fetchall()):
+                self.claimed_at[row["attempt_id"]] = self._world.now().timestamp()
+            if cursor.rowcount > 0:
+                run_now(cursor.scroll(0, mode="absolute"))
         elif name == "finish_deliveries":
             self._check_fences(params, cursor)
 
     def _check_fences(self, params: Any, cursor: Any) -> None:
         """I4: a result whose row was claimed by somebody else meanwhile changes nothing."""
+        for result in params["results"].obj:
+            self.booked_at.setdefault(result["attempt_id"], self._world.now().timestamp())
         [row] = run_now(cursor.fetchall())
         run_now(cursor.scroll(0, mode="absolute"))
         stale = row["finish_deliveries"]["stale"]
