@@ -66,3 +66,6 @@ select granted, wait_seconds from jobsync.take_delivery_request(%(tenant)s, %(ra
 
 -- name: hold_deliveries
 select jobsync.hold_deliveries(%(tenant)s, %(seconds)s);
+
+-- name: block_budget
+select jobsync.block_budget(%(tenant)s, %(key)s, %(seconds)s);
