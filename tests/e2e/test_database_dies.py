@@ -14,7 +14,6 @@ import aiohttp
 import pytest
 
 from jobsync.db.embedded import EmbeddedServer, start_embedded
-from tests.conftest import TEST_SETTINGS
 from tests.e2e.ledger_check import check_nothing_lost, is_all_told, until
 from tests.e2e.test_two_syncs import QUICK, signal_at
 from tests.upstreams import finish, open_stage
@@ -22,12 +21,16 @@ from tests.upstreams import finish, open_stage
 pytestmark = pytest.mark.anyio
 
 
+# As people run it: the settings of the other tests give up the last commits when the server is killed.
+DURABLE = {"synchronous_commit": "on", "max_connections": "100"}
+
+
 @pytest.fixture
 async def own_server() -> AsyncIterator[EmbeddedServer]:
     """A PostgreSQL of this test alone, which may be killed."""
     folder = Path(tempfile.mkdtemp(prefix="jobsync-dies-"))
     folder.chmod(0o755)
-    server = await start_embedded(folder, settings=TEST_SETTINGS, timeout=60)
+    server = await start_embedded(folder, settings=DURABLE, timeout=60)
     yield server
     await server.stop()
     shutil.rmtree(folder, ignore_errors=True)
