@@ -20,6 +20,7 @@ from jobsync.cli import (
     database,
     demo,
     doctor,
+    imports,
     jobs,
     openapi,
     passes,
@@ -82,6 +83,7 @@ app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.add_typer(imports.app, name="import")
 app.command("send-test")(verify.send_test_job)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
