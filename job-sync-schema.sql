@@ -6,7 +6,7 @@ begin;
 
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
--- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
+-- Reading order of this folder: 10 foundation -> 12 casts -> 13 facts -> 20 guide tables and columns -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
 -- 64 cards -> 65 deliver -> 68 backfill -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
@@ -287,6 +287,34 @@ $$;
 comment on function jobsync.without_blanks(jsonb) is
   'The document without the keys (its own and its address''s) whose text is empty: on /db an empty text means "not given".';
 
+-- What the tables are judged by before they exist: the hash of a job, and which ids of GoHighLevel are real. An adopted
+-- database has its tables converted with these, before anything is built on them.
+
+-- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
+-- recomputed from the stored row before they are compared, so that new software never re-sends anything.
+create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
+comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
+
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.job_hash(
+  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
+  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
+) returns bytea language sql stable parallel safe as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
+    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
+    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
+    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
+    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
+$$;
+comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
+  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
+
+-- Ids that were made up by old flows: no opportunity has them.
+create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
+  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
+$$;
+comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
+
 -- The five tables of the guide, in public, with the guide's column names and meanings; JobSync's own columns follow.
 -- Widths of the original (varchar(255), decimal(10,2)) lost data; here they are text and numeric.
 -- tenant_id leads every key. The single-column unique indexes keep users' own `on conflict (st_job_id)` working while
@@ -566,7 +594,7 @@ comment on column public.jobs.synced_from_st_at is 'When a record from ServiceTi
 comment on column public.jobs.tenant_id is 'Whose row it is.';
 comment on column public.jobs.ghl_version is 'Number of the last version that was accepted or given up; 0: none yet.';
 comment on column public.jobs.active is 'False when ServiceTitan deactivated the job.';
-comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version().';
+comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
 comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
@@ -959,6 +987,114 @@ $$;
 comment on function jobsync.enter_breaker(text, text, boolean) is
   'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
 
+-- Users of the dashboard: who may sign in, what they may do there, their sessions and one-time links.
+--
+-- A name is one user of the whole installation: whoever signs in says no tenant. Passwords are argon2id; of sessions and
+-- links only the SHA-256 is stored. All four are looked up before the tenant is known, therefore as the owner.
+
+create table jobsync.users (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  name text not null constraint user_name_is_plain check (name ~ '^[a-z0-9][a-z0-9._-]{1,63}$'),
+  role text not null constraint role_is_known check (role in ('viewer', 'operator', 'admin')),
+  all_tenants boolean not null default false constraint only_admins_reach_all_tenants check (not all_tenants or role = 'admin'),
+  password_hash text,
+  disabled_at timestamptz,
+  last_seen_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id)
+);
+create unique index users_by_name on jobsync.users (name);
+comment on table jobsync.users is 'People who sign in to the dashboard. viewer: reads; operator: also pauses, replays, decides; admin: also arms, routes, manages users.';
+comment on column jobsync.users.name is 'What is typed at sign-in and stands in the audit as user:<name>; no e-mail address.';
+comment on column jobsync.users.password_hash is 'argon2id; null: no password was chosen yet, only a one-time link lets the user in.';
+comment on column jobsync.users.all_tenants is 'True: an administrator of the whole installation, who may choose the tenant.';
+
+create table jobsync.sessions (
+  tenant_id text not null,
+  secret_hash bytea not null,
+  user_id uuid not null,
+  acting_for text references jobsync.tenants on delete cascade,
+  flash jsonb,
+  seen_at timestamptz not null default jobsync.now(),
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, secret_hash),
+  foreign key (tenant_id, user_id) references jobsync.users on delete cascade
+);
+create unique index sessions_by_secret on jobsync.sessions (secret_hash);
+create index sessions_by_user on jobsync.sessions (tenant_id, user_id);
+create index sessions_by_time on jobsync.sessions (seen_at);
+comment on table jobsync.sessions is 'Who is signed in. A row ends with sign-out, after 12 hours without a page, or with its user.';
+comment on column jobsync.sessions.acting_for is 'The tenant that an administrator of all tenants looks at; null: the user''s own.';
+comment on column jobsync.sessions.flash is 'What the next page tells once: {kind, text}.';
+
+create table jobsync.sign_in_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  key_hash bytea not null,
+  user_id uuid,
+  enters boolean not null default false,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, key_hash),
+  foreign key (tenant_id, user_id) references jobsync.users on delete cascade
+);
+create unique index sign_in_links_by_key on jobsync.sign_in_links (key_hash);
+comment on table jobsync.sign_in_links is 'One-time links: the first administrator makes an account (no user_id), a user chooses a password, or the demo is entered.';
+comment on column jobsync.sign_in_links.enters is 'True: the link signs in by itself, again and again until it expires (the demo only).';
+
+create table jobsync.sign_in_failures (
+  tenant_id text not null,
+  subject bytea not null,
+  failures integer not null,
+  last_at timestamptz not null,
+  primary key (tenant_id, subject)
+);
+create index sign_in_failures_by_time on jobsync.sign_in_failures (last_at);
+comment on table jobsync.sign_in_failures is
+  'Tries to sign in that did not succeed, by name and address together, and by address alone. Kept under tenant default: who tries to sign in has no tenant yet.';
+comment on column jobsync.sign_in_failures.subject is 'SHA-256 of name and address, or of the address: neither is readable.';
+
+create function jobsync.count_try(p_subject bytea, p_most integer) returns integer language sql volatile set search_path = jobsync, public as $$
+  -- Counted before the password is looked at, so that a thousand tries at once are no more than one after another.
+  insert into sign_in_failures as f (tenant_id, subject, failures, last_at) values ('default', p_subject, 1, jobsync.now())
+  on conflict (tenant_id, subject) do update set
+    failures = case when f.last_at < jobsync.now() - interval '15 minutes' then 1 else least(f.failures + 1, p_most + 1) end,
+    last_at = case when f.last_at >= jobsync.now() - interval '15 minutes' and f.failures >= p_most then f.last_at else jobsync.now() end
+  returning f.failures
+$$;
+comment on function jobsync.count_try(bytea, integer) is
+  'Counts one try to sign in and answers how many there were within 15 minutes; beyond p_most nobody is let in until 15 minutes after the last one that counted.';
+
+create function jobsync.change_user(p_tenant text, p_user uuid, p_role text, p_disabled boolean, p_actor text) returns jobsync.users
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_user users;
+begin
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  select * into v_user from users u where u.tenant_id = p_tenant and u.id = p_user;
+  if not found then
+    raise exception using errcode = 'JS004', message = 'No such user.';
+  end if;
+  if v_user.role = 'admin' and v_user.disabled_at is null and (coalesce(p_role, 'admin') <> 'admin' or coalesce(p_disabled, false))
+     and not exists (select from users u where u.tenant_id = p_tenant and u.role = 'admin' and u.disabled_at is null and u.id <> p_user) then
+    raise exception using errcode = 'JS001', message = 'user is the last administrator: make somebody else one first.';
+  end if;
+  update users u set role = coalesce(p_role, u.role), all_tenants = u.all_tenants and coalesce(p_role, u.role) = 'admin',
+         disabled_at = case when p_disabled then coalesce(u.disabled_at, jobsync.now()) when p_disabled = false then null else u.disabled_at end
+   where u.tenant_id = p_tenant and u.id = p_user returning * into v_user;
+  if v_user.disabled_at is not null then
+    delete from sessions s where s.tenant_id = p_tenant and s.user_id = p_user;
+    delete from sign_in_links l where l.tenant_id = p_tenant and l.user_id = p_user;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'user_changed', 'user:' || v_user.name,
+    jsonb_build_object('role', v_user.role, 'disabled', v_user.disabled_at is not null));
+  return v_user;
+end
+$$;
+comment on function jobsync.change_user(text, uuid, text, boolean, text) is
+  'Sets the role of a user (null: as it is) and switches the account off or on; switched off, all sessions end. The last administrator stays one.';
+
 -- The part of a bucket that is kept for calls somebody waits for: whoever has time takes only what stands above it.
 
 create function jobsync.take_spare_budget(
@@ -1339,6 +1475,24 @@ create table jobsync.campaigns (
 );
 comment on table jobsync.campaigns is 'ServiceTitan marketing campaigns: a job carries only the id (campaign_id).';
 
+-- Adoption: what `jobsync db migrate` found and repaired when it took over a database that the old guide's schema had made.
+-- Empty where JobSync began on a fresh database.
+
+create table jobsync.adoptions (
+  tenant_id text primary key references jobsync.tenants on delete cascade,
+  adopted_at timestamptz not null default jobsync.now(),
+  pull_from timestamptz,
+  report jsonb not null
+);
+comment on table jobsync.adoptions is 'One row where the database was adopted from the old guide: when, and what was repaired and what cannot be known.';
+comment on column jobsync.adoptions.pull_from is 'Where the first pull of jobs starts: early enough to bring what the old flow missed or overwrote.';
+comment on column jobsync.adoptions.report is '{rows, repaired, unknown, kept, seconds}: counts before and after, sentences for a person.';
+
+create function jobsync.adopted_at(p_tenant text) returns timestamptz language sql stable parallel safe as $$
+  select a.adopted_at from jobsync.adoptions a where a.tenant_id = p_tenant
+$$;
+comment on function jobsync.adopted_at(text) is 'When the database was adopted; null: never. What a pull brings anew and is older is not offered to the old flow, which never had it.';
+
 -- Runs: a row of sync_logs is opened when work starts and always closed.
 -- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
 
@@ -1683,25 +1837,6 @@ comment on function jobsync.recount_tallies(text) is
 
 -- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
 
--- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
--- recomputed from the stored row before they are compared, so that new software never re-sends anything.
-create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
-comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
-
--- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
-create function jobsync.job_hash(
-  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
-  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
-) returns bytea language sql stable parallel safe as $$
-  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
-    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
-    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
-    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
-    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
-$$;
-comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
-  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
-
 create view jobsync.unit_routes with (security_invoker = true) as
   select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
          coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
@@ -1833,6 +1968,7 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
   v_changed boolean[];
   v_pulled integer;
@@ -1875,7 +2011,9 @@ begin
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
      where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
   ), typed as (
-    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
+           -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
+           m.stored_version = 0 and m.delivered_hash is not null and p_source = 'servicetitan' as is_baseline,
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
@@ -1925,13 +2063,15 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
-      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
+      case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
       cross join lateral (
         select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from)) end as skip
+            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
+              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
           from (select) one
           left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
           left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
@@ -1952,7 +2092,7 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
@@ -2114,7 +2254,8 @@ end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
 
-create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql immutable parallel safe as $$
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql stable parallel safe as $$
   select case when p_old is null then p_new
     when pg_catalog.jsonb_typeof(p_new -> 'address') = 'object' and pg_catalog.jsonb_typeof(p_old -> 'address') = 'object'
     then p_old || p_new || pg_catalog.jsonb_build_object('address', (p_old -> 'address') || (p_new -> 'address'))
@@ -3009,13 +3150,16 @@ declare
   v_stale owed_again[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
   v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
+  v_adopted timestamptz := adopted_at(p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
            j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
-           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
+           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on,
+                                -- What came after an adoption and is older was missed by the old flow: it is not made to push it now.
+                                coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
@@ -3985,6 +4129,9 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
+  if v_destination.kind = 'webhook' then
+    perform settle_rescued(p_tenant, p_destination, v_now);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -4110,6 +4257,29 @@ create function jobsync.budget_key(p_kind text, p_destination uuid) returns text
   select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end
 $$;
 comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
+
+create function jobsync.settle_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
+language sql volatile as $$
+  -- The answer of an earlier try came after its lease had run out, and the try after it died: this version is told already.
+  with told as (
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= p_now
+       and not o.forced and j.job_hash = o.sent_hash
+       and exists (select from jobsync.attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version
+                      and a.outcome like 'accepted%' and a.started_at >= o.planned_at)
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using told t where o.tenant_id = p_tenant and o.st_job_id = t.st_job_id
+    returning o.st_job_id, o.version, o.sent_hash, o.flags
+  )
+  update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_version = d.version, delivered_hash = d.sent_hash,
+         ghl_synced_at = p_now, ghl_accepted_at = p_now, updated_at = p_now,
+         ghl_sync_flags = array(select distinct f from unnest(d.flags || '{ambiguous}'::text[]) f order by f)
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+$$;
+comment on function jobsync.settle_rescued(text, uuid, timestamptz) is
+  'Marks as synced, flagged ambiguous, deliveries whose worker died although an earlier try of the same version was accepted after its lease had run out.';
 
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
@@ -4412,6 +4582,26 @@ end
 $$;
 comment on function jobsync.arm_tenant(text, integer, timestamptz, integer, integer, text) is
   'Goes live, at most p_limit sends (null: no limit); routes that the old flow still serves stay unarmed and are listed.';
+
+create function jobsync.set_limits(p_tenant text, p_cap_hour integer, p_cap_day integer, p_execution_price numeric, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_old tenants;
+  v_new tenants;
+begin
+  select * into v_old from tenants t where t.tenant_id = p_tenant for no key update;
+  update tenants t set cap_hour = coalesce(p_cap_hour, t.cap_hour), cap_day = coalesce(p_cap_day, t.cap_day),
+         execution_price = coalesce(p_execution_price, t.execution_price), updated_at = jobsync.now()
+   where t.tenant_id = p_tenant returning * into v_new;
+  if (v_old.cap_hour, v_old.cap_day, v_old.execution_price) is distinct from (v_new.cap_hour, v_new.cap_day, v_new.execution_price) then
+    perform write_audit(p_tenant, p_actor, 'limits_set', 'tenant', jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day,
+      'execution_price', v_new.execution_price));
+  end if;
+  return jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day, 'execution_price', v_new.execution_price);
+end
+$$;
+comment on function jobsync.set_limits(text, integer, integer, numeric, text) is
+  'Sets the caps an hour and a day (0: none) and the price of one paid execution; null leaves what stands. Answers all three.';
 
 create function jobsync.plan_skipped_since(p_tenant text, p_since timestamptz) returns integer
 language plpgsql set search_path = jobsync, public as $$
@@ -5023,9 +5213,11 @@ $$;
 comment on function jobsync.claim_due_tenants(text[]) is
   'Takes the tenants whose pull is due and books the next one, jittered: two schedulers never both take a tenant.';
 
--- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted.
+-- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted. On an adopted database
+-- it starts early enough to bring what the old flow missed.
 create function jobsync.first_pull_start(p_tenant text) returns text language sql stable set search_path = jobsync, public as $$
-  select to_char(coalesce((select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
+  select to_char(coalesce((select a.pull_from from adoptions a where a.tenant_id = p_tenant),
+                          (select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
                           jobsync.now() - interval '90 days') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 comment on function jobsync.first_pull_start(text) is 'Where a tenant''s first pull of jobs starts, as an ISO text.';
@@ -5741,6 +5933,33 @@ create view jobsync.v_reconcile with (security_invoker = true) as
 comment on view jobsync.v_reconcile is
   'The last comparison of each tenant with ServiceTitan. is_alert: it found something missing or differing, mended or not; nothing should ever be found.';
 
+-- How routes and rules stood before each change, as the text that makes them so again: what undo reads in.
+
+create table jobsync.rule_versions (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id bigint generated always as identity,
+  replaced_at timestamptz not null default jobsync.now(),
+  actor text not null,
+  what text not null,
+  text text not null,
+  primary key (tenant_id, id)
+);
+comment on table jobsync.rule_versions is 'Routes and rules as YAML, each as it stood before a change; the last fifty. Never a hook''s URL.';
+comment on column jobsync.rule_versions.what is 'The change that replaced it, in a few words.';
+
+create function jobsync.keep_rule_version(p_tenant text, p_actor text, p_what text, p_text text) returns bigint
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id bigint;
+begin
+  insert into rule_versions (tenant_id, actor, what, text) values (p_tenant, p_actor, left(p_what, 200), p_text) returning id into v_id;
+  delete from rule_versions v where v.tenant_id = p_tenant
+     and v.id <= (select x.id from rule_versions x where x.tenant_id = p_tenant order by x.id desc offset 50 limit 1);
+  return v_id;
+end
+$$;
+comment on function jobsync.keep_rule_version(text, text, text, text) is 'Keeps how routes and rules stood before a change; older ones than fifty go. Answers its number.';
+
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
 create view jobsync.v_rules with (security_invoker = true) as
@@ -6084,12 +6303,6 @@ create function jobsync.note_outside_mark(p_tenant text, p_units bigint[]) retur
    where m.last_marked_at < excluded.last_marked_at - interval '1 minute'
 $$;
 comment on function jobsync.note_outside_mark(text, bigint[]) is 'Notes that somebody else pushes or marks jobs of these units.';
-
--- Ids that were made up by old flows: no opportunity has them.
-create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
-  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
-$$;
-comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
 
 create function jobsync.mark_job(p_tenant text, p_job bigint, p_status text, p_opportunity_id text, p_error text) returns setof public.jobs
 language plpgsql set search_path = jobsync, public as $$
@@ -7419,6 +7632,8 @@ comment on view jobsync.v_merges is
 
 -- Customers that cannot be reached, or that share a phone or an e-mail: to be mended in ServiceTitan, best before the first send.
 
+create index customers_unreachable on public.customers (tenant_id, st_customer_id) where phone is null and email is null;
+
 create view jobsync.v_customers_to_mend with (security_invoker = true) as
   with reachable as not materialized (
     select c.tenant_id, c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name, c.company_name,
@@ -7620,7 +7835,7 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
                        when 'attempts_used_up' then 'Every try of the retry schedule failed.'
                        when 'worker_died' then 'The worker died five times while sending them.' else r.reason end,
          'jobsync why ' || r.sample_st_job_id, r.jobs
-    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed'
+    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed' and r.reason <> 'failed_outside'
   union all
   select r.tenant_id, 'unmapped_unit', coalesce(r.business_unit_id::text, ''), 'warning',
          r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' go nowhere',
@@ -7821,6 +8036,21 @@ end
 $$;
 comment on function jobsync.set_alert_settings(text, text, text, text, text, integer, integer, text) is 'Changes when people are told; answers all settings. Unknown zones and times are refused.';
 
+create function jobsync.digest_facts(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object(
+      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = p_tenant),
+      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
+                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
+                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
+                   from sync_logs l where l.tenant_id = p_tenant and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
+      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
+                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
+                  where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
+                   from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
+$$;
+comment on function jobsync.digest_facts(text) is 'What the daily digest of a tenant has to say right now: its line, the runs of 24 hours, what is not in GoHighLevel, what is open.';
+
 -- Claimed before it is sent: two workers never both send it. A channel that refused gives the day back.
 create function jobsync.claim_digests() returns table (tenant_id text, tenant_name text, local_day date, facts jsonb)
 language sql volatile set search_path = jobsync, public as $$
@@ -7836,17 +8066,7 @@ language sql volatile set search_path = jobsync, public as $$
     on conflict (tenant_id) do update set digest_sent_on = excluded.digest_sent_on where s.digest_sent_on is distinct from excluded.digest_sent_on
     returning s.tenant_id, s.digest_sent_on
   )
-  select c.tenant_id, d.name, c.digest_sent_on, jsonb_build_object(
-      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = c.tenant_id),
-      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
-                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
-                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
-                   from sync_logs l where l.tenant_id = c.tenant_id and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
-      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
-                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
-                  where u.tenant_id = c.tenant_id and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
-      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
-                   from alerts a where a.tenant_id = c.tenant_id and a.resolved_at is null))
+  select c.tenant_id, d.name, c.digest_sent_on, digest_facts(c.tenant_id)
     from claimed c join due d on d.tenant_id = c.tenant_id
 $$;
 comment on function jobsync.claim_digests() is 'Takes the daily digests that are due, each once per local day whatever the clocks do, with what to say.';
@@ -8033,39 +8253,48 @@ create function jobsync.is_erased(p_tenant text, p_kind text, p_id bigint) retur
 $$;
 comment on function jobsync.is_erased(text, text, bigint) is 'True for the id of a customer, location or job that was erased.';
 
+-- Once for each statement, not for each row: a page of 5,000 records costs one look here. What an erased customer's record
+-- left in a table is gone before the statement ends. Arguments: the table's key columns, then pairs of SQL for (kind, id).
 create function jobsync.keep_erased_out() returns trigger language plpgsql set search_path = jobsync, public as $$
 declare
-  v_row jsonb;
+  v_same text := (select string_agg(format('t.%1$I = a.%1$I', k), ' and ') from unnest(string_to_array(tg_argv[0], ' ')) k);
+  v_erased text := '';
 begin
-  -- Almost nobody has erased anybody: one look, no more.
-  if not exists (select from erasure_keys k where k.tenant_id = new.tenant_id) then
-    return new;
-  end if;
-  v_row := case tg_table_name
-    when 'contacts' then jsonb_build_object('st_' || (to_jsonb(new) ->> 'owner_kind') || '_id', to_jsonb(new) -> 'owner_id')
-    when 'wanted' then jsonb_build_object(case when to_jsonb(new) ->> 'stream' like 'customer%' then 'st_customer_id' else 'st_location_id' end, to_jsonb(new) -> 'id')
-    -- A customer's row names one location of his, or of somebody else's once it moved on.
-    when 'customers' then to_jsonb(new) - 'st_location_id'
-    else to_jsonb(new) end;
-  if is_erased(new.tenant_id, 'customer', (v_row ->> 'st_customer_id')::bigint)
-     or is_erased(new.tenant_id, 'location', (v_row ->> 'st_location_id')::bigint)
-     or is_erased(new.tenant_id, 'job', (v_row ->> 'st_job_id')::bigint) then
+  -- Almost nobody has erased anybody.
+  if not exists (select from erasure_keys) then
     return null;
   end if;
-  return new;
+  for v_pair in 1 .. tg_nargs - 1 by 2 loop
+    v_erased := v_erased || case when v_pair > 1 then ' or ' else '' end || format(
+      'exists (select from jobsync.erased e where e.tenant_id = a.tenant_id and e.kind = %s and e.record_hash = sha256(k.key || convert_to((%s)::text, %L)))',
+      tg_argv[v_pair], tg_argv[v_pair + 1], 'UTF8');
+  end loop;
+  execute format('delete from %I.%I t using added a join jobsync.erasure_keys k on k.tenant_id = a.tenant_id where t.tenant_id = a.tenant_id and %s and (%s)',
+    tg_table_schema, tg_table_name, v_same, v_erased);
+  return null;
 end
 $$;
 comment on function jobsync.keep_erased_out() is 'Trigger: a record of an erased customer is not stored again, whoever brings it.';
 
-create trigger keep_erased_out before insert on public.customers for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on public.jobs for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.locations for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.contacts for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.wanted for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.appointments for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.estimates for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.invoices for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.technician_assignments for each row execute function jobsync.keep_erased_out();
+-- A customer's row names one location of his, or of somebody else's once it moved on: that one does not count.
+create trigger keep_erased_out after insert on public.customers referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_customer_id', '''customer''', 'a.st_customer_id');
+create trigger keep_erased_out after insert on public.jobs referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_job_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.locations referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_location_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id');
+create trigger keep_erased_out after insert on jobsync.contacts referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('owner_kind owner_id st_contact_id', 'a.owner_kind', 'a.owner_id');
+create trigger keep_erased_out after insert on jobsync.wanted referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('stream id', 'case when a.stream like ''customer%'' then ''customer'' else ''location'' end', 'a.id');
+create trigger keep_erased_out after insert on jobsync.appointments referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_appointment_id', '''customer''', 'a.st_customer_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.estimates referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_estimate_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.invoices referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_invoice_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.technician_assignments referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_assignment_id', '''job''', 'a.st_job_id');
 
 create function jobsync.erase_customer(p_tenant text, p_customer bigint, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$

@@ -213,7 +213,7 @@ VALUES: dict[str, Any] = {
     "deliverer": None, "events": None, "pipeline_name": None, "stage_name": None, "sync_to_ghl": None, "label": "x", "fingerprint": b"x", "masked": "x",
     "milliseconds": "5000", "version": "x", "checksum": "x", "queue": "pull", "task": "drain", "secret_hash": b"x", "scopes": ["read"], "expires_at": None,
     "action": "x", "details": Jsonb({}), "entity_type": None, "entity_id": None, "processed": 0, "succeeded": 0, "error_message": None, "error_details": None,
-    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "result": "queued", "executed": True, "phone": "+16025550101",
+    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "after": 0, "what": "x", "price": None, "result": "queued", "executed": True, "phone": "+16025550101",
     "import": "000001",
 }  # fmt: skip
 # What API deliveries keep of contacts and cards.
@@ -242,9 +242,15 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "open_import": {"prefer": "csv", "options": Jsonb({}), "files": Jsonb([])}, "note_staged": {"entity": "jobs", "row": 5, "rows": 1}, "open_import_pass": {"apply": True},
     "list_import_orphans": {"row": 1}, "pass_import_rows": {"entity": "jobs", "limit": 1000, "apply": True, "connected": False}, "undo_import_rows": {"entity": "jobs"},
     "stream_import_issues": {"entity": "jobs"}, "show_import_rows": {"entity": "jobs", "rows": [2, 3]},
+    "count_try": {"subject": b"x", "most": 10}, "forget_tries": {"subject": b"x"}, "take_back_try": {"subject": b"x"}, "find_user_by_name": {"name": "ann"},
+    "add_user": {"name": "ann", "role": "admin", "all_tenants": False, "password_hash": None}, "find_session": {"secret_hash": b"x"},
+    "note_session_use": {"secret_hash": b"x"}, "set_flash": {"secret_hash": b"x", "flash": None}, "act_for_tenant": {"secret_hash": b"x", "acting_for": None},
+    "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
+    "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
+    "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
-# These change the whole database or its session, or read all rows of a class because they act on each of them.
+# These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
     # COPY, and the temporary table that it fills; the names of all customers, once for an import whose jobs name people.
@@ -252,6 +258,7 @@ NOT_ASKED = {
     # The reconciliation of an import looks at each of its rows.
     "compare_import", "list_shared_ways", "list_unconfirmed", "list_recent_outside", "close_undo",
     "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules",
+    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {
@@ -271,6 +278,9 @@ NOT_YET = {
     "destination_state", "queue_verifications", "refresh_alerts", "list_findings", "erase_customer", "prune", "search_jobs",
 }  # fmt: skip
 
+# From the hour on at which the digest is due, it tells the runs of 24 hours, of which there is one a minute here.
+MORE = {"claim_digests": 24 * 60 + 100}
+
 
 @pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - NOT_YET))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
@@ -280,7 +290,7 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
     # One with parameters of its own is asked with nulls; where that is refused, VALUES should say something better.
     own = set(re.findall(r"%\((\w+)\)s", text)) - set(given)
     given |= dict.fromkeys(own)
-    with reading_at_most(loaded, 1100):
+    with reading_at_most(loaded, MORE.get(name, 1100)):
         try:
             with contextlib.nullcontext() if name in SWEEPS else loaded.as_app():
                 loaded.connection.execute(text.encode(), given)

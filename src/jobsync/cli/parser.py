@@ -21,6 +21,7 @@ from jobsync.cli import (
     demo,
     doctor,
     imports,
+    init,
     jobs,
     openapi,
     passes,
@@ -74,6 +75,7 @@ def version() -> None:
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("status")(sending.status)
