@@ -257,7 +257,6 @@ NOT_ASKED = {
     "make_import_page", "copy_import_page", "take_import_page", "close_staging",
     # The reconciliation of an import looks at each of its rows.
     "compare_import", "list_shared_ways", "list_unconfirmed", "list_recent_outside", "close_undo",
-    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules",
     "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
