@@ -50,7 +50,7 @@ async def show_routing(visit: ThisVisit) -> Response:
         jobs=_count_jobs(status["reasons"]),
         pipelines=[one for one in known["pipelines"] if one["gone_at"] is None],
         problems=known["problems"],
-        rules=await list_rules(visit.engine, visit.tenant),
+        rules=[{**rule, "told": _tell_effects(rule.get("then", {}))} for rule in await list_rules(visit.engine, visit.tenant)],
         versions=await list_versions(visit.engine, visit.tenant) if visit.may("admin") else [],
         events=EVENTS,
     )
@@ -229,6 +229,15 @@ async def _read_wish(
     if row["destination_kind"] != "webhook":
         raise InvalidInput("The hook's URL is missing.", hint="Copy it from the workflow's inbound webhook trigger.")
     return {"events": events, "sync_to_ghl": True}
+
+
+def _tell_effects(then: dict[str, Any]) -> str:
+    """What a rule does, in one line."""
+    place = " / ".join(str(then[key]) for key in ("pipeline", "stage") if key in then)
+    told = [place] if place else []
+    told += [f"{key} {str(then[key]).replace('_', ' ')}" for key in ("status", "value") if key in then]
+    told += [f"tags {', '.join(then['tags'])}"] if "tags" in then else []
+    return "; ".join([*told, *(f"{name} = {text}" for name, text in then.get("fields", {}).items())])
 
 
 def _route_of(row: dict[str, Any]) -> str:

@@ -186,6 +186,7 @@ async def _show_form(visit: ThisVisit, rule: dict[str, Any], error: InvalidInput
         status=400 if error else 200,
         rule={"when": {}, "then": {}, **rule},
         was=rule.get("was", rule.get("name", "")),
+        place="\x1f".join(str(rule.get("then", {}).get(key) or "") for key in ("pipeline", "stage")),
         names=names,
         events=[(event, event.replace("_", " ")) for event in names["events"]],
         places=[
