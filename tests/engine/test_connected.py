@@ -56,7 +56,12 @@ async def test_secrets_go_in_and_never_come_out(dsn: str, tmp_path: Path) -> Non
 
         # A blank leaves what stands; the same again is no change.
         only = await change_connection(
-            engine, TENANT, "servicetitan", {"client_secret": "made-up-secret-0000", "app_key": ""}, actor="user:ann", look=False
+            engine,
+            TENANT,
+            "servicetitan",
+            {"client_secret": "made-up-secret-0000", "app_key": ""},
+            actor="user:ann",
+            look=False,
         )
         assert only == ["client_secret"]
         assert await change_connection(engine, TENANT, "servicetitan", {"app_key": ""}, actor="user:ann") == []

@@ -43,6 +43,8 @@ async def show_health(
         findings = await examine(visit.engine.settings, visit.tenant, only=GROUPS)
     else:
         findings = await look_at_state(visit.engine.database, visit.tenant)
+    # Open alerts have a list of their own below.
+    findings = [one for one in findings if one.group != "alerts" or one.state == "ok"]
     count = {state: sum(one.state == state for one in findings) for state in ("ok", "warning", "problem")}
     return page(
         visit,
@@ -72,7 +74,9 @@ async def test_channels(visit: ThisVisit) -> Response:
     refused = [one.channel for one in sent if not one.ok]
     took = ", ".join(one.channel for one in sent if one.ok)
     if refused:
-        return await visit.go(HERE, f"Refused by {', '.join(refused)}.{f' Taken by {took}.' if took else ''}", kind="fail")
+        return await visit.go(
+            HERE, f"Refused by {', '.join(refused)}.{f' Taken by {took}.' if took else ''}", kind="fail"
+        )
     return await visit.go(HERE, f"Taken by {took}.")
 
 
@@ -114,9 +118,7 @@ async def remove_channel(visit: ThisVisit, channel: Annotated[str, Form(max_leng
 @seen_by("operator")
 async def mute(visit: ThisVisit, code: Word, subject: Word = "") -> Response:
     """Keeps an alert quiet for a day; it stays in the list."""
-    await alert_settings.mute_alert(
-        visit.engine, visit.tenant, code, subject=subject, hours=24, actor=visit.actor
-    )
+    await alert_settings.mute_alert(visit.engine, visit.tenant, code, subject=subject, hours=24, actor=visit.actor)
     return await visit.go(HERE, "Quiet for 24 hours; it stays in this list.")
 
 

@@ -50,7 +50,10 @@ async def show_routing(visit: ThisVisit) -> Response:
         jobs=_count_jobs(status["reasons"]),
         pipelines=[one for one in known["pipelines"] if one["gone_at"] is None],
         problems=known["problems"],
-        rules=[{**rule, "told": _tell_effects(rule.get("then", {}))} for rule in await list_rules(visit.engine, visit.tenant)],
+        rules=[
+            {**rule, "told": _tell_effects(rule.get("then", {}))}
+            for rule in await list_rules(visit.engine, visit.tenant)
+        ],
         versions=await list_versions(visit.engine, visit.tenant) if visit.may("admin") else [],
         events=EVENTS,
     )
@@ -116,7 +119,9 @@ async def preview_route(
     if not tried["armed"]:
         facts.append(("Stays unarmed, because", tried["armed_reason"]))
     live = visit.mode == "live" and not visit.paused
-    sends = f"{show_count(planned)} jobs go out right away." if live and planned and delivers else "Nothing is sent now."
+    sends = (
+        f"{show_count(planned)} jobs go out right away." if live and planned and delivers else "Nothing is sent now."
+    )
     return confirm(
         visit,
         title=f"Route {row['name']}?",
@@ -188,7 +193,9 @@ async def test_hook(visit: ThisVisit, unit: UnitPath) -> Response:
     """Sends it and says what became of it: landed, queued, test_only or failed."""
     found = await send_test(visit.engine, visit.tenant, unit, actor=visit.actor, wait=TEST_WAIT_SECONDS)
     kind = {"landed": "ok", "queued": "warn"}.get(found["result"], "fail")
-    text = " ".join(filter(None, (f"{found['unit']}: {found['result'].replace('_', ' ')}.", found["why"], found["next"])))
+    text = " ".join(
+        filter(None, (f"{found['unit']}: {found['result'].replace('_', ' ')}.", found["why"], found["next"]))
+    )
     return await visit.go(HERE, text, kind=kind)
 
 

@@ -131,9 +131,7 @@ async def download(visit: ThisVisit) -> Response:
 @seen_by("admin")
 async def preview_import(visit: ThisVisit, text: Text, replace: Annotated[str, Form(max_length=5)] = "") -> Response:
     """What reading the text in would set and remove."""
-    found = await import_rules(
-        visit.engine, visit.tenant, text, actor=visit.actor, replace=bool(replace), dry_run=True
-    )
+    found = await import_rules(visit.engine, visit.tenant, text, actor=visit.actor, replace=bool(replace), dry_run=True)
     return confirm(
         visit,
         title="Read this in?",
@@ -188,7 +186,7 @@ async def _show_form(visit: ThisVisit, rule: dict[str, Any], error: InvalidInput
         was=rule.get("was", rule.get("name", "")),
         place="\x1f".join(str(rule.get("then", {}).get(key) or "") for key in ("pipeline", "stage")),
         names=names,
-        events=[(event, event.replace("_", " ")) for event in names["events"]],
+        events=[(event, event.replace("_", " ")) for event in sorted(names["events"], key=names["events"].get)],
         places=[
             (f"{pipeline['name']}\x1f{stage['name']}", f"{pipeline['name']} / {stage['name']}")
             for pipeline in names["pipelines"]
@@ -258,7 +256,9 @@ def _read_fields(lines: str) -> dict[str, str]:
     for line in filter(str.strip, lines.splitlines()):
         name, equals, value = line.partition("=")
         if not equals or not name.strip():
-            raise InvalidInput(f'"{line.strip()[:60]}" names no field.', hint="Write a line as: Name = text, or Name = @fact.")
+            raise InvalidInput(
+                f'"{line.strip()[:60]}" names no field.', hint="Write a line as: Name = text, or Name = @fact."
+            )
         fields[name.strip()] = value.strip()
     return fields
 

@@ -85,9 +85,7 @@ async def set_connection(visit: ThisVisit, request: Request, kind: Annotated[str
 
 @router.get("/ui/settings/audit")
 @seen_by("admin")
-async def show_audit(
-    visit: ThisVisit, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None
-) -> Response:
+async def show_audit(visit: ThisVisit, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None) -> Response:
     """What people and the program decided, newest first."""
     found = await list_audit(visit.engine, visit.tenant, before=before)
     return page(
@@ -116,11 +114,15 @@ def _read_price(text: str) -> Decimal | None:
 
 def _tell_details(details: dict[str, Any]) -> str:
     """The details in a line; what is long is cut, and nothing in there is a secret."""
-    parts = [f"{key.replace('_', ' ')}: {_tell(value)}" for key, value in details.items() if value not in (None, {}, [])]
+    parts = [
+        f"{key.replace('_', ' ')}: {_tell(value)}" for key, value in details.items() if value not in (None, {}, [])
+    ]
     return "; ".join(parts)[:300]
 
 
 def _tell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_tell(one)}" for key, one in value.items() if one is not None)
     return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
