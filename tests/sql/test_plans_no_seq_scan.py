@@ -234,7 +234,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "add_user": {"name": "ann", "role": "admin", "all_tenants": False, "password_hash": None}, "find_session": {"secret_hash": b"x"},
     "note_session_use": {"secret_hash": b"x"}, "set_flash": {"secret_hash": b"x", "flash": None}, "act_for_tenant": {"secret_hash": b"x", "acting_for": None},
     "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
-    "read_user": {"user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
+    "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
     "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
@@ -261,6 +261,9 @@ NOT_YET = {
     "destination_state", "queue_verifications", "refresh_alerts", "list_findings", "erase_customer", "prune", "search_jobs",
 }  # fmt: skip
 
+# From the hour on at which the digest is due, it tells the runs of 24 hours, of which there is one a minute here.
+MORE = {"claim_digests": 24 * 60 + 100}
+
 
 @pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - NOT_YET))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
@@ -270,7 +273,7 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
     # One with parameters of its own is asked with nulls; where that is refused, VALUES should say something better.
     own = set(re.findall(r"%\((\w+)\)s", text)) - set(given)
     given |= dict.fromkeys(own)
-    with reading_at_most(loaded, 1100):
+    with reading_at_most(loaded, MORE.get(name, 1100)):
         try:
             with contextlib.nullcontext() if name in SWEEPS else loaded.as_app():
                 loaded.connection.execute(text.encode(), given)
