@@ -6387,7 +6387,8 @@ create view jobsync.v_offered_jobs with (security_invoker = true) as
          case when l.street is not null or l.city is not null then l.city else c.city end as city,
          case when l.street is not null or l.city is not null then l.state else c.state end as state,
          case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
-         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name,
+         c.company_name, case when l.street is not null or l.city is not null then l.country else c.country end as country
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
@@ -7238,6 +7239,27 @@ language sql stable set search_path = jobsync, public as $$
     from v_alert_conditions a where a.tenant_id = p_tenant
 $$;
 comment on function jobsync.list_findings(text) is 'What the doctor says about routes and alerts of a tenant: one line each, with why and fix.';
+
+-- Exports: a stable view, read by a cursor, so that a million rows pass through in pieces.
+
+create function jobsync.open_view(p_view text) returns refcursor
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_cursor refcursor := 'exported_view';
+  v_schema text := (
+    select n.nspname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relname = p_view and (n.nspname = 'jobsync' and c.relkind = 'v' and c.relname like 'v\_%'
+        or n.nspname = 'public' and c.relname in ('business_units', 'customers', 'jobs', 'sync_logs', 'sync_state', 'sync_statistics', 'jobs_pending_ghl_sync')));
+begin
+  if v_schema is null then
+    raise exception 'there is no view %', p_view using errcode = 'JS001';
+  end if;
+  open v_cursor for execute pg_catalog.format('select * from %I.%I', v_schema, p_view);
+  return v_cursor;
+end
+$$;
+comment on function jobsync.open_view(text) is
+  'Opens the cursor exported_view on a stable view v_*, or on one of the guide''s tables and views; the rows are the tenant''s. Lasts until the transaction ends.';
 
 -- What /metrics shows of a tenant: one line per sample, so that the program only writes them down.
 

@@ -15,7 +15,8 @@ create view jobsync.v_offered_jobs with (security_invoker = true) as
          case when l.street is not null or l.city is not null then l.city else c.city end as city,
          case when l.street is not null or l.city is not null then l.state else c.state end as state,
          case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
-         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name,
+         c.company_name, case when l.street is not null or l.city is not null then l.country else c.country end as country
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
