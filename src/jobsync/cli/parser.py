@@ -20,11 +20,8 @@ from jobsync.cli import (
     database,
     demo,
     doctor,
-<<<<<<< HEAD
-    imports,
-=======
     export,
->>>>>>> main
+    imports,
     init,
     jobs,
     openapi,
