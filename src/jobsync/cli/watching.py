@@ -81,10 +81,8 @@ class _Blocks:
 
 
 def _show_json(found: dict[str, Any] | None, away: str | None) -> None:
-    line = {
-        "at": datetime.now(UTC),
-        **(found if found is not None else {"error": away}),
-    }  # real clock: when it was seen
+    at = datetime.now(UTC)  # real clock: when it was seen
+    line = {"at": at, **(found if found is not None else {"error": away})}
     print(msgspec.json.encode(line, enc_hook=str).decode(), flush=True)
 
 
