@@ -261,6 +261,9 @@ NOT_YET = {
     "destination_state", "queue_verifications", "refresh_alerts", "list_findings", "erase_customer", "prune", "search_jobs",
 }  # fmt: skip
 
+# From the hour on at which the digest is due, it tells the runs of 24 hours, of which there is one a minute here.
+MORE = {"claim_digests": 24 * 60 + 100}
+
 
 @pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - NOT_YET))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
@@ -270,7 +273,7 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
     # One with parameters of its own is asked with nulls; where that is refused, VALUES should say something better.
     own = set(re.findall(r"%\((\w+)\)s", text)) - set(given)
     given |= dict.fromkeys(own)
-    with reading_at_most(loaded, 1100):
+    with reading_at_most(loaded, MORE.get(name, 1100)):
         try:
             with contextlib.nullcontext() if name in SWEEPS else loaded.as_app():
                 loaded.connection.execute(text.encode(), given)
