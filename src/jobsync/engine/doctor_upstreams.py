@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from jobsync.engine.connections import ServiceTitanCredentials, open_servicetitan, read_servicetitan_credentials
 from jobsync.engine.context import Engine
-from jobsync.engine.doctor_places import reach_host, tell_skew
 from jobsync.engine.doctor_drift import compare_targets
+from jobsync.engine.doctor_places import reach_host, tell_skew
 from jobsync.engine.findings import Finding
 from jobsync.engine.ghl_connection import GoHighLevelCredentials, open_gohighlevel, read_gohighlevel_credentials
 from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace
