@@ -2125,7 +2125,8 @@ end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
 
-create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql immutable parallel safe as $$
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql stable parallel safe as $$
   select case when p_old is null then p_new
     when pg_catalog.jsonb_typeof(p_new -> 'address') = 'object' and pg_catalog.jsonb_typeof(p_old -> 'address') = 'object'
     then p_old || p_new || pg_catalog.jsonb_build_object('address', (p_old -> 'address') || (p_new -> 'address'))
@@ -4426,6 +4427,26 @@ $$;
 comment on function jobsync.arm_tenant(text, integer, timestamptz, integer, integer, text) is
   'Goes live, at most p_limit sends (null: no limit); routes that the old flow still serves stay unarmed and are listed.';
 
+create function jobsync.set_limits(p_tenant text, p_cap_hour integer, p_cap_day integer, p_execution_price numeric, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_old tenants;
+  v_new tenants;
+begin
+  select * into v_old from tenants t where t.tenant_id = p_tenant for no key update;
+  update tenants t set cap_hour = coalesce(p_cap_hour, t.cap_hour), cap_day = coalesce(p_cap_day, t.cap_day),
+         execution_price = coalesce(p_execution_price, t.execution_price), updated_at = jobsync.now()
+   where t.tenant_id = p_tenant returning * into v_new;
+  if (v_old.cap_hour, v_old.cap_day, v_old.execution_price) is distinct from (v_new.cap_hour, v_new.cap_day, v_new.execution_price) then
+    perform write_audit(p_tenant, p_actor, 'limits_set', 'tenant', jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day,
+      'execution_price', v_new.execution_price));
+  end if;
+  return jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day, 'execution_price', v_new.execution_price);
+end
+$$;
+comment on function jobsync.set_limits(text, integer, integer, numeric, text) is
+  'Sets the caps an hour and a day (0: none) and the price of one paid execution; null leaves what stands. Answers all three.';
+
 create function jobsync.plan_skipped_since(p_tenant text, p_since timestamptz) returns integer
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -5754,6 +5775,33 @@ create view jobsync.v_reconcile with (security_invoker = true) as
 comment on view jobsync.v_reconcile is
   'The last comparison of each tenant with ServiceTitan. is_alert: it found something missing or differing, mended or not; nothing should ever be found.';
 
+-- How routes and rules stood before each change, as the text that makes them so again: what undo reads in.
+
+create table jobsync.rule_versions (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id bigint generated always as identity,
+  replaced_at timestamptz not null default jobsync.now(),
+  actor text not null,
+  what text not null,
+  text text not null,
+  primary key (tenant_id, id)
+);
+comment on table jobsync.rule_versions is 'Routes and rules as YAML, each as it stood before a change; the last fifty. Never a hook''s URL.';
+comment on column jobsync.rule_versions.what is 'The change that replaced it, in a few words.';
+
+create function jobsync.keep_rule_version(p_tenant text, p_actor text, p_what text, p_text text) returns bigint
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id bigint;
+begin
+  insert into rule_versions (tenant_id, actor, what, text) values (p_tenant, p_actor, left(p_what, 200), p_text) returning id into v_id;
+  delete from rule_versions v where v.tenant_id = p_tenant
+     and v.id <= (select x.id from rule_versions x where x.tenant_id = p_tenant order by x.id desc offset 50 limit 1);
+  return v_id;
+end
+$$;
+comment on function jobsync.keep_rule_version(text, text, text, text) is 'Keeps how routes and rules stood before a change; older ones than fifty go. Answers its number.';
+
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
 create view jobsync.v_rules with (security_invoker = true) as
@@ -6619,6 +6667,8 @@ comment on view jobsync.v_merges is
 
 -- Customers that cannot be reached, or that share a phone or an e-mail: to be mended in ServiceTitan, best before the first send.
 
+create index customers_unreachable on public.customers (tenant_id, st_customer_id) where phone is null and email is null;
+
 create view jobsync.v_customers_to_mend with (security_invoker = true) as
   with reachable as not materialized (
     select c.tenant_id, c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name, c.company_name,
@@ -7021,6 +7071,21 @@ end
 $$;
 comment on function jobsync.set_alert_settings(text, text, text, text, text, integer, integer, text) is 'Changes when people are told; answers all settings. Unknown zones and times are refused.';
 
+create function jobsync.digest_facts(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object(
+      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = p_tenant),
+      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
+                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
+                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
+                   from sync_logs l where l.tenant_id = p_tenant and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
+      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
+                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
+                  where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
+                   from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
+$$;
+comment on function jobsync.digest_facts(text) is 'What the daily digest of a tenant has to say right now: its line, the runs of 24 hours, what is not in GoHighLevel, what is open.';
+
 -- Claimed before it is sent: two workers never both send it. A channel that refused gives the day back.
 create function jobsync.claim_digests() returns table (tenant_id text, tenant_name text, local_day date, facts jsonb)
 language sql volatile set search_path = jobsync, public as $$
@@ -7036,17 +7101,7 @@ language sql volatile set search_path = jobsync, public as $$
     on conflict (tenant_id) do update set digest_sent_on = excluded.digest_sent_on where s.digest_sent_on is distinct from excluded.digest_sent_on
     returning s.tenant_id, s.digest_sent_on
   )
-  select c.tenant_id, d.name, c.digest_sent_on, jsonb_build_object(
-      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = c.tenant_id),
-      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
-                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
-                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
-                   from sync_logs l where l.tenant_id = c.tenant_id and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
-      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
-                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
-                  where u.tenant_id = c.tenant_id and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
-      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
-                   from alerts a where a.tenant_id = c.tenant_id and a.resolved_at is null))
+  select c.tenant_id, d.name, c.digest_sent_on, digest_facts(c.tenant_id)
     from claimed c join due d on d.tenant_id = c.tenant_id
 $$;
 comment on function jobsync.claim_digests() is 'Takes the daily digests that are due, each once per local day whatever the clocks do, with what to say.';
@@ -7233,39 +7288,48 @@ create function jobsync.is_erased(p_tenant text, p_kind text, p_id bigint) retur
 $$;
 comment on function jobsync.is_erased(text, text, bigint) is 'True for the id of a customer, location or job that was erased.';
 
+-- Once for each statement, not for each row: a page of 5,000 records costs one look here. What an erased customer's record
+-- left in a table is gone before the statement ends. Arguments: the table's key columns, then pairs of SQL for (kind, id).
 create function jobsync.keep_erased_out() returns trigger language plpgsql set search_path = jobsync, public as $$
 declare
-  v_row jsonb;
+  v_same text := (select string_agg(format('t.%1$I = a.%1$I', k), ' and ') from unnest(string_to_array(tg_argv[0], ' ')) k);
+  v_erased text := '';
 begin
-  -- Almost nobody has erased anybody: one look, no more.
-  if not exists (select from erasure_keys k where k.tenant_id = new.tenant_id) then
-    return new;
-  end if;
-  v_row := case tg_table_name
-    when 'contacts' then jsonb_build_object('st_' || (to_jsonb(new) ->> 'owner_kind') || '_id', to_jsonb(new) -> 'owner_id')
-    when 'wanted' then jsonb_build_object(case when to_jsonb(new) ->> 'stream' like 'customer%' then 'st_customer_id' else 'st_location_id' end, to_jsonb(new) -> 'id')
-    -- A customer's row names one location of his, or of somebody else's once it moved on.
-    when 'customers' then to_jsonb(new) - 'st_location_id'
-    else to_jsonb(new) end;
-  if is_erased(new.tenant_id, 'customer', (v_row ->> 'st_customer_id')::bigint)
-     or is_erased(new.tenant_id, 'location', (v_row ->> 'st_location_id')::bigint)
-     or is_erased(new.tenant_id, 'job', (v_row ->> 'st_job_id')::bigint) then
+  -- Almost nobody has erased anybody.
+  if not exists (select from erasure_keys) then
     return null;
   end if;
-  return new;
+  for v_pair in 1 .. tg_nargs - 1 by 2 loop
+    v_erased := v_erased || case when v_pair > 1 then ' or ' else '' end || format(
+      'exists (select from jobsync.erased e where e.tenant_id = a.tenant_id and e.kind = %s and e.record_hash = sha256(k.key || convert_to((%s)::text, %L)))',
+      tg_argv[v_pair], tg_argv[v_pair + 1], 'UTF8');
+  end loop;
+  execute format('delete from %I.%I t using added a join jobsync.erasure_keys k on k.tenant_id = a.tenant_id where t.tenant_id = a.tenant_id and %s and (%s)',
+    tg_table_schema, tg_table_name, v_same, v_erased);
+  return null;
 end
 $$;
 comment on function jobsync.keep_erased_out() is 'Trigger: a record of an erased customer is not stored again, whoever brings it.';
 
-create trigger keep_erased_out before insert on public.customers for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on public.jobs for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.locations for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.contacts for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.wanted for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.appointments for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.estimates for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.invoices for each row execute function jobsync.keep_erased_out();
-create trigger keep_erased_out before insert on jobsync.technician_assignments for each row execute function jobsync.keep_erased_out();
+-- A customer's row names one location of his, or of somebody else's once it moved on: that one does not count.
+create trigger keep_erased_out after insert on public.customers referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_customer_id', '''customer''', 'a.st_customer_id');
+create trigger keep_erased_out after insert on public.jobs referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_job_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.locations referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_location_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id');
+create trigger keep_erased_out after insert on jobsync.contacts referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('owner_kind owner_id st_contact_id', 'a.owner_kind', 'a.owner_id');
+create trigger keep_erased_out after insert on jobsync.wanted referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('stream id', 'case when a.stream like ''customer%'' then ''customer'' else ''location'' end', 'a.id');
+create trigger keep_erased_out after insert on jobsync.appointments referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_appointment_id', '''customer''', 'a.st_customer_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.estimates referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_estimate_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.invoices referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_invoice_id', '''customer''', 'a.st_customer_id', '''location''', 'a.st_location_id', '''job''', 'a.st_job_id');
+create trigger keep_erased_out after insert on jobsync.technician_assignments referencing new table as added for each statement
+  execute function jobsync.keep_erased_out('st_assignment_id', '''job''', 'a.st_job_id');
 
 create function jobsync.erase_customer(p_tenant text, p_customer bigint, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$

@@ -205,7 +205,7 @@ VALUES: dict[str, Any] = {
     "deliverer": None, "events": None, "pipeline_name": None, "stage_name": None, "sync_to_ghl": None, "label": "x", "fingerprint": b"x", "masked": "x",
     "milliseconds": "5000", "version": "x", "checksum": "x", "queue": "pull", "task": "drain", "secret_hash": b"x", "scopes": ["read"], "expires_at": None,
     "action": "x", "details": Jsonb({}), "entity_type": None, "entity_id": None, "processed": 0, "succeeded": 0, "error_message": None, "error_details": None,
-    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "result": "queued", "executed": True, "phone": "+16025550101",
+    "execution": None, "duration_ms": None, "destination": None, "unseen_since": None, "number": 77, "after": 0, "what": "x", "price": None, "result": "queued", "executed": True, "phone": "+16025550101",
 }  # fmt: skip
 # What API deliveries keep of contacts and cards.
 LINK_VALUES: dict[str, Any] = {
@@ -232,10 +232,10 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "open_test_send": {"unit": POOL}, "close_test_send": {"unit": POOL},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
-# These change the whole database or its session, or read all rows of a class because they act on each of them.
+# These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
-    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules",
+    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {

@@ -27,6 +27,7 @@ from jobsync.db.databases import drop_demo_database
 from jobsync.db.embedded import start_embedded
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.opening import DEMO, open_engine
+from jobsync.engine.pipelines import refresh_pipelines
 from jobsync.engine.route import route_unit
 from jobsync.engine.sending import read_status
 from jobsync.errors import ConfigError
@@ -143,6 +144,7 @@ async def _drop_demo_database(base: Settings) -> None:
 
 async def _route(engine: Engine, upstreams: Upstreams) -> None:
     await sync_once(engine, DEFAULT_TENANT, deliver=False, streams=("business_units",))
+    await refresh_pipelines(engine, DEFAULT_TENANT, actor=ACTOR)
     for unit, hook in upstreams.hooks.items():
         await route_unit(engine, DEFAULT_TENANT, unit, actor=ACTOR, webhook_url=hook)
 

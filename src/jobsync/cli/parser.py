@@ -20,6 +20,7 @@ from jobsync.cli import (
     database,
     demo,
     doctor,
+    init,
     jobs,
     openapi,
     passes,
@@ -73,6 +74,7 @@ def version() -> None:
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("status")(sending.status)

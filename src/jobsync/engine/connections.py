@@ -84,13 +84,15 @@ async def open_servicetitan(
     on_request: Callable[..., None] | None = None,
     insist: bool = False,
     interactive: bool = False,
+    credentials: ServiceTitanCredentials | None = None,
 ) -> ServiceTitanClient:
     """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials.
 
-    `insist`: it asks also while the circuit breaker is open, one request at a time. `interactive`: somebody waits for the
-    answer, so that it may use the part of the budget that pulls leave alone.
+    `credentials`: these instead of the tenant's own, to try them before they are stored. `insist`: it asks also while the
+    circuit breaker is open, one request at a time. `interactive`: somebody waits for the answer, so that it may use the
+    part of the budget that pulls leave alone.
     """
-    credentials = await read_servicetitan_credentials(engine, tenant)
+    credentials = credentials or await read_servicetitan_credentials(engine, tenant)
     if credentials is None:
         raise ConfigError(
             "ServiceTitan is not connected.",

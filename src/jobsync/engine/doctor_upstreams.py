@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from jobsync.engine.connections import open_servicetitan, read_servicetitan_credentials
+from jobsync.engine.connections import ServiceTitanCredentials, open_servicetitan, read_servicetitan_credentials
 from jobsync.engine.context import Engine
 from jobsync.engine.doctor_places import reach_host, tell_skew
 from jobsync.engine.findings import Finding
-from jobsync.engine.ghl_connection import open_gohighlevel, read_gohighlevel_credentials
+from jobsync.engine.ghl_connection import GoHighLevelCredentials, open_gohighlevel, read_gohighlevel_credentials
 from jobsync.engine.passes import OPTIONAL_STREAMS
 from jobsync.errors import AccessDenied, ConfigError, CredentialsRejected, JobSyncError, RecordMissing
 from jobsync.servicetitan.client import api_urls
@@ -27,10 +27,12 @@ CONTACTS, SINCE = ("customer_contacts", "location_contacts"), "2025-01-01T00:00:
 SCOPES_OF_GHL = "Settings > Private Integrations > JobSync > edit scopes"
 
 
-async def look_at_servicetitan(engine: Engine, tenant: str) -> list[Finding]:
-    """Credentials, reach of both hosts, login, every stream by one record, clock."""
+async def look_at_servicetitan(
+    engine: Engine, tenant: str, *, given: ServiceTitanCredentials | None = None
+) -> list[Finding]:
+    """Credentials, reach of both hosts, login, every stream by one record, clock. `given`: these instead of the stored."""
     try:
-        credentials = await read_servicetitan_credentials(engine, tenant)
+        credentials = given or await read_servicetitan_credentials(engine, tenant)
     except ConfigError as error:
         return [Finding(ST, "credentials", "problem", error.message, None, error.hint)]
     if credentials is None:
@@ -58,7 +60,7 @@ async def look_at_servicetitan(engine: Engine, tenant: str) -> list[Finding]:
         )
     if any(finding.state == "problem" for finding in findings):
         return findings
-    async with await open_servicetitan(engine, tenant) as client:
+    async with await open_servicetitan(engine, tenant, credentials=credentials) as client:
         for stream in STREAMS.values():
             needed = stream.name not in OPTIONAL_STREAMS
             try:
@@ -111,10 +113,12 @@ async def look_at_servicetitan(engine: Engine, tenant: str) -> list[Finding]:
     return findings
 
 
-async def look_at_gohighlevel(engine: Engine, tenant: str) -> list[Finding]:
-    """Login, location, and the scopes that the API destination needs, each by a read."""
+async def look_at_gohighlevel(
+    engine: Engine, tenant: str, *, given: GoHighLevelCredentials | None = None
+) -> list[Finding]:
+    """Login, location, and the scopes that the API destination needs, each by a read. `given`: as above."""
     try:
-        credentials = await read_gohighlevel_credentials(engine, tenant)
+        credentials = given or await read_gohighlevel_credentials(engine, tenant)
     except ConfigError as error:
         return [Finding(GHL, "credentials", "problem", error.message, None, error.hint)]
     if credentials is None:
@@ -126,7 +130,7 @@ async def look_at_gohighlevel(engine: Engine, tenant: str) -> list[Finding]:
     if reach.state == "problem":
         return [reach]
     findings = [reach]
-    async with open_gohighlevel(engine, tenant) as client:
+    async with open_gohighlevel(engine, tenant, credentials=credentials) as client:
         reads: tuple[tuple[str, Callable[[], Awaitable[Any]]], ...] = (
             ("locations.readonly", client.get_location),
             ("opportunities.readonly", client.list_pipelines),

@@ -6,6 +6,9 @@ select (jobsync.initialise_tenant(%(tenant)s, %(mode)s, %(deliver_from)s, %(poll
 -- name: arm_tenant
 select jobsync.arm_tenant(%(tenant)s, %(limit)s, %(since)s, %(cap_hour)s, %(cap_day)s, %(actor)s);
 
+-- name: set_limits
+select jobsync.set_limits(%(tenant)s, %(cap_hour)s, %(cap_day)s, %(price)s, %(actor)s);
+
 -- name: disarm_tenant
 select jobsync.disarm_tenant(%(tenant)s, %(reason)s, %(actor)s);
 

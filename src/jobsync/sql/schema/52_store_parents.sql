@@ -37,7 +37,8 @@ end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
 
-create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql immutable parallel safe as $$
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.with_address(p_old jsonb, p_new jsonb) returns jsonb language sql stable parallel safe as $$
   select case when p_old is null then p_new
     when pg_catalog.jsonb_typeof(p_new -> 'address') = 'object' and pg_catalog.jsonb_typeof(p_old -> 'address') = 'object'
     then p_old || p_new || pg_catalog.jsonb_build_object('address', (p_old -> 'address') || (p_new -> 'address'))

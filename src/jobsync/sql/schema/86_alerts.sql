@@ -268,6 +268,21 @@ end
 $$;
 comment on function jobsync.set_alert_settings(text, text, text, text, text, integer, integer, text) is 'Changes when people are told; answers all settings. Unknown zones and times are refused.';
 
+create function jobsync.digest_facts(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object(
+      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = p_tenant),
+      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
+                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
+                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
+                   from sync_logs l where l.tenant_id = p_tenant and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
+      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
+                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
+                  where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
+                   from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
+$$;
+comment on function jobsync.digest_facts(text) is 'What the daily digest of a tenant has to say right now: its line, the runs of 24 hours, what is not in GoHighLevel, what is open.';
+
 -- Claimed before it is sent: two workers never both send it. A channel that refused gives the day back.
 create function jobsync.claim_digests() returns table (tenant_id text, tenant_name text, local_day date, facts jsonb)
 language sql volatile set search_path = jobsync, public as $$
@@ -283,17 +298,7 @@ language sql volatile set search_path = jobsync, public as $$
     on conflict (tenant_id) do update set digest_sent_on = excluded.digest_sent_on where s.digest_sent_on is distinct from excluded.digest_sent_on
     returning s.tenant_id, s.digest_sent_on
   )
-  select c.tenant_id, d.name, c.digest_sent_on, jsonb_build_object(
-      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = c.tenant_id),
-      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
-                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
-                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
-                   from sync_logs l where l.tenant_id = c.tenant_id and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
-      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
-                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
-                  where u.tenant_id = c.tenant_id and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
-      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
-                   from alerts a where a.tenant_id = c.tenant_id and a.resolved_at is null))
+  select c.tenant_id, d.name, c.digest_sent_on, digest_facts(c.tenant_id)
     from claimed c join due d on d.tenant_id = c.tenant_id
 $$;
 comment on function jobsync.claim_digests() is 'Takes the daily digests that are due, each once per local day whatever the clocks do, with what to say.';
