@@ -76,7 +76,9 @@ async def test_after_a_429_nobody_asks_that_location_until_it_allowed_it(dsn: st
             await pace.take()
         # As long as was asked and at most a fifth more, so that not everybody comes back in one instant.
         assert 30 < (limited.value.retry_after or 0) <= 72
-        assert stage.value("select blocked_until - now() > interval '30 seconds' from jobsync.budgets")
+        assert stage.value(
+            "select blocked_until - now() > interval '30 seconds' from jobsync.budgets where budget_key = 'gohighlevel'"
+        )
         assert stage.value("select max(attempts) from jobsync.outbox") == 0
 
 
