@@ -6,7 +6,7 @@ begin;
 
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
--- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
+-- Reading order of this folder: 10 foundation -> 12 casts -> 13 facts -> 20 guide tables and columns -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
 -- 64 cards -> 65 deliver -> 68 backfill -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
@@ -287,6 +287,34 @@ $$;
 comment on function jobsync.without_blanks(jsonb) is
   'The document without the keys (its own and its address''s) whose text is empty: on /db an empty text means "not given".';
 
+-- What the tables are judged by before they exist: the hash of a job, and which ids of GoHighLevel are real. An adopted
+-- database has its tables converted with these, before anything is built on them.
+
+-- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
+-- recomputed from the stored row before they are compared, so that new software never re-sends anything.
+create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
+comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
+
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.job_hash(
+  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
+  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
+) returns bytea language sql stable parallel safe as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
+    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
+    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
+    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
+    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
+$$;
+comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
+  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
+
+-- Ids that were made up by old flows: no opportunity has them.
+create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
+  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
+$$;
+comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
+
 -- The five tables of the guide, in public, with the guide's column names and meanings; JobSync's own columns follow.
 -- Widths of the original (varchar(255), decimal(10,2)) lost data; here they are text and numeric.
 -- tenant_id leads every key. The single-column unique indexes keep users' own `on conflict (st_job_id)` working while
@@ -566,7 +594,7 @@ comment on column public.jobs.synced_from_st_at is 'When a record from ServiceTi
 comment on column public.jobs.tenant_id is 'Whose row it is.';
 comment on column public.jobs.ghl_version is 'Number of the last version that was accepted or given up; 0: none yet.';
 comment on column public.jobs.active is 'False when ServiceTitan deactivated the job.';
-comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version().';
+comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
 comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
@@ -1350,6 +1378,24 @@ create table jobsync.campaigns (
 );
 comment on table jobsync.campaigns is 'ServiceTitan marketing campaigns: a job carries only the id (campaign_id).';
 
+-- Adoption: what `jobsync db migrate` found and repaired when it took over a database that the old guide's schema had made.
+-- Empty where JobSync began on a fresh database.
+
+create table jobsync.adoptions (
+  tenant_id text primary key references jobsync.tenants on delete cascade,
+  adopted_at timestamptz not null default jobsync.now(),
+  pull_from timestamptz,
+  report jsonb not null
+);
+comment on table jobsync.adoptions is 'One row where the database was adopted from the old guide: when, and what was repaired and what cannot be known.';
+comment on column jobsync.adoptions.pull_from is 'Where the first pull of jobs starts: early enough to bring what the old flow missed or overwrote.';
+comment on column jobsync.adoptions.report is '{rows, repaired, unknown, kept, seconds}: counts before and after, sentences for a person.';
+
+create function jobsync.adopted_at(p_tenant text) returns timestamptz language sql stable parallel safe as $$
+  select a.adopted_at from jobsync.adoptions a where a.tenant_id = p_tenant
+$$;
+comment on function jobsync.adopted_at(text) is 'When the database was adopted; null: never. What a pull brings anew and is older is not offered to the old flow, which never had it.';
+
 -- Runs: a row of sync_logs is opened when work starts and always closed.
 -- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
 
@@ -1694,25 +1740,6 @@ comment on function jobsync.recount_tallies(text) is
 
 -- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
 
--- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
--- recomputed from the stored row before they are compared, so that new software never re-sends anything.
-create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
-comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
-
--- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
-create function jobsync.job_hash(
-  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
-  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
-) returns bytea language sql stable parallel safe as $$
-  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
-    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
-    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
-    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
-    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
-$$;
-comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
-  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
-
 create view jobsync.unit_routes with (security_invoker = true) as
   select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
          coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
@@ -1844,6 +1871,7 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
   v_changed boolean[];
   v_pulled integer;
@@ -1886,7 +1914,9 @@ begin
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
      where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
   ), typed as (
-    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
+           -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
+           m.stored_version = 0 and m.delivered_hash is not null and p_source = 'servicetitan' as is_baseline,
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
@@ -1936,13 +1966,15 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
-      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
+      case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
       cross join lateral (
         select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from)) end as skip
+            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
+              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
           from (select) one
           left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
           left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
@@ -1963,7 +1995,7 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
@@ -3021,13 +3053,16 @@ declare
   v_stale owed_again[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
   v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
+  v_adopted timestamptz := adopted_at(p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
            j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
-           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
+           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on,
+                                -- What came after an adoption and is older was missed by the old flow: it is not made to push it now.
+                                coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
@@ -5057,9 +5092,11 @@ $$;
 comment on function jobsync.claim_due_tenants(text[]) is
   'Takes the tenants whose pull is due and books the next one, jittered: two schedulers never both take a tenant.';
 
--- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted.
+-- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted. On an adopted database
+-- it starts early enough to bring what the old flow missed.
 create function jobsync.first_pull_start(p_tenant text) returns text language sql stable set search_path = jobsync, public as $$
-  select to_char(coalesce((select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
+  select to_char(coalesce((select a.pull_from from adoptions a where a.tenant_id = p_tenant),
+                          (select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
                           jobsync.now() - interval '90 days') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 comment on function jobsync.first_pull_start(text) is 'Where a tenant''s first pull of jobs starts, as an ISO text.';
@@ -6146,12 +6183,6 @@ create function jobsync.note_outside_mark(p_tenant text, p_units bigint[]) retur
 $$;
 comment on function jobsync.note_outside_mark(text, bigint[]) is 'Notes that somebody else pushes or marks jobs of these units.';
 
--- Ids that were made up by old flows: no opportunity has them.
-create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
-  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
-$$;
-comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
-
 create function jobsync.mark_job(p_tenant text, p_job bigint, p_status text, p_opportunity_id text, p_error text) returns setof public.jobs
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -6870,7 +6901,7 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
                        when 'attempts_used_up' then 'Every try of the retry schedule failed.'
                        when 'worker_died' then 'The worker died five times while sending them.' else r.reason end,
          'jobsync why ' || r.sample_st_job_id, r.jobs
-    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed'
+    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed' and r.reason <> 'failed_outside'
   union all
   select r.tenant_id, 'unmapped_unit', coalesce(r.business_unit_id::text, ''), 'warning',
          r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' go nowhere',

@@ -24,6 +24,10 @@ CAUSES: dict[str, Words] = {
         "it was imported, and imported jobs are never sent by themselves",
         "jobsync replay {job} --force --yes",
     ),
+    "failed_outside": (
+        "the old flow had marked it as failed before this database was adopted",
+        "once JobSync delivers its unit: jobsync replay {job} --yes",
+    ),
     "by_hand": ("somebody marked it as skipped", "jobsync replay {job} --force --yes"),
     "deleted_in_ghl": (
         "its card was deleted in GoHighLevel, and nobody makes it again by itself",

@@ -41,6 +41,7 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
   v_changed boolean[];
   v_pulled integer;
@@ -83,7 +84,9 @@ begin
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
      where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
   ), typed as (
-    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
+           -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
+           m.stored_version = 0 and m.delivered_hash is not null and p_source = 'servicetitan' as is_baseline,
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
@@ -133,13 +136,15 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
-      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
+      case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
       cross join lateral (
         select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on, v_deliver_from)) end as skip
+            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
+              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
           from (select) one
           left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
           left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
@@ -160,7 +165,7 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)

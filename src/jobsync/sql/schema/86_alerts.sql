@@ -67,7 +67,7 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
                        when 'attempts_used_up' then 'Every try of the retry schedule failed.'
                        when 'worker_died' then 'The worker died five times while sending them.' else r.reason end,
          'jobsync why ' || r.sample_st_job_id, r.jobs
-    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed'
+    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed' and r.reason <> 'failed_outside'
   union all
   select r.tenant_id, 'unmapped_unit', coalesce(r.business_unit_id::text, ''), 'warning',
          r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' go nowhere',
