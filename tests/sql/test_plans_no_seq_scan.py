@@ -230,6 +230,12 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "move_backfill": {"position": "2025-01-01T00:00:00Z", "width": None, "left": None, "done": False, "requests": 1},
     "open_backfill": {"since": "2025-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "page_size": 5000, "deliver": False},
     "open_test_send": {"unit": POOL}, "close_test_send": {"unit": POOL},
+    "count_try": {"subject": b"x", "most": 10}, "forget_tries": {"subject": b"x"}, "take_back_try": {"subject": b"x"}, "find_user_by_name": {"name": "ann"},
+    "add_user": {"name": "ann", "role": "admin", "all_tenants": False, "password_hash": None}, "find_session": {"secret_hash": b"x"},
+    "note_session_use": {"secret_hash": b"x"}, "set_flash": {"secret_hash": b"x", "flash": None}, "act_for_tenant": {"secret_hash": b"x", "acting_for": None},
+    "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
+    "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
+    "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
