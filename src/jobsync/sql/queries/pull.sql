@@ -46,6 +46,9 @@ select exists (
 -- name: list_wanted
 select jobsync.list_wanted(%(tenant)s, %(stream)s, %(limit)s);
 
+-- name: note_asked
+select jobsync.note_asked(%(tenant)s, %(stream)s, %(ids)s);
+
 -- name: resolve_wanted
 select jobsync.resolve_wanted(%(tenant)s);
 
