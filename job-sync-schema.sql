@@ -4142,6 +4142,9 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
+  if v_destination.kind = 'webhook' then
+    perform settle_rescued(p_tenant, p_destination, v_now);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -4267,6 +4270,29 @@ create function jobsync.budget_key(p_kind text, p_destination uuid) returns text
   select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end
 $$;
 comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
+
+create function jobsync.settle_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
+language sql volatile as $$
+  -- The answer of an earlier try came after its lease had run out, and the try after it died: this version is told already.
+  with told as (
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= p_now
+       and not o.forced and j.job_hash = o.sent_hash
+       and exists (select from jobsync.attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version
+                      and a.outcome like 'accepted%' and a.started_at >= o.planned_at)
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using told t where o.tenant_id = p_tenant and o.st_job_id = t.st_job_id
+    returning o.st_job_id, o.version, o.sent_hash, o.flags
+  )
+  update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_version = d.version, delivered_hash = d.sent_hash,
+         ghl_synced_at = p_now, ghl_accepted_at = p_now, updated_at = p_now,
+         ghl_sync_flags = array(select distinct f from unnest(d.flags || '{ambiguous}'::text[]) f order by f)
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+$$;
+comment on function jobsync.settle_rescued(text, uuid, timestamptz) is
+  'Marks as synced, flagged ambiguous, deliveries whose worker died although an earlier try of the same version was accepted after its lease had run out.';
 
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
@@ -6322,6 +6348,11 @@ begin
   end if;
   if p_status is not null then
     delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
+    if p_status = 'failed' then
+      perform note_outside_failure(p_tenant, p_job);
+    else
+      delete from outside_retries o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+    end if;
     perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
     perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
   end if;
@@ -6530,13 +6561,14 @@ create view public.sync_statistics with (security_invoker = true) as
    order by t.class, t.reason;
 comment on view public.sync_statistics is 'Runs by type and status over all time.';
 
-create view jobsync.v_pending_jobs with (security_invoker = true) as
+create view jobsync.v_offered_jobs with (security_invoker = true) as
   select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
          case when l.street is not null or l.city is not null then l.street else c.street end as street,
          case when l.street is not null or l.city is not null then l.city else c.city end as city,
          case when l.street is not null or l.city is not null then l.state else c.state end as state,
          case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
-         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name,
+         c.company_name, case when l.street is not null or l.city is not null then l.country else c.country end as country
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
@@ -6553,7 +6585,11 @@ create view jobsync.v_pending_jobs with (security_invoker = true) as
          and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
                                    from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
       offset 0) l on true
-   where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled;
+   where j.ghl_sync_status in ('pending', 'failed') and u.sync_to_ghl and u.sync_enabled;
+comment on view jobsync.v_offered_jobs is 'Jobs of external units that are pending or failed, with what a delivery needs.';
+
+create view jobsync.v_pending_jobs with (security_invoker = true) as
+  select * from jobsync.v_offered_jobs where ghl_sync_status = 'pending';
 comment on view jobsync.v_pending_jobs is 'The rows of public.jobs_pending_ghl_sync, unordered: who asks for the oldest hundred then has only these looked up.';
 
 create view public.jobs_pending_ghl_sync with (security_invoker = true) as
@@ -6886,7 +6922,42 @@ $$;
 comment on function jobsync.oldest_pending(text, bigint, integer) is
   'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
 
-create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
+create table jobsync.outside_retries (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  failures integer not null,
+  due_at timestamptz,
+  primary key (tenant_id, st_job_id)
+);
+create index outside_retries_due on jobsync.outside_retries (tenant_id, due_at) where due_at is not null;
+comment on table jobsync.outside_retries is 'Jobs that an external deliverer marked failed: how often in a row, and when they are offered again (null: never, a person has to look).';
+comment on column jobsync.outside_retries.failures is 'Marks `failed` since the job was last marked otherwise.';
+
+-- The schedule of our own deliveries from its second wait on: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. After the seventh failure nobody
+-- is asked again: each try may start a paid workflow.
+create function jobsync.note_outside_failure(p_tenant text, p_job bigint) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into outside_retries as r (tenant_id, st_job_id, failures, due_at) values (p_tenant, p_job, 1, jobsync.now() + retry_delay(2))
+  on conflict (tenant_id, st_job_id) do update set failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
+$$;
+comment on function jobsync.note_outside_failure(text, bigint) is 'Counts a failure that an external deliverer marked, and says when the job is offered again.';
+
+create function jobsync.due_retries(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(d.st_job_id order by d.due_at, d.st_job_id), '{}')
+    from (select o.st_job_id, o.due_at
+            from outside_retries o
+            join lateral (select j.business_unit_id from jobs j
+                           where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
+           where o.tenant_id = p_tenant and o.due_at <= jobsync.now() and (p_unit is null or j.business_unit_id = p_unit)
+           order by o.due_at, o.st_job_id limit p_limit) d
+$$;
+comment on function jobsync.due_retries(text, bigint, integer) is
+  'Ids of failed jobs of external units whose next try is due, the longest due first (p_unit null: of any unit).';
+
+create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text, p_retry boolean) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_jobs bigint[];
@@ -6894,10 +6965,13 @@ begin
   -- One after another: of two runs that ask at the same moment the second sees what the first took.
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
-  with chosen as (
+  with most as (
     -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p_limit + count(*)::integer as jobs from leases l where l.tenant_id = p_tenant
+  ), chosen as (
     select p.id as st_job_id
-      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+      from most m
+      cross join lateral unnest(oldest_pending(p_tenant, p_unit, m.jobs) || case when p_retry then due_retries(p_tenant, p_unit, m.jobs) end) with ordinality p(id, n)
      where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
      order by p.n limit p_limit
   ), taken as (
@@ -6909,8 +6983,8 @@ begin
   return v_jobs;
 end
 $$;
-comment on function jobsync.lease_pending(text, bigint, integer, integer, text) is
-  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit. Answers their ids.';
+comment on function jobsync.lease_pending(text, bigint, integer, integer, text, boolean) is
+  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit; p_retry: after them failed ones that are due again. Answers their ids.';
 
 create function jobsync.upsert_customer(p_tenant text, p_customer jsonb) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
@@ -7363,6 +7437,27 @@ language sql stable set search_path = jobsync, public as $$
     from v_alert_conditions a where a.tenant_id = p_tenant
 $$;
 comment on function jobsync.list_findings(text) is 'What the doctor says about routes and alerts of a tenant: one line each, with why and fix.';
+
+-- Exports: a stable view, read by a cursor, so that a million rows pass through in pieces.
+
+create function jobsync.open_view(p_view text) returns refcursor
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_cursor refcursor := 'exported_view';
+  v_schema text := (
+    select n.nspname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relname = p_view and (n.nspname = 'jobsync' and c.relkind = 'v' and c.relname like 'v\_%'
+        or n.nspname = 'public' and c.relname in ('business_units', 'customers', 'jobs', 'sync_logs', 'sync_state', 'sync_statistics', 'jobs_pending_ghl_sync')));
+begin
+  if v_schema is null then
+    raise exception 'there is no view %', p_view using errcode = 'JS001';
+  end if;
+  open v_cursor for execute pg_catalog.format('select * from %I.%I', v_schema, p_view);
+  return v_cursor;
+end
+$$;
+comment on function jobsync.open_view(text) is
+  'Opens the cursor exported_view on a stable view v_*, or on one of the guide''s tables and views; the rows are the tenant''s. Lasts until the transaction ends.';
 
 -- What /metrics shows of a tenant: one line per sample, so that the program only writes them down.
 

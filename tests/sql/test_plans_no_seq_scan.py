@@ -42,6 +42,8 @@ insert into public.jobs (st_job_id, st_job_number, st_customer_id, st_location_i
 insert into jobsync.attempts (tenant_id, st_job_id, version, destination_id, delivery_id, event, outcome, started_at)
   select 'default', n, 1, gen_random_uuid(), gen_random_uuid(), 'created', 'accepted', now() - interval '2 days' from generate_series(1, {JOBS}) n;
 insert into jobsync.audit (tenant_id, actor, action, subject) select 'default', 'x', 'job_marked', 'job:' || n from generate_series(1, {JOBS}) n;
+insert into jobsync.outside_retries (tenant_id, st_job_id, failures, due_at)
+  select 'default', st_job_id, 1, now() - interval '1 minute' from public.jobs where ghl_sync_status = 'failed';
 insert into jobsync.wanted (tenant_id, stream, id) select 'default', 'customers', 900000 + n from generate_series(1, {JOBS}) n;
 insert into jobsync.quarantine (tenant_id, stream, record_id, reason, raw, raw_hash, resolved_at)
   select 'default', 'jobs', n::text, 'x', '', n::text::bytea, case when n > 20 then now() end from generate_series(1, {JOBS}) n;
@@ -130,7 +132,8 @@ STATEMENTS: dict[str, str] = {
     "the estimates of a job": "select * from jobsync.v_estimates where st_job_id = 5",
     "the invoices of a job": "select * from jobsync.v_invoices where st_job_id = 5",
     "the units with their routes": "select * from jobsync.unit_routes",
-    "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x')",
+    "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x', true)",
+    "failed jobs that are due again": f"select jobsync.due_retries('default', {POOL}, 100)",
 }
 
 
@@ -220,7 +223,7 @@ LINK_QUERIES = (
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
-    "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL},
+    "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL, "retry": True},
     "api_write_state": {"key": "mine"}, "api_mark_job": {"job": 18, "status": "synced"}, "replay_jobs": {"jobs": [18]}, "set_route": {"unit": INSTALL},
     "find_jobs": {"status": "failed"}, "preview_replay": {"jobs": [18]}, "choose_jobs": {"reason": "rejected"}, "find_token": {"id": "x"}, "note_token_use": {"id": "x"}, "add_token": {"id": "x"}, "revoke_token": {"id": "x"},
     "list_quarantined": {"after": 0}, "close_retried": {"ids": [1]}, "store_page": {"origin": "pull"}, "close_backfill": {"state": "failed", "code": "x", "exit_code": 1, "hint": None},
@@ -262,6 +265,9 @@ NOT_YET = {
     "destination_state", "queue_verifications", "refresh_alerts", "list_findings", "erase_customer", "prune", "search_jobs",
 }  # fmt: skip
 
+# From the hour on at which the digest is due, it tells the runs of 24 hours, of which there is one a minute here.
+MORE = {"claim_digests": 24 * 60 + 100}
+
 
 @pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - NOT_YET))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
@@ -271,7 +277,7 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
     # One with parameters of its own is asked with nulls; where that is refused, VALUES should say something better.
     own = set(re.findall(r"%\((\w+)\)s", text)) - set(given)
     given |= dict.fromkeys(own)
-    with reading_at_most(loaded, 1100):
+    with reading_at_most(loaded, MORE.get(name, 1100)):
         try:
             with contextlib.nullcontext() if name in SWEEPS else loaded.as_app():
                 loaded.connection.execute(text.encode(), given)
