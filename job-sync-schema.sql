@@ -987,6 +987,114 @@ $$;
 comment on function jobsync.enter_breaker(text, text, boolean) is
   'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
 
+-- Users of the dashboard: who may sign in, what they may do there, their sessions and one-time links.
+--
+-- A name is one user of the whole installation: whoever signs in says no tenant. Passwords are argon2id; of sessions and
+-- links only the SHA-256 is stored. All four are looked up before the tenant is known, therefore as the owner.
+
+create table jobsync.users (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  name text not null constraint user_name_is_plain check (name ~ '^[a-z0-9][a-z0-9._-]{1,63}$'),
+  role text not null constraint role_is_known check (role in ('viewer', 'operator', 'admin')),
+  all_tenants boolean not null default false constraint only_admins_reach_all_tenants check (not all_tenants or role = 'admin'),
+  password_hash text,
+  disabled_at timestamptz,
+  last_seen_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id)
+);
+create unique index users_by_name on jobsync.users (name);
+comment on table jobsync.users is 'People who sign in to the dashboard. viewer: reads; operator: also pauses, replays, decides; admin: also arms, routes, manages users.';
+comment on column jobsync.users.name is 'What is typed at sign-in and stands in the audit as user:<name>; no e-mail address.';
+comment on column jobsync.users.password_hash is 'argon2id; null: no password was chosen yet, only a one-time link lets the user in.';
+comment on column jobsync.users.all_tenants is 'True: an administrator of the whole installation, who may choose the tenant.';
+
+create table jobsync.sessions (
+  tenant_id text not null,
+  secret_hash bytea not null,
+  user_id uuid not null,
+  acting_for text references jobsync.tenants on delete cascade,
+  flash jsonb,
+  seen_at timestamptz not null default jobsync.now(),
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, secret_hash),
+  foreign key (tenant_id, user_id) references jobsync.users on delete cascade
+);
+create unique index sessions_by_secret on jobsync.sessions (secret_hash);
+create index sessions_by_user on jobsync.sessions (tenant_id, user_id);
+create index sessions_by_time on jobsync.sessions (seen_at);
+comment on table jobsync.sessions is 'Who is signed in. A row ends with sign-out, after 12 hours without a page, or with its user.';
+comment on column jobsync.sessions.acting_for is 'The tenant that an administrator of all tenants looks at; null: the user''s own.';
+comment on column jobsync.sessions.flash is 'What the next page tells once: {kind, text}.';
+
+create table jobsync.sign_in_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  key_hash bytea not null,
+  user_id uuid,
+  enters boolean not null default false,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, key_hash),
+  foreign key (tenant_id, user_id) references jobsync.users on delete cascade
+);
+create unique index sign_in_links_by_key on jobsync.sign_in_links (key_hash);
+comment on table jobsync.sign_in_links is 'One-time links: the first administrator makes an account (no user_id), a user chooses a password, or the demo is entered.';
+comment on column jobsync.sign_in_links.enters is 'True: the link signs in by itself, again and again until it expires (the demo only).';
+
+create table jobsync.sign_in_failures (
+  tenant_id text not null,
+  subject bytea not null,
+  failures integer not null,
+  last_at timestamptz not null,
+  primary key (tenant_id, subject)
+);
+create index sign_in_failures_by_time on jobsync.sign_in_failures (last_at);
+comment on table jobsync.sign_in_failures is
+  'Tries to sign in that did not succeed, by name and address together, and by address alone. Kept under tenant default: who tries to sign in has no tenant yet.';
+comment on column jobsync.sign_in_failures.subject is 'SHA-256 of name and address, or of the address: neither is readable.';
+
+create function jobsync.count_try(p_subject bytea, p_most integer) returns integer language sql volatile set search_path = jobsync, public as $$
+  -- Counted before the password is looked at, so that a thousand tries at once are no more than one after another.
+  insert into sign_in_failures as f (tenant_id, subject, failures, last_at) values ('default', p_subject, 1, jobsync.now())
+  on conflict (tenant_id, subject) do update set
+    failures = case when f.last_at < jobsync.now() - interval '15 minutes' then 1 else least(f.failures + 1, p_most + 1) end,
+    last_at = case when f.last_at >= jobsync.now() - interval '15 minutes' and f.failures >= p_most then f.last_at else jobsync.now() end
+  returning f.failures
+$$;
+comment on function jobsync.count_try(bytea, integer) is
+  'Counts one try to sign in and answers how many there were within 15 minutes; beyond p_most nobody is let in until 15 minutes after the last one that counted.';
+
+create function jobsync.change_user(p_tenant text, p_user uuid, p_role text, p_disabled boolean, p_actor text) returns jobsync.users
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_user users;
+begin
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  select * into v_user from users u where u.tenant_id = p_tenant and u.id = p_user;
+  if not found then
+    raise exception using errcode = 'JS004', message = 'No such user.';
+  end if;
+  if v_user.role = 'admin' and v_user.disabled_at is null and (coalesce(p_role, 'admin') <> 'admin' or coalesce(p_disabled, false))
+     and not exists (select from users u where u.tenant_id = p_tenant and u.role = 'admin' and u.disabled_at is null and u.id <> p_user) then
+    raise exception using errcode = 'JS001', message = 'user is the last administrator: make somebody else one first.';
+  end if;
+  update users u set role = coalesce(p_role, u.role), all_tenants = u.all_tenants and coalesce(p_role, u.role) = 'admin',
+         disabled_at = case when p_disabled then coalesce(u.disabled_at, jobsync.now()) when p_disabled = false then null else u.disabled_at end
+   where u.tenant_id = p_tenant and u.id = p_user returning * into v_user;
+  if v_user.disabled_at is not null then
+    delete from sessions s where s.tenant_id = p_tenant and s.user_id = p_user;
+    delete from sign_in_links l where l.tenant_id = p_tenant and l.user_id = p_user;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'user_changed', 'user:' || v_user.name,
+    jsonb_build_object('role', v_user.role, 'disabled', v_user.disabled_at is not null));
+  return v_user;
+end
+$$;
+comment on function jobsync.change_user(text, uuid, text, boolean, text) is
+  'Sets the role of a user (null: as it is) and switches the account off or on; switched off, all sessions end. The last administrator stays one.';
+
 -- The part of a bucket that is kept for calls somebody waits for: whoever has time takes only what stands above it.
 
 create function jobsync.take_spare_budget(
@@ -4021,6 +4129,9 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
+  if v_destination.kind = 'webhook' then
+    perform settle_rescued(p_tenant, p_destination, v_now);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -4146,6 +4257,29 @@ create function jobsync.budget_key(p_kind text, p_destination uuid) returns text
   select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end
 $$;
 comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
+
+create function jobsync.settle_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
+language sql volatile as $$
+  -- The answer of an earlier try came after its lease had run out, and the try after it died: this version is told already.
+  with told as (
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= p_now
+       and not o.forced and j.job_hash = o.sent_hash
+       and exists (select from jobsync.attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version
+                      and a.outcome like 'accepted%' and a.started_at >= o.planned_at)
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using told t where o.tenant_id = p_tenant and o.st_job_id = t.st_job_id
+    returning o.st_job_id, o.version, o.sent_hash, o.flags
+  )
+  update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_version = d.version, delivered_hash = d.sent_hash,
+         ghl_synced_at = p_now, ghl_accepted_at = p_now, updated_at = p_now,
+         ghl_sync_flags = array(select distinct f from unnest(d.flags || '{ambiguous}'::text[]) f order by f)
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+$$;
+comment on function jobsync.settle_rescued(text, uuid, timestamptz) is
+  'Marks as synced, flagged ambiguous, deliveries whose worker died although an earlier try of the same version was accepted after its lease had run out.';
 
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
@@ -6199,6 +6333,11 @@ begin
   end if;
   if p_status is not null then
     delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
+    if p_status = 'failed' then
+      perform note_outside_failure(p_tenant, p_job);
+    else
+      delete from outside_retries o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+    end if;
     perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
     perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
   end if;
@@ -6623,13 +6762,14 @@ create view public.sync_statistics with (security_invoker = true) as
    order by t.class, t.reason;
 comment on view public.sync_statistics is 'Runs by type and status over all time.';
 
-create view jobsync.v_pending_jobs with (security_invoker = true) as
+create view jobsync.v_offered_jobs with (security_invoker = true) as
   select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
          case when l.street is not null or l.city is not null then l.street else c.street end as street,
          case when l.street is not null or l.city is not null then l.city else c.city end as city,
          case when l.street is not null or l.city is not null then l.state else c.state end as state,
          case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
-         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name,
+         c.company_name, case when l.street is not null or l.city is not null then l.country else c.country end as country
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
@@ -6646,7 +6786,11 @@ create view jobsync.v_pending_jobs with (security_invoker = true) as
          and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
                                    from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
       offset 0) l on true
-   where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled;
+   where j.ghl_sync_status in ('pending', 'failed') and u.sync_to_ghl and u.sync_enabled;
+comment on view jobsync.v_offered_jobs is 'Jobs of external units that are pending or failed, with what a delivery needs.';
+
+create view jobsync.v_pending_jobs with (security_invoker = true) as
+  select * from jobsync.v_offered_jobs where ghl_sync_status = 'pending';
 comment on view jobsync.v_pending_jobs is 'The rows of public.jobs_pending_ghl_sync, unordered: who asks for the oldest hundred then has only these looked up.';
 
 create view public.jobs_pending_ghl_sync with (security_invoker = true) as
@@ -6961,7 +7105,42 @@ $$;
 comment on function jobsync.oldest_pending(text, bigint, integer) is
   'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
 
-create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
+create table jobsync.outside_retries (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  failures integer not null,
+  due_at timestamptz,
+  primary key (tenant_id, st_job_id)
+);
+create index outside_retries_due on jobsync.outside_retries (tenant_id, due_at) where due_at is not null;
+comment on table jobsync.outside_retries is 'Jobs that an external deliverer marked failed: how often in a row, and when they are offered again (null: never, a person has to look).';
+comment on column jobsync.outside_retries.failures is 'Marks `failed` since the job was last marked otherwise.';
+
+-- The schedule of our own deliveries from its second wait on: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. After the seventh failure nobody
+-- is asked again: each try may start a paid workflow.
+create function jobsync.note_outside_failure(p_tenant text, p_job bigint) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into outside_retries as r (tenant_id, st_job_id, failures, due_at) values (p_tenant, p_job, 1, jobsync.now() + retry_delay(2))
+  on conflict (tenant_id, st_job_id) do update set failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
+$$;
+comment on function jobsync.note_outside_failure(text, bigint) is 'Counts a failure that an external deliverer marked, and says when the job is offered again.';
+
+create function jobsync.due_retries(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(d.st_job_id order by d.due_at, d.st_job_id), '{}')
+    from (select o.st_job_id, o.due_at
+            from outside_retries o
+            join lateral (select j.business_unit_id from jobs j
+                           where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
+           where o.tenant_id = p_tenant and o.due_at <= jobsync.now() and (p_unit is null or j.business_unit_id = p_unit)
+           order by o.due_at, o.st_job_id limit p_limit) d
+$$;
+comment on function jobsync.due_retries(text, bigint, integer) is
+  'Ids of failed jobs of external units whose next try is due, the longest due first (p_unit null: of any unit).';
+
+create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text, p_retry boolean) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_jobs bigint[];
@@ -6969,10 +7148,13 @@ begin
   -- One after another: of two runs that ask at the same moment the second sees what the first took.
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
-  with chosen as (
+  with most as (
     -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p_limit + count(*)::integer as jobs from leases l where l.tenant_id = p_tenant
+  ), chosen as (
     select p.id as st_job_id
-      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+      from most m
+      cross join lateral unnest(oldest_pending(p_tenant, p_unit, m.jobs) || case when p_retry then due_retries(p_tenant, p_unit, m.jobs) end) with ordinality p(id, n)
      where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
      order by p.n limit p_limit
   ), taken as (
@@ -6984,8 +7166,8 @@ begin
   return v_jobs;
 end
 $$;
-comment on function jobsync.lease_pending(text, bigint, integer, integer, text) is
-  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit. Answers their ids.';
+comment on function jobsync.lease_pending(text, bigint, integer, integer, text, boolean) is
+  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit; p_retry: after them failed ones that are due again. Answers their ids.';
 
 create function jobsync.upsert_customer(p_tenant text, p_customer jsonb) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
@@ -7451,6 +7633,27 @@ language sql stable set search_path = jobsync, public as $$
     from v_alert_conditions a where a.tenant_id = p_tenant
 $$;
 comment on function jobsync.list_findings(text) is 'What the doctor says about routes and alerts of a tenant: one line each, with why and fix.';
+
+-- Exports: a stable view, read by a cursor, so that a million rows pass through in pieces.
+
+create function jobsync.open_view(p_view text) returns refcursor
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_cursor refcursor := 'exported_view';
+  v_schema text := (
+    select n.nspname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relname = p_view and (n.nspname = 'jobsync' and c.relkind = 'v' and c.relname like 'v\_%'
+        or n.nspname = 'public' and c.relname in ('business_units', 'customers', 'jobs', 'sync_logs', 'sync_state', 'sync_statistics', 'jobs_pending_ghl_sync')));
+begin
+  if v_schema is null then
+    raise exception 'there is no view %', p_view using errcode = 'JS001';
+  end if;
+  open v_cursor for execute pg_catalog.format('select * from %I.%I', v_schema, p_view);
+  return v_cursor;
+end
+$$;
+comment on function jobsync.open_view(text) is
+  'Opens the cursor exported_view on a stable view v_*, or on one of the guide''s tables and views; the rows are the tenant''s. Lasts until the transaction ends.';
 
 -- What /metrics shows of a tenant: one line per sample, so that the program only writes them down.
 

@@ -42,6 +42,8 @@ insert into public.jobs (st_job_id, st_job_number, st_customer_id, st_location_i
 insert into jobsync.attempts (tenant_id, st_job_id, version, destination_id, delivery_id, event, outcome, started_at)
   select 'default', n, 1, gen_random_uuid(), gen_random_uuid(), 'created', 'accepted', now() - interval '2 days' from generate_series(1, {JOBS}) n;
 insert into jobsync.audit (tenant_id, actor, action, subject) select 'default', 'x', 'job_marked', 'job:' || n from generate_series(1, {JOBS}) n;
+insert into jobsync.outside_retries (tenant_id, st_job_id, failures, due_at)
+  select 'default', st_job_id, 1, now() - interval '1 minute' from public.jobs where ghl_sync_status = 'failed';
 insert into jobsync.wanted (tenant_id, stream, id) select 'default', 'customers', 900000 + n from generate_series(1, {JOBS}) n;
 insert into jobsync.quarantine (tenant_id, stream, record_id, reason, raw, raw_hash, resolved_at)
   select 'default', 'jobs', n::text, 'x', '', n::text::bytea, case when n > 20 then now() end from generate_series(1, {JOBS}) n;
@@ -130,7 +132,8 @@ STATEMENTS: dict[str, str] = {
     "the estimates of a job": "select * from jobsync.v_estimates where st_job_id = 5",
     "the invoices of a job": "select * from jobsync.v_invoices where st_job_id = 5",
     "the units with their routes": "select * from jobsync.unit_routes",
-    "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x')",
+    "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x', true)",
+    "failed jobs that are due again": f"select jobsync.due_retries('default', {POOL}, 100)",
 }
 
 
@@ -220,7 +223,7 @@ LINK_QUERIES = (
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
-    "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL},
+    "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL, "retry": True},
     "api_write_state": {"key": "mine"}, "api_mark_job": {"job": 18, "status": "synced"}, "replay_jobs": {"jobs": [18]}, "set_route": {"unit": INSTALL},
     "find_jobs": {"status": "failed"}, "preview_replay": {"jobs": [18]}, "choose_jobs": {"reason": "rejected"}, "find_token": {"id": "x"}, "note_token_use": {"id": "x"}, "add_token": {"id": "x"}, "revoke_token": {"id": "x"},
     "list_quarantined": {"after": 0}, "close_retried": {"ids": [1]}, "store_page": {"origin": "pull"}, "close_backfill": {"state": "failed", "code": "x", "exit_code": 1, "hint": None},
@@ -230,6 +233,12 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "move_backfill": {"position": "2025-01-01T00:00:00Z", "width": None, "left": None, "done": False, "requests": 1},
     "open_backfill": {"since": "2025-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "page_size": 5000, "deliver": False},
     "open_test_send": {"unit": POOL}, "close_test_send": {"unit": POOL},
+    "count_try": {"subject": b"x", "most": 10}, "forget_tries": {"subject": b"x"}, "take_back_try": {"subject": b"x"}, "find_user_by_name": {"name": "ann"},
+    "add_user": {"name": "ann", "role": "admin", "all_tenants": False, "password_hash": None}, "find_session": {"secret_hash": b"x"},
+    "note_session_use": {"secret_hash": b"x"}, "set_flash": {"secret_hash": b"x", "flash": None}, "act_for_tenant": {"secret_hash": b"x", "acting_for": None},
+    "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
+    "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
+    "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
@@ -255,6 +264,9 @@ NOT_YET = {
     "destination_state", "queue_verifications", "refresh_alerts", "list_findings", "erase_customer", "prune", "search_jobs",
 }  # fmt: skip
 
+# From the hour on at which the digest is due, it tells the runs of 24 hours, of which there is one a minute here.
+MORE = {"claim_digests": 24 * 60 + 100}
+
 
 @pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - NOT_YET))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
@@ -264,7 +276,7 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
     # One with parameters of its own is asked with nulls; where that is refused, VALUES should say something better.
     own = set(re.findall(r"%\((\w+)\)s", text)) - set(given)
     given |= dict.fromkeys(own)
-    with reading_at_most(loaded, 1100):
+    with reading_at_most(loaded, MORE.get(name, 1100)):
         try:
             with contextlib.nullcontext() if name in SWEEPS else loaded.as_app():
                 loaded.connection.execute(text.encode(), given)

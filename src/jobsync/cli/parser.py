@@ -20,6 +20,7 @@ from jobsync.cli import (
     database,
     demo,
     doctor,
+    export,
     init,
     jobs,
     openapi,
@@ -101,6 +102,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(personal.app, name="erase")
+app.add_typer(export.app, name="export")
 app.add_typer(database.app, name="db")
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

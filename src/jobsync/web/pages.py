@@ -1,4 +1,4 @@
-"""The two plain pages: the verdict under /ui/ and the reference of the API under /docs. Server-rendered, no script."""
+"""The plain page: the reference of the API under /docs. Server-rendered, no script; for whoever may read the API."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jobsync.engine.sending import read_status
-from jobsync.engine.verdict import tell_verdict
 from jobsync.web.answers import JsonAnswer
-from jobsync.web.calls import GuardedRoute, ThisCall, needs
+from jobsync.web.calls import GuardedRoute, needs
 from jobsync.web.openapi import describe
-from jobsync.web.readiness import read_readiness
 
 router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
 
@@ -22,33 +19,10 @@ _LOADER = PackageLoader("jobsync.web", "templates")
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-@router.get("/")
-@needs("read")
-async def go_to_dashboard() -> Response:
-    """The dashboard stands under /ui/."""
-    return RedirectResponse("/ui/", status_code=307)
-
-
-@router.get("/ui")
-@needs("read")
-async def add_slash() -> Response:
-    """The page's own links are relative to /ui/."""
-    return RedirectResponse("/ui/", status_code=307)
-
-
-@router.get("/ui/")
-@needs("read")
-async def show_verdict(call: ThisCall) -> Response:
-    """Is everything where it belongs, and if not, what is not."""
-    ready = await read_readiness(call.web.settings, call.web.engine.database, call.tenant)
-    status = await read_status(call.web.engine, call.tenant) if ready.ready else None
-    return _render("verdict.html", ready=ready, status=status, verdict=tell_verdict(status) if status else None)
-
-
 @router.get("/ui/plain.css")
 @needs("read")
 async def show_style() -> Response:
-    """The one style sheet of the plain pages."""
+    """The style sheet of the plain page."""
     source, _, _ = _LOADER.get_source(_environment(), "plain.css")
     return Response(source, media_type="text/css")
 

@@ -1,0 +1,17 @@
+"""The pages put together, in the order in which their addresses are tried."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from jobsync.web.dashboard import assets, live, lost, overview, sending, sign_in
+
+DASHBOARD: tuple[APIRouter, ...] = (
+    assets.router,
+    sign_in.router,
+    sending.router,
+    live.router,
+    overview.router,
+    # The last one: it answers every address that is left.
+    lost.router,
+)
