@@ -43,7 +43,7 @@ def tell_digest(row: Mapping[str, Any]) -> tuple[str, str]:
     pulls, sends = runs.get("job_pull", {}), runs.get("ghl_delivery", {})
     cost = float(status["execution_price"] or 0) * int(status["sends_this_month"])
     lines = [
-        tell_verdict({"tenant": status, "reasons": [], "units": []}),
+        tell_verdict({"tenant": status, "reasons": reasons, "units": []}),
         "",
         f"In 24 hours: {pulls.get('runs', 0)} pulls ({pulls.get('failed', 0)} failed), "
         f"{pulls.get('processed') or 0} jobs read, {sends.get('succeeded') or 0} delivered, "

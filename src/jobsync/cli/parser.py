@@ -31,6 +31,7 @@ from jobsync.cli import (
     rules,
     sending,
     simulate,
+    smoke,
     tenants,
     tokens,
     units,
@@ -104,5 +105,6 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(personal.app, name="erase")
 app.add_typer(export.app, name="export")
 app.add_typer(database.app, name="db")
+app.command("smoke")(smoke.smoke)
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

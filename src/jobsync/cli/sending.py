@@ -10,6 +10,7 @@ import typer
 from jobsync.cli.output import print_json, print_lines, say
 from jobsync.cli.shadow import tell_comparison
 from jobsync.cli.shared import ACTOR, AsJson, Yes, read_moment, run, settings_of, tenant_of
+from jobsync.cli.watching import watch_status
 from jobsync.engine import sending
 from jobsync.engine.context import Engine
 from jobsync.engine.opening import open_engine
@@ -24,9 +25,19 @@ WAIT_FOR_FIRST = 45.0
 MOST_SAME = 1000
 
 
-def status(context: typer.Context, as_json: AsJson = False) -> None:
+def status(
+    context: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again until Ctrl-C; with --json one object a line.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="With --watch: seconds between two looks.")] = 2.0,
+    as_json: AsJson = False,
+) -> None:
     """Show mode, what waits and why, units and streams."""
     settings, tenant = settings_of(context), tenant_of(context)
+    if watch:
+        run(watch_status(settings, tenant, describe_status, every=every, as_json=as_json))
+        return
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings, look_only=True, initialise=False) as engine:
