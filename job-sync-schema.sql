@@ -644,7 +644,6 @@ create table jobsync.tenants (
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
   next_pull_at timestamptz,
-  feeds_refused_at timestamptz,
   next_reconcile_at timestamptz,
   quarantine_tried_with text,
   execution_price numeric not null default 0.01,
@@ -661,7 +660,6 @@ comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.next_reconcile_at is 'When the daily comparison with ServiceTitan is due; null: not booked yet.';
 comment on column jobsync.tenants.quarantine_tried_with is 'Version of the software that last tried the quarantined records again; another one tries them once more.';
-comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
 create table jobsync.connections (
@@ -700,15 +698,8 @@ create table jobsync.budgets (
   blocked_until timestamptz,
   slowness double precision not null default 1,
   slowed_at timestamptz,
-  outcomes boolean[] not null default '{}',
-  open_until timestamptz,
-  times_opened integer not null default 0,
-  probe_until timestamptz,
   primary key (tenant_id, budget_key)
 );
-comment on column jobsync.budgets.outcomes is 'Circuit breaker: the last twenty requests, false for 5xx, timeouts and resets.';
-comment on column jobsync.budgets.open_until is 'Circuit breaker: nobody asks before this; null: closed.';
-comment on column jobsync.budgets.probe_until is 'Circuit breaker: since it may close again, one worker tries; the others wait for it until this.';
 comment on column jobsync.budgets.slowness is 'Share of the rate that was left after the last 429; grows back within a minute of slowed_at.';
 comment on table jobsync.budgets is 'Token buckets shared by all workers: requests a second to ServiceTitan, to a GoHighLevel location, to a hook.';
 
@@ -846,7 +837,7 @@ language sql volatile as $$
          tokens = 0
    where b.tenant_id = p_tenant and b.budget_key = p_key
 $$;
-comment on function jobsync.block_budget(text, text, double precision) is 'After a 429: nobody takes from this bucket for p_seconds.';
+comment on function jobsync.block_budget(text, text, double precision) is 'Nobody takes from this bucket for p_seconds. A longer pause stays.';
 
 create function jobsync.slow_budget(p_tenant text, p_key text, p_seconds double precision) returns void
 language sql volatile as $$
@@ -855,10 +846,10 @@ language sql volatile as $$
      set slowness = greatest(1 / 64.0, jobsync.left_speed(b.slowness, b.slowed_at, pg_catalog.clock_timestamp()) / 2),
          slowed_at = greatest(b.slowed_at, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => greatest(p_seconds, 1)))
    where b.tenant_id = p_tenant and b.budget_key = p_key and (b.slowed_at is null or b.slowed_at <= pg_catalog.clock_timestamp());
-  select jobsync.block_budget(p_tenant, p_key, p_seconds)
+  select jobsync.block_budget(p_tenant, p_key, p_seconds * (1 + 0.2 * pg_catalog.random()))
 $$;
 comment on function jobsync.slow_budget(text, text, double precision) is
-  'After a 429: nobody takes from this bucket for p_seconds, and then at half the speed, which grows back within a minute.';
+  'After a 429: nobody takes from this bucket for p_seconds and up to a fifth more, and then at half the speed, which grows back within a minute.';
 
 -- A second tenant. Run as the owner: the single-column unique indexes, which keep people's own `on conflict (st_job_id)`
 -- working while there is one tenant, go then, because two contractors may have the same ids.
@@ -928,15 +919,35 @@ $$;
 comment on function jobsync.is_upstream_refused(text, text) is 'True while sign-in or access is refused, so that only a person can mend it.';
 
 -- The breaker: open after ten failures among the last twenty requests, then one request at a time tries whether it may
--- close. It stands in the row of the budget that each request passes anyway, and goes by the same real clock.
-create function jobsync.note_outcomes(p_tenant text, p_key text, p_outcomes boolean[]) returns timestamptz
+-- close. All tenants that reach one environment of ServiceTitan with one app share it (reliability, "What happens on each
+-- answer"): what is down for one is down for all. It goes by the real clock, as the budgets do.
+create table jobsync.breakers (
+  breaker_key bytea primary key,
+  outcomes boolean[] not null default '{}',
+  open_until timestamptz,
+  times_opened integer not null default 0,
+  probe_until timestamptz
+);
+comment on table jobsync.breakers is 'Circuit breakers before an upstream, one for each app and environment. Nobody''s rows: whoever shares the app shares it.';
+comment on column jobsync.breakers.breaker_key is 'Keyed hash of environment and app, so that the app''s key is not readable.';
+comment on column jobsync.breakers.outcomes is 'The last twenty requests, false for 5xx, timeouts and resets.';
+comment on column jobsync.breakers.open_until is 'Nobody asks before this; null: closed.';
+comment on column jobsync.breakers.probe_until is 'Since it may close again, one worker tries; the others wait for it until this.';
+
+create function jobsync.note_outcomes(p_tenant text, p_upstream text, p_breaker bytea, p_outcomes boolean[]) returns timestamptz
 language plpgsql set search_path = jobsync, public as $$
 declare
-  v_row budgets;
+  v_row breakers;
   v_now timestamptz := clock_timestamp();
   v_all boolean[];
 begin
-  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key for update;
+  -- All is well, and was before: nothing to write, so that tenants do not queue for one row while it is.
+  if true = all (p_outcomes) and exists (
+       select from breakers b where b.breaker_key = p_breaker and b.open_until is null and cardinality(b.outcomes) = 20 and true = all (b.outcomes)) then
+    return null;
+  end if;
+  insert into breakers (breaker_key) values (p_breaker) on conflict (breaker_key) do nothing;
+  select * into v_row from breakers b where b.breaker_key = p_breaker for update;
   if v_row.open_until > v_now and v_row.probe_until is null then
     -- Answers to what was under way when it opened.
     return v_row.open_until;
@@ -944,33 +955,33 @@ begin
   v_all := v_row.outcomes || p_outcomes;
   v_all := v_all[greatest(1, cardinality(v_all) - 19):];
   if v_row.open_until is not null and p_outcomes[cardinality(p_outcomes)] then
-    update budgets b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.tenant_id = p_tenant and b.budget_key = p_key;
-    perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_key);
+    update breakers b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.breaker_key = p_breaker;
+    perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_upstream);
     return null;
   end if;
   if v_row.open_until is not null or (cardinality(v_all) = 20 and cardinality(array_remove(v_all, true)) >= 10) then
-    update budgets b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
+    update breakers b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
            open_until = v_now + least(300, 10 * 2 ^ least(v_row.times_opened, 5)) * interval '1 second'
-     where b.tenant_id = p_tenant and b.budget_key = p_key returning b.open_until into v_row.open_until;
+     where b.breaker_key = p_breaker returning b.open_until into v_row.open_until;
     if v_row.times_opened = 0 then
-      perform write_audit(p_tenant, 'jobsync', 'breaker_opened', p_key);
+      perform write_audit(p_tenant, 'jobsync', 'breaker_opened', p_upstream);
     end if;
     return v_row.open_until;
   end if;
-  update budgets b set outcomes = v_all where b.tenant_id = p_tenant and b.budget_key = p_key;
+  update breakers b set outcomes = v_all where b.breaker_key = p_breaker;
   return null;
 end
 $$;
-comment on function jobsync.note_outcomes(text, text, boolean[]) is
-  'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds. Answers until when it is open.';
+comment on function jobsync.note_outcomes(text, text, bytea, boolean[]) is
+  'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds, with a line in the audit of the tenant that saw it. Answers until when it is open.';
 
-create function jobsync.enter_breaker(p_tenant text, p_key text, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
+create function jobsync.enter_breaker(p_breaker bytea, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
 language plpgsql set search_path = jobsync, public as $$
 declare
-  v_row budgets;
+  v_row breakers;
   v_now timestamptz := clock_timestamp();
 begin
-  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key and b.open_until is not null for update;
+  select * into v_row from breakers b where b.breaker_key = p_breaker and b.open_until is not null for update;
   if not found then
     return query select 0::double precision, false, false;
   elsif v_row.probe_until > v_now then
@@ -979,12 +990,12 @@ begin
     return query select extract(epoch from v_row.open_until - v_now)::double precision, false, false;
   else
     -- A trial whose worker died is another's after this.
-    update budgets b set probe_until = v_now + interval '120 seconds' where b.tenant_id = p_tenant and b.budget_key = p_key;
+    update breakers b set probe_until = v_now + interval '120 seconds' where b.breaker_key = p_breaker;
     return query select 0::double precision, true, false;
   end if;
 end
 $$;
-comment on function jobsync.enter_breaker(text, text, boolean) is
+comment on function jobsync.enter_breaker(bytea, boolean) is
   'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
 
 -- Users of the dashboard: who may sign in, what they may do there, their sessions and one-time links.
@@ -2200,20 +2211,22 @@ $$;
 comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
-language sql volatile as $$
-  with chosen as materialized (
-    select w.id from jobsync.wanted w
-     where w.tenant_id = p_tenant and w.stream = p_stream
-       and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
-     order by w.id limit p_limit
-  ), asked as (
-    update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
-      from chosen c where w.tenant_id = p_tenant and w.stream = p_stream and w.id = c.id
-    returning w.id
-  )
-  select coalesce(array_agg(a.id order by a.id), '{}') from asked a
+language sql stable as $$
+  select coalesce(array_agg(c.id order by c.id), '{}')
+    from (select w.id from jobsync.wanted w
+           where w.tenant_id = p_tenant and w.stream = p_stream
+             and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
+           order by w.id limit p_limit) c
 $$;
-comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up, noting that they were asked for; what ServiceTitan does not know is asked ever more rarely.';
+comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up; what ServiceTitan did not know when it was asked is asked ever more rarely.';
+
+create function jobsync.note_asked(p_tenant text, p_stream text, p_ids bigint[]) returns void
+language sql volatile as $$
+  update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
+   where w.tenant_id = p_tenant and w.stream = p_stream and w.id = any (p_ids)
+$$;
+comment on function jobsync.note_asked(text, text, bigint[]) is
+  'Notes that ServiceTitan answered for these ids. Only then: a worker that dies while it asks must not make the next one wait.';
 
 -- Storing customers, locations and their contacts. The same walk as for jobs: newest per id, merged over the stored row,
 -- written only where something differs.
@@ -4309,7 +4322,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                               and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
     'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
-                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
+                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
     'due', (select true from outbox o
@@ -4322,6 +4335,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
+    left join lateral (select b.rate * left_speed(b.slowness, b.slowed_at, clock_timestamp()) as rate) s on true
    where t.tenant_id = p_tenant
 $$;
 comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
@@ -4455,8 +4469,9 @@ begin
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
-  if v_wait is not null then
-    perform block_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
+  -- By API the sender slowed the location's bucket already, with the answer itself.
+  if v_wait is not null and v_kind = 'webhook' then
+    perform slow_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
   end if;
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
@@ -6946,6 +6961,27 @@ comment on view jobsync.v_invoices is
 
 -- The plan as people see it: exactly what waits to be sent, what is skipped and why, and what it costs.
 
+-- A hook takes one request a job. By API a job of a new contact takes three (search, contact, card), one of a known contact two
+-- (search, card), a change one. Looked up for the first 20,000 that wait at each location; beyond them each counts as new.
+create function jobsync.planned_requests(p_tenant text) returns bigint
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+  select coalesce(sum(case d.kind when 'webhook' then w.waiting else k.requests + 3 * greatest(0, w.waiting - k.looked_up) end), 0)::bigint
+    from (select o.destination_id, sum(o.rows) as waiting from v_tallies o where o.tenant_id = p_tenant and o.topic = 'outbox' group by 1) w
+    join destinations d on d.tenant_id = p_tenant and d.id = w.destination_id
+    left join lateral (
+      select count(*) as looked_up, coalesce(sum(case when f.linked then 1 else 2 end), 0)
+               + count(distinct f.st_customer_id) filter (where not f.linked and not f.known) as requests
+        from (select o.st_customer_id,
+                     coalesce((select true from opportunity_links l where l.tenant_id = p_tenant and l.destination_id = d.id and l.st_job_id = o.st_job_id), false) as linked,
+                     coalesce((select true from contact_links c where c.tenant_id = p_tenant and c.destination_id = d.id and c.st_customer_id = o.st_customer_id), false) as known
+                from (select x.st_job_id, coalesce((select resolve_customer(p_tenant, m.st_customer_id) from customers m where m.tenant_id = p_tenant
+                                                     and m.st_customer_id = x.st_customer_id and m.merged_to_id is not null), x.st_customer_id) as st_customer_id
+                        from outbox x where x.tenant_id = p_tenant and x.destination_id = d.id
+                       order by x.destination_id, x.next_attempt_at, x.st_job_id limit 20000) o) f) k on d.kind = 'api'
+$$;
+comment on function jobsync.planned_requests(text) is
+  'Requests that what waits will take of GoHighLevel: without tags, notes and the read-back. Exact for 20,000 jobs at each location, at most three for each beyond.';
+
 -- Counts come from the tallies: a plan of a million jobs is told at once.
 create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb
 language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
@@ -6966,10 +7002,7 @@ begin
                          u.destination_masked, 'armed', u.armed, 'paused', u.destination_paused_at is not null, 'jobs', g.jobs) order by g.jobs desc, g.business_unit_id), '[]')
                 from (select v.business_unit_id, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'pending' group by 1) g
                 join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = g.business_unit_id and u.deliverer = 'jobsync'),
-    -- By API a job of a new contact takes at most four requests and a change one; a hook takes one.
-    'requests', (select coalesce(sum(o.rows * case when d.kind = 'webhook' or o.class = 'updated' then 1 else 4 end), 0)
-                   from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
-                  where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'requests', planned_requests(p_tenant),
     'execution_price', v_price, 'cost', (v_plan ->> 'webhook_executions')::numeric * v_price);
 end
 $$;

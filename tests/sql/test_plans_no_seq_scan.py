@@ -241,6 +241,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
     "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
     "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
+    "note_asked": {"stream": "customers", "ids": [1]}, "note_outcomes": {"breaker": b"x", "outcomes": [True]}, "enter_breaker": {"breaker": b"x", "insist": False},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
