@@ -22,10 +22,23 @@ from psycopg.types.json import Jsonb
 
 from jobsync.db.queries import get_query, load_queries
 from tests.conftest import Server, drop_database
+from tests.sql import import_statements
 from tests.sql.story import INSTALL, POOL, SALES, Story, committed, contact, customer, job, location
 
 JOBS = 20_000
-BIG = ("jobs", "customers", "locations", "contacts", "outbox", "attempts", "audit", "wanted", "quarantine", "sync_logs")
+BIG = (
+    "jobs",
+    "customers",
+    "locations",
+    "contacts",
+    "outbox",
+    "attempts",
+    "audit",
+    "wanted",
+    "quarantine",
+    "sync_logs",
+    *import_statements.BIG,
+)
 LOAD = f"""
 insert into public.customers (st_customer_id, first_name, source, contacts_read_at, modified_on, phone, st_raw_data)
   select n, 'Ada', 'servicetitan', now(), now(), '+1602555' || lpad(n::text, 4, '0'), '{{}}' from generate_series(1, {JOBS}) n;
@@ -66,6 +79,7 @@ def loaded_dsn(server: Server, template: str) -> Iterator[str]:
             story.route(POOL, "external")
             story.live()
             story.connection.execute(LOAD.encode())
+            story.connection.execute(import_statements.LOAD.encode())
             story.owner(
                 "insert into jobsync.outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, next_attempt_at) "
                 "select 'default', st_job_id, st_customer_id, %s, 1, 'created', now() - interval '1 hour' from jobs "
@@ -273,11 +287,17 @@ NOT_YET = {
 MORE = {"claim_digests": 24 * 60 + 100}
 
 
-@pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - NOT_YET))
+@pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - import_statements.NOT_ASKED - NOT_YET))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
     text = get_query(name)
     destination = loaded.owner("select id from jobsync.destinations")[0]["id"]
-    given = {**VALUES, "destination": destination, **OTHER_VALUES.get(name, {})}
+    given = {
+        **VALUES,
+        **import_statements.ALL,
+        "destination": destination,
+        **OTHER_VALUES.get(name, {}),
+        **import_statements.VALUES.get(name, {}),
+    }
     # One with parameters of its own is asked with nulls; where that is refused, VALUES should say something better.
     own = set(re.findall(r"%\((\w+)\)s", text)) - set(given)
     given |= dict.fromkeys(own)
