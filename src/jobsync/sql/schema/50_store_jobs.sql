@@ -273,17 +273,19 @@ $$;
 comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
-language sql volatile as $$
-  with chosen as materialized (
-    select w.id from jobsync.wanted w
-     where w.tenant_id = p_tenant and w.stream = p_stream
-       and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
-     order by w.id limit p_limit
-  ), asked as (
-    update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
-      from chosen c where w.tenant_id = p_tenant and w.stream = p_stream and w.id = c.id
-    returning w.id
-  )
-  select coalesce(array_agg(a.id order by a.id), '{}') from asked a
+language sql stable as $$
+  select coalesce(array_agg(c.id order by c.id), '{}')
+    from (select w.id from jobsync.wanted w
+           where w.tenant_id = p_tenant and w.stream = p_stream
+             and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
+           order by w.id limit p_limit) c
 $$;
-comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up, noting that they were asked for; what ServiceTitan does not know is asked ever more rarely.';
+comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up; what ServiceTitan did not know when it was asked is asked ever more rarely.';
+
+create function jobsync.note_asked(p_tenant text, p_stream text, p_ids bigint[]) returns void
+language sql volatile as $$
+  update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
+   where w.tenant_id = p_tenant and w.stream = p_stream and w.id = any (p_ids)
+$$;
+comment on function jobsync.note_asked(text, text, bigint[]) is
+  'Notes that ServiceTitan answered for these ids. Only then: a worker that dies while it asks must not make the next one wait.';
