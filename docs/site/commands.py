@@ -74,10 +74,5 @@ def _options(command: Any) -> list[str]:
 
 
 def _kind(parameter: Any) -> str:
-    if parameter.metavar:
-        return str(parameter.metavar)
-    choices = getattr(parameter.type, "choices", None)
-    if choices:
-        return "\\|".join(str(getattr(one, "value", one)) for one in choices)
-    name = str(getattr(parameter.type, "name", "text"))
-    return {"integer": "N", "integer range": "N", "float": "N", "float range": "N", "path": "PATH"}.get(name, "TEXT")
+    kind = str(parameter.metavar or parameter.display_type or "text").strip("<>[]")
+    return kind.replace("str", "TEXT").replace("int", "N").replace("float", "N").upper().replace("|", "\\|")

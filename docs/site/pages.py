@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -95,8 +96,13 @@ def build(source: Path, folder: Path) -> int:
     }
     file = source.parent / "mkdocs.yml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--config-file", str(file)]
-    return subprocess.run(command, check=False).returncode
+    # Not --quiet: what is not logged does not count as a warning either.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(file)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def _matching(pages: Iterable[str], pattern: str) -> list[str]:
