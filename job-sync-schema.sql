@@ -6,7 +6,7 @@ begin;
 
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
--- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
+-- Reading order of this folder: 10 foundation -> 12 casts -> 13 facts -> 20 guide tables and columns -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
 -- 64 cards -> 65 deliver -> 68 backfill -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:
@@ -311,6 +311,34 @@ $$;
 comment on function jobsync.without_blanks(jsonb) is
   'The document without the keys (its own and its address''s) whose text is empty: on /db an empty text means "not given".';
 
+-- What the tables are judged by before they exist: the hash of a job, and which ids of GoHighLevel are real. An adopted
+-- database has its tables converted with these, before anything is built on them.
+
+-- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
+-- recomputed from the stored row before they are compared, so that new software never re-sends anything.
+create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
+comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
+
+-- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
+create function jobsync.job_hash(
+  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
+  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
+) returns bytea language sql stable parallel safe as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
+    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
+    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
+    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
+    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
+$$;
+comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
+  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
+
+-- Ids that were made up by old flows: no opportunity has them.
+create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
+  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
+$$;
+comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
+
 -- The five tables of the guide, in public, with the guide's column names and meanings; JobSync's own columns follow.
 -- Widths of the original (varchar(255), decimal(10,2)) lost data; here they are text and numeric.
 -- tenant_id leads every key. The single-column unique indexes keep users' own `on conflict (st_job_id)` working while
@@ -590,10 +618,10 @@ comment on column public.jobs.synced_from_st_at is 'When a record from ServiceTi
 comment on column public.jobs.tenant_id is 'Whose row it is.';
 comment on column public.jobs.ghl_version is 'Number of the last version that was accepted or given up; 0: none yet.';
 comment on column public.jobs.active is 'False when ServiceTitan deactivated the job.';
-comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version().';
+comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
-comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
+comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, shadow, or a caller''s own word.';
 comment on column public.sync_logs.entity_type is 'What the run was about, such as job.';
 comment on column public.sync_logs.entity_id is 'ServiceTitan''s id, when the run was about one record.';
 comment on column public.sync_logs.status is 'running, completed, failed, or a caller''s own word.';
@@ -640,7 +668,6 @@ create table jobsync.tenants (
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
   next_pull_at timestamptz,
-  feeds_refused_at timestamptz,
   next_reconcile_at timestamptz,
   quarantine_tried_with text,
   execution_price numeric not null default 0.01,
@@ -657,7 +684,6 @@ comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.next_reconcile_at is 'When the daily comparison with ServiceTitan is due; null: not booked yet.';
 comment on column jobsync.tenants.quarantine_tried_with is 'Version of the software that last tried the quarantined records again; another one tries them once more.';
-comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
 create table jobsync.connections (
@@ -696,15 +722,8 @@ create table jobsync.budgets (
   blocked_until timestamptz,
   slowness double precision not null default 1,
   slowed_at timestamptz,
-  outcomes boolean[] not null default '{}',
-  open_until timestamptz,
-  times_opened integer not null default 0,
-  probe_until timestamptz,
   primary key (tenant_id, budget_key)
 );
-comment on column jobsync.budgets.outcomes is 'Circuit breaker: the last twenty requests, false for 5xx, timeouts and resets.';
-comment on column jobsync.budgets.open_until is 'Circuit breaker: nobody asks before this; null: closed.';
-comment on column jobsync.budgets.probe_until is 'Circuit breaker: since it may close again, one worker tries; the others wait for it until this.';
 comment on column jobsync.budgets.slowness is 'Share of the rate that was left after the last 429; grows back within a minute of slowed_at.';
 comment on table jobsync.budgets is 'Token buckets shared by all workers: requests a second to ServiceTitan, to a GoHighLevel location, to a hook.';
 
@@ -842,7 +861,7 @@ language sql volatile as $$
          tokens = 0
    where b.tenant_id = p_tenant and b.budget_key = p_key
 $$;
-comment on function jobsync.block_budget(text, text, double precision) is 'After a 429: nobody takes from this bucket for p_seconds.';
+comment on function jobsync.block_budget(text, text, double precision) is 'Nobody takes from this bucket for p_seconds. A longer pause stays.';
 
 create function jobsync.slow_budget(p_tenant text, p_key text, p_seconds double precision) returns void
 language sql volatile as $$
@@ -851,10 +870,10 @@ language sql volatile as $$
      set slowness = greatest(1 / 64.0, jobsync.left_speed(b.slowness, b.slowed_at, pg_catalog.clock_timestamp()) / 2),
          slowed_at = greatest(b.slowed_at, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => greatest(p_seconds, 1)))
    where b.tenant_id = p_tenant and b.budget_key = p_key and (b.slowed_at is null or b.slowed_at <= pg_catalog.clock_timestamp());
-  select jobsync.block_budget(p_tenant, p_key, p_seconds)
+  select jobsync.block_budget(p_tenant, p_key, p_seconds * (1 + 0.2 * pg_catalog.random()))
 $$;
 comment on function jobsync.slow_budget(text, text, double precision) is
-  'After a 429: nobody takes from this bucket for p_seconds, and then at half the speed, which grows back within a minute.';
+  'After a 429: nobody takes from this bucket for p_seconds and up to a fifth more, and then at half the speed, which grows back within a minute.';
 
 -- A second tenant. Run as the owner: the single-column unique indexes, which keep people's own `on conflict (st_job_id)`
 -- working while there is one tenant, go then, because two contractors may have the same ids.
@@ -924,15 +943,35 @@ $$;
 comment on function jobsync.is_upstream_refused(text, text) is 'True while sign-in or access is refused, so that only a person can mend it.';
 
 -- The breaker: open after ten failures among the last twenty requests, then one request at a time tries whether it may
--- close. It stands in the row of the budget that each request passes anyway, and goes by the same real clock.
-create function jobsync.note_outcomes(p_tenant text, p_key text, p_outcomes boolean[]) returns timestamptz
+-- close. All tenants that reach one environment of ServiceTitan with one app share it (reliability, "What happens on each
+-- answer"): what is down for one is down for all. It goes by the real clock, as the budgets do.
+create table jobsync.breakers (
+  breaker_key bytea primary key,
+  outcomes boolean[] not null default '{}',
+  open_until timestamptz,
+  times_opened integer not null default 0,
+  probe_until timestamptz
+);
+comment on table jobsync.breakers is 'Circuit breakers before an upstream, one for each app and environment. Nobody''s rows: whoever shares the app shares it.';
+comment on column jobsync.breakers.breaker_key is 'Keyed hash of environment and app, so that the app''s key is not readable.';
+comment on column jobsync.breakers.outcomes is 'The last twenty requests, false for 5xx, timeouts and resets.';
+comment on column jobsync.breakers.open_until is 'Nobody asks before this; null: closed.';
+comment on column jobsync.breakers.probe_until is 'Since it may close again, one worker tries; the others wait for it until this.';
+
+create function jobsync.note_outcomes(p_tenant text, p_upstream text, p_breaker bytea, p_outcomes boolean[]) returns timestamptz
 language plpgsql set search_path = jobsync, public as $$
 declare
-  v_row budgets;
+  v_row breakers;
   v_now timestamptz := clock_timestamp();
   v_all boolean[];
 begin
-  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key for update;
+  -- All is well, and was before: nothing to write, so that tenants do not queue for one row while it is.
+  if true = all (p_outcomes) and exists (
+       select from breakers b where b.breaker_key = p_breaker and b.open_until is null and cardinality(b.outcomes) = 20 and true = all (b.outcomes)) then
+    return null;
+  end if;
+  insert into breakers (breaker_key) values (p_breaker) on conflict (breaker_key) do nothing;
+  select * into v_row from breakers b where b.breaker_key = p_breaker for update;
   if v_row.open_until > v_now and v_row.probe_until is null then
     -- Answers to what was under way when it opened.
     return v_row.open_until;
@@ -940,33 +979,33 @@ begin
   v_all := v_row.outcomes || p_outcomes;
   v_all := v_all[greatest(1, cardinality(v_all) - 19):];
   if v_row.open_until is not null and p_outcomes[cardinality(p_outcomes)] then
-    update budgets b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.tenant_id = p_tenant and b.budget_key = p_key;
-    perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_key);
+    update breakers b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.breaker_key = p_breaker;
+    perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_upstream);
     return null;
   end if;
   if v_row.open_until is not null or (cardinality(v_all) = 20 and cardinality(array_remove(v_all, true)) >= 10) then
-    update budgets b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
+    update breakers b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
            open_until = v_now + least(300, 10 * 2 ^ least(v_row.times_opened, 5)) * interval '1 second'
-     where b.tenant_id = p_tenant and b.budget_key = p_key returning b.open_until into v_row.open_until;
+     where b.breaker_key = p_breaker returning b.open_until into v_row.open_until;
     if v_row.times_opened = 0 then
-      perform write_audit(p_tenant, 'jobsync', 'breaker_opened', p_key);
+      perform write_audit(p_tenant, 'jobsync', 'breaker_opened', p_upstream);
     end if;
     return v_row.open_until;
   end if;
-  update budgets b set outcomes = v_all where b.tenant_id = p_tenant and b.budget_key = p_key;
+  update breakers b set outcomes = v_all where b.breaker_key = p_breaker;
   return null;
 end
 $$;
-comment on function jobsync.note_outcomes(text, text, boolean[]) is
-  'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds. Answers until when it is open.';
+comment on function jobsync.note_outcomes(text, text, bytea, boolean[]) is
+  'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds, with a line in the audit of the tenant that saw it. Answers until when it is open.';
 
-create function jobsync.enter_breaker(p_tenant text, p_key text, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
+create function jobsync.enter_breaker(p_breaker bytea, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
 language plpgsql set search_path = jobsync, public as $$
 declare
-  v_row budgets;
+  v_row breakers;
   v_now timestamptz := clock_timestamp();
 begin
-  select * into v_row from budgets b where b.tenant_id = p_tenant and b.budget_key = p_key and b.open_until is not null for update;
+  select * into v_row from breakers b where b.breaker_key = p_breaker and b.open_until is not null for update;
   if not found then
     return query select 0::double precision, false, false;
   elsif v_row.probe_until > v_now then
@@ -975,13 +1014,121 @@ begin
     return query select extract(epoch from v_row.open_until - v_now)::double precision, false, false;
   else
     -- A trial whose worker died is another's after this.
-    update budgets b set probe_until = v_now + interval '120 seconds' where b.tenant_id = p_tenant and b.budget_key = p_key;
+    update breakers b set probe_until = v_now + interval '120 seconds' where b.breaker_key = p_breaker;
     return query select 0::double precision, true, false;
   end if;
 end
 $$;
-comment on function jobsync.enter_breaker(text, text, boolean) is
+comment on function jobsync.enter_breaker(bytea, boolean) is
   'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
+
+-- Users of the dashboard: who may sign in, what they may do there, their sessions and one-time links.
+--
+-- A name is one user of the whole installation: whoever signs in says no tenant. Passwords are argon2id; of sessions and
+-- links only the SHA-256 is stored. All four are looked up before the tenant is known, therefore as the owner.
+
+create table jobsync.users (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  name text not null constraint user_name_is_plain check (name ~ '^[a-z0-9][a-z0-9._-]{1,63}$'),
+  role text not null constraint role_is_known check (role in ('viewer', 'operator', 'admin')),
+  all_tenants boolean not null default false constraint only_admins_reach_all_tenants check (not all_tenants or role = 'admin'),
+  password_hash text,
+  disabled_at timestamptz,
+  last_seen_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id)
+);
+create unique index users_by_name on jobsync.users (name);
+comment on table jobsync.users is 'People who sign in to the dashboard. viewer: reads; operator: also pauses, replays, decides; admin: also arms, routes, manages users.';
+comment on column jobsync.users.name is 'What is typed at sign-in and stands in the audit as user:<name>; no e-mail address.';
+comment on column jobsync.users.password_hash is 'argon2id; null: no password was chosen yet, only a one-time link lets the user in.';
+comment on column jobsync.users.all_tenants is 'True: an administrator of the whole installation, who may choose the tenant.';
+
+create table jobsync.sessions (
+  tenant_id text not null,
+  secret_hash bytea not null,
+  user_id uuid not null,
+  acting_for text references jobsync.tenants on delete cascade,
+  flash jsonb,
+  seen_at timestamptz not null default jobsync.now(),
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, secret_hash),
+  foreign key (tenant_id, user_id) references jobsync.users on delete cascade
+);
+create unique index sessions_by_secret on jobsync.sessions (secret_hash);
+create index sessions_by_user on jobsync.sessions (tenant_id, user_id);
+create index sessions_by_time on jobsync.sessions (seen_at);
+comment on table jobsync.sessions is 'Who is signed in. A row ends with sign-out, after 12 hours without a page, or with its user.';
+comment on column jobsync.sessions.acting_for is 'The tenant that an administrator of all tenants looks at; null: the user''s own.';
+comment on column jobsync.sessions.flash is 'What the next page tells once: {kind, text}.';
+
+create table jobsync.sign_in_links (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  key_hash bytea not null,
+  user_id uuid,
+  enters boolean not null default false,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  created_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, key_hash),
+  foreign key (tenant_id, user_id) references jobsync.users on delete cascade
+);
+create unique index sign_in_links_by_key on jobsync.sign_in_links (key_hash);
+comment on table jobsync.sign_in_links is 'One-time links: the first administrator makes an account (no user_id), a user chooses a password, or the demo is entered.';
+comment on column jobsync.sign_in_links.enters is 'True: the link signs in by itself, again and again until it expires (the demo only).';
+
+create table jobsync.sign_in_failures (
+  tenant_id text not null,
+  subject bytea not null,
+  failures integer not null,
+  last_at timestamptz not null,
+  primary key (tenant_id, subject)
+);
+create index sign_in_failures_by_time on jobsync.sign_in_failures (last_at);
+comment on table jobsync.sign_in_failures is
+  'Tries to sign in that did not succeed, by name and address together, and by address alone. Kept under tenant default: who tries to sign in has no tenant yet.';
+comment on column jobsync.sign_in_failures.subject is 'SHA-256 of name and address, or of the address: neither is readable.';
+
+create function jobsync.count_try(p_subject bytea, p_most integer) returns integer language sql volatile set search_path = jobsync, public as $$
+  -- Counted before the password is looked at, so that a thousand tries at once are no more than one after another.
+  insert into sign_in_failures as f (tenant_id, subject, failures, last_at) values ('default', p_subject, 1, jobsync.now())
+  on conflict (tenant_id, subject) do update set
+    failures = case when f.last_at < jobsync.now() - interval '15 minutes' then 1 else least(f.failures + 1, p_most + 1) end,
+    last_at = case when f.last_at >= jobsync.now() - interval '15 minutes' and f.failures >= p_most then f.last_at else jobsync.now() end
+  returning f.failures
+$$;
+comment on function jobsync.count_try(bytea, integer) is
+  'Counts one try to sign in and answers how many there were within 15 minutes; beyond p_most nobody is let in until 15 minutes after the last one that counted.';
+
+create function jobsync.change_user(p_tenant text, p_user uuid, p_role text, p_disabled boolean, p_actor text) returns jobsync.users
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_user users;
+begin
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  select * into v_user from users u where u.tenant_id = p_tenant and u.id = p_user;
+  if not found then
+    raise exception using errcode = 'JS004', message = 'No such user.';
+  end if;
+  if v_user.role = 'admin' and v_user.disabled_at is null and (coalesce(p_role, 'admin') <> 'admin' or coalesce(p_disabled, false))
+     and not exists (select from users u where u.tenant_id = p_tenant and u.role = 'admin' and u.disabled_at is null and u.id <> p_user) then
+    raise exception using errcode = 'JS001', message = 'user is the last administrator: make somebody else one first.';
+  end if;
+  update users u set role = coalesce(p_role, u.role), all_tenants = u.all_tenants and coalesce(p_role, u.role) = 'admin',
+         disabled_at = case when p_disabled then coalesce(u.disabled_at, jobsync.now()) when p_disabled = false then null else u.disabled_at end
+   where u.tenant_id = p_tenant and u.id = p_user returning * into v_user;
+  if v_user.disabled_at is not null then
+    delete from sessions s where s.tenant_id = p_tenant and s.user_id = p_user;
+    delete from sign_in_links l where l.tenant_id = p_tenant and l.user_id = p_user;
+  end if;
+  perform write_audit(p_tenant, p_actor, 'user_changed', 'user:' || v_user.name,
+    jsonb_build_object('role', v_user.role, 'disabled', v_user.disabled_at is not null));
+  return v_user;
+end
+$$;
+comment on function jobsync.change_user(text, uuid, text, boolean, text) is
+  'Sets the role of a user (null: as it is) and switches the account off or on; switched off, all sessions end. The last administrator stays one.';
 
 -- The part of a bucket that is kept for calls somebody waits for: whoever has time takes only what stands above it.
 
@@ -1365,6 +1512,24 @@ create table jobsync.campaigns (
 );
 comment on table jobsync.campaigns is 'ServiceTitan marketing campaigns: a job carries only the id (campaign_id).';
 
+-- Adoption: what `jobsync db migrate` found and repaired when it took over a database that the old guide's schema had made.
+-- Empty where JobSync began on a fresh database.
+
+create table jobsync.adoptions (
+  tenant_id text primary key references jobsync.tenants on delete cascade,
+  adopted_at timestamptz not null default jobsync.now(),
+  pull_from timestamptz,
+  report jsonb not null
+);
+comment on table jobsync.adoptions is 'One row where the database was adopted from the old guide: when, and what was repaired and what cannot be known.';
+comment on column jobsync.adoptions.pull_from is 'Where the first pull of jobs starts: early enough to bring what the old flow missed or overwrote.';
+comment on column jobsync.adoptions.report is '{rows, repaired, unknown, kept, seconds}: counts before and after, sentences for a person.';
+
+create function jobsync.adopted_at(p_tenant text) returns timestamptz language sql stable parallel safe as $$
+  select a.adopted_at from jobsync.adoptions a where a.tenant_id = p_tenant
+$$;
+comment on function jobsync.adopted_at(text) is 'When the database was adopted; null: never. What a pull brings anew and is older is not offered to the old flow, which never had it.';
+
 -- Runs: a row of sync_logs is opened when work starts and always closed.
 -- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
 
@@ -1426,7 +1591,7 @@ language sql volatile as $$
   with closed as (
     update public.sync_logs l set status = 'failed', error_message = 'abandoned', completed_at = jobsync.now(),
            duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
-     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import')
+     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import', 'shadow')
        and l.started_at + coalesce(jobsync.try_numeric(l.metadata -> 'alive_s')::double precision * interval '1 second', interval '0') < jobsync.now() - p_older_than
     returning 1)
   select count(*)::integer from closed
@@ -1709,25 +1874,6 @@ comment on function jobsync.recount_tallies(text) is
 
 -- The projection: what GoHighLevel should be told about one job. And its hash, which decides "changed".
 
--- Raise jobsync.hash_version() when the list of hashed facts changes: stored hashes of the older version are then
--- recomputed from the stored row before they are compared, so that new software never re-sends anything.
-create function jobsync.hash_version() returns smallint language sql immutable parallel safe as $$ select 1::smallint $$;
-comment on function jobsync.hash_version() is 'Version of what jobs.job_hash covers.';
-
--- Stable, not immutable, although it depends on nothing else: so PostgreSQL puts its text into the query that calls it.
-create function jobsync.job_hash(
-  p_number text, p_customer bigint, p_location bigint, p_unit bigint, p_type bigint, p_status text, p_priority text,
-  p_summary text, p_completed_on timestamptz, p_total numeric, p_campaign bigint, p_tags bigint[], p_active boolean
-) returns bytea language sql stable parallel safe as $$
-  select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(e'\x1f',
-    coalesce(p_number, ''), coalesce(p_customer::text, ''), coalesce(p_location::text, ''), coalesce(p_unit::text, ''),
-    coalesce(p_type::text, ''), coalesce(p_status, ''), coalesce(p_priority, ''), coalesce(p_summary, ''),
-    coalesce(extract(epoch from p_completed_on)::text, ''), coalesce(pg_catalog.trim_scale(p_total)::text, ''), coalesce(p_campaign::text, ''),
-    coalesce(p_tags::text, ''), coalesce(p_active::text, '')), 'UTF8'))
-$$;
-comment on function jobsync.job_hash(text, bigint, bigint, bigint, bigint, text, text, text, timestamptz, numeric, bigint, bigint[], boolean) is
-  'Hash over the job''s own facts that are sent. Names of units and types, contacts and addresses are not in it: renaming or a new phone re-sends no webhook.';
-
 create view jobsync.unit_routes with (security_invoker = true) as
   select u.tenant_id, u.st_business_unit_id, u.name, u.active, u.sync_enabled, u.sync_to_ghl, u.ghl_pipeline_name,
          coalesce(r.deliverer, 'none') as deliverer, r.destination_id, coalesce(r.events, 'created') as events,
@@ -1882,6 +2028,7 @@ declare
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
   v_links boolean := links_installs(p_tenant);
+  v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
   v_open bigint[];
   v_changed boolean[];
@@ -1932,7 +2079,9 @@ begin
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
      where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
-    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
+           -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
+           m.stored_version = 0 and m.delivered_hash is not null and p_source = 'servicetitan' as is_baseline,
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
@@ -1973,7 +2122,8 @@ begin
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
                          y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
            case when y.is_new then
-             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on, v_deliver_from)) end as skip
+             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
       left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
       left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
@@ -1986,9 +2136,10 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
-      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
+      case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
@@ -2008,7 +2159,7 @@ begin
   )
   select jsonb_array_length(p_page), (select count(*) from written),
          (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
-         (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h where h.skip is null or v_links),
+         (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
@@ -2119,20 +2270,22 @@ $$;
 comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
-language sql volatile as $$
-  with chosen as materialized (
-    select w.id from jobsync.wanted w
-     where w.tenant_id = p_tenant and w.stream = p_stream
-       and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
-     order by w.id limit p_limit
-  ), asked as (
-    update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
-      from chosen c where w.tenant_id = p_tenant and w.stream = p_stream and w.id = c.id
-    returning w.id
-  )
-  select coalesce(array_agg(a.id order by a.id), '{}') from asked a
+language sql stable as $$
+  select coalesce(array_agg(c.id order by c.id), '{}')
+    from (select w.id from jobsync.wanted w
+           where w.tenant_id = p_tenant and w.stream = p_stream
+             and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
+           order by w.id limit p_limit) c
 $$;
-comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up, noting that they were asked for; what ServiceTitan does not know is asked ever more rarely.';
+comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up; what ServiceTitan did not know when it was asked is asked ever more rarely.';
+
+create function jobsync.note_asked(p_tenant text, p_stream text, p_ids bigint[]) returns void
+language sql volatile as $$
+  update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
+   where w.tenant_id = p_tenant and w.stream = p_stream and w.id = any (p_ids)
+$$;
+comment on function jobsync.note_asked(text, text, bigint[]) is
+  'Notes that ServiceTitan answered for these ids. Only then: a worker that dies while it asks must not make the next one wait.';
 
 -- Storing customers, locations and their contacts. The same walk as for jobs: newest per id, merged over the stored row,
 -- written only where something differs.
@@ -3117,13 +3270,16 @@ declare
   v_stale owed_again[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
   v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
+  v_adopted timestamptz := adopted_at(p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
            j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
            j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
-           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on, t.deliver_from),
+           coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on,
+                                -- What came after an adoption and is older was missed by the old flow: it is not made to push it now.
+                                coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
            o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
@@ -4097,6 +4253,9 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
+  if v_destination.kind = 'webhook' then
+    perform settle_rescued(p_tenant, p_destination, v_now);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -4223,6 +4382,29 @@ create function jobsync.budget_key(p_kind text, p_destination uuid) returns text
 $$;
 comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
 
+create function jobsync.settle_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
+language sql volatile as $$
+  -- The answer of an earlier try came after its lease had run out, and the try after it died: this version is told already.
+  with told as (
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= p_now
+       and not o.forced and j.job_hash = o.sent_hash
+       and exists (select from jobsync.attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version
+                      and a.outcome like 'accepted%' and a.started_at >= o.planned_at)
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using told t where o.tenant_id = p_tenant and o.st_job_id = t.st_job_id
+    returning o.st_job_id, o.version, o.sent_hash, o.flags
+  )
+  update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_version = d.version, delivered_hash = d.sent_hash,
+         ghl_synced_at = p_now, ghl_accepted_at = p_now, updated_at = p_now,
+         ghl_sync_flags = array(select distinct f from unnest(d.flags || '{ambiguous}'::text[]) f order by f)
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+$$;
+comment on function jobsync.settle_rescued(text, uuid, timestamptz) is
+  'Marks as synced, flagged ambiguous, deliveries whose worker died although an earlier try of the same version was accepted after its lease had run out.';
+
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
   -- A row that is claimed again after a death counts one rescue: with four, this lease ended in the fifth death.
@@ -4251,7 +4433,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                               and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
     'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
-                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
+                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
     'due', (select true from outbox o
@@ -4264,6 +4446,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
+    left join lateral (select b.rate * left_speed(b.slowness, b.slowed_at, clock_timestamp()) as rate) s on true
    where t.tenant_id = p_tenant
 $$;
 comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
@@ -4397,8 +4580,9 @@ begin
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
-  if v_wait is not null then
-    perform block_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
+  -- By API the sender slowed the location's bucket already, with the answer itself.
+  if v_wait is not null and v_kind = 'webhook' then
+    perform slow_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
   end if;
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
@@ -4525,6 +4709,26 @@ $$;
 comment on function jobsync.arm_tenant(text, integer, timestamptz, integer, integer, text) is
   'Goes live, at most p_limit sends (null: no limit); routes that the old flow still serves stay unarmed and are listed.';
 
+create function jobsync.set_limits(p_tenant text, p_cap_hour integer, p_cap_day integer, p_execution_price numeric, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_old tenants;
+  v_new tenants;
+begin
+  select * into v_old from tenants t where t.tenant_id = p_tenant for no key update;
+  update tenants t set cap_hour = coalesce(p_cap_hour, t.cap_hour), cap_day = coalesce(p_cap_day, t.cap_day),
+         execution_price = coalesce(p_execution_price, t.execution_price), updated_at = jobsync.now()
+   where t.tenant_id = p_tenant returning * into v_new;
+  if (v_old.cap_hour, v_old.cap_day, v_old.execution_price) is distinct from (v_new.cap_hour, v_new.cap_day, v_new.execution_price) then
+    perform write_audit(p_tenant, p_actor, 'limits_set', 'tenant', jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day,
+      'execution_price', v_new.execution_price));
+  end if;
+  return jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day, 'execution_price', v_new.execution_price);
+end
+$$;
+comment on function jobsync.set_limits(text, integer, integer, numeric, text) is
+  'Sets the caps an hour and a day (0: none) and the price of one paid execution; null leaves what stands. Answers all three.';
+
 create function jobsync.plan_skipped_since(p_tenant text, p_since timestamptz) returns integer
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -4583,7 +4787,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off a
   -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
   select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
     cross join destinations d
-    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null
+    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'
     cross join lateral (
       select 1 from outbox o
         join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
@@ -5138,9 +5342,11 @@ $$;
 comment on function jobsync.claim_due_tenants(text[]) is
   'Takes the tenants whose pull is due and books the next one, jittered: two schedulers never both take a tenant.';
 
--- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted.
+-- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted. On an adopted database
+-- it starts early enough to bring what the old flow missed.
 create function jobsync.first_pull_start(p_tenant text) returns text language sql stable set search_path = jobsync, public as $$
-  select to_char(coalesce((select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
+  select to_char(coalesce((select a.pull_from from adoptions a where a.tenant_id = p_tenant),
+                          (select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
                           jobsync.now() - interval '90 days') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 comment on function jobsync.first_pull_start(text) is 'Where a tenant''s first pull of jobs starts, as an ISO text.';
@@ -5856,6 +6062,33 @@ create view jobsync.v_reconcile with (security_invoker = true) as
 comment on view jobsync.v_reconcile is
   'The last comparison of each tenant with ServiceTitan. is_alert: it found something missing or differing, mended or not; nothing should ever be found.';
 
+-- How routes and rules stood before each change, as the text that makes them so again: what undo reads in.
+
+create table jobsync.rule_versions (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  id bigint generated always as identity,
+  replaced_at timestamptz not null default jobsync.now(),
+  actor text not null,
+  what text not null,
+  text text not null,
+  primary key (tenant_id, id)
+);
+comment on table jobsync.rule_versions is 'Routes and rules as YAML, each as it stood before a change; the last fifty. Never a hook''s URL.';
+comment on column jobsync.rule_versions.what is 'The change that replaced it, in a few words.';
+
+create function jobsync.keep_rule_version(p_tenant text, p_actor text, p_what text, p_text text) returns bigint
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id bigint;
+begin
+  insert into rule_versions (tenant_id, actor, what, text) values (p_tenant, p_actor, left(p_what, 200), p_text) returning id into v_id;
+  delete from rule_versions v where v.tenant_id = p_tenant
+     and v.id <= (select x.id from rule_versions x where x.tenant_id = p_tenant order by x.id desc offset 50 limit 1);
+  return v_id;
+end
+$$;
+comment on function jobsync.keep_rule_version(text, text, text, text) is 'Keeps how routes and rules stood before a change; older ones than fifty go. Answers its number.';
+
 -- Rules as people see them: with names; saved as a whole; tried on the tenant's own history.
 
 create view jobsync.v_rules with (security_invoker = true) as
@@ -6200,12 +6433,6 @@ create function jobsync.note_outside_mark(p_tenant text, p_units bigint[]) retur
 $$;
 comment on function jobsync.note_outside_mark(text, bigint[]) is 'Notes that somebody else pushes or marks jobs of these units.';
 
--- Ids that were made up by old flows: no opportunity has them.
-create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
-  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
-$$;
-comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
-
 create function jobsync.mark_job(p_tenant text, p_job bigint, p_status text, p_opportunity_id text, p_error text) returns setof public.jobs
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -6235,6 +6462,11 @@ begin
   end if;
   if p_status is not null then
     delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
+    if p_status = 'failed' then
+      perform note_outside_failure(p_tenant, p_job);
+    else
+      delete from outside_retries o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+    end if;
     perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
     perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
   end if;
@@ -6432,6 +6664,1109 @@ end
 $$;
 comment on function jobsync.close_test_send(text, bigint, text, jsonb, boolean, text) is 'Writes what came of a test send into the audit; one that certainly was not executed is not counted.';
 
+-- Imports: CSV files of an Airtable base on their way into customers and jobs.
+--
+-- staged (import_rows, by COPY) -> judged, a thousand rows at a time -> written, with a line each in the ledger. What is written
+-- can be undone from the ledger. Nothing here is ever sent: new jobs are `skipped: imported`, and what fills blanks of a
+-- delivered job counts as delivered. Columns st_customer_id and st_job_id let erase_customer() find a person here as well.
+
+create table jobsync.imports (
+  tenant_id text not null default jobsync.current_tenant(),
+  id text not null default pg_catalog.left(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 6),
+  state text not null default 'staging'
+    constraint import_state_is_known check (state in ('staging', 'staged', 'applying', 'applied', 'undoing', 'undone')),
+  prefer text not null default 'database' constraint import_prefers_database_or_csv check (prefer in ('database', 'csv')),
+  options jsonb not null default '{}',
+  actor text not null,
+  run uuid,
+  report jsonb,
+  created_at timestamptz not null default jobsync.now(),
+  applied_at timestamptz,
+  undone_at timestamptz,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id)
+);
+create index imports_by_time on jobsync.imports (tenant_id, created_at desc);
+comment on table jobsync.imports is 'One import of CSV files each: staging, staged (a dry run ends here), applying, applied, undoing, undone.';
+comment on column jobsync.imports.prefer is 'database: a row fills blanks only; csv: it also replaces what the database says otherwise.';
+comment on column jobsync.imports.options is 'How the files are read: time_zone, region, date_order, map.';
+comment on column jobsync.imports.report is 'The reconciliation that was last made.';
+
+create table jobsync.import_files (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  entity text not null constraint import_entity_is_known check (entity in ('customers', 'jobs')),
+  name text not null,
+  path text not null,
+  sha256 text not null,
+  bytes bigint not null,
+  reading jsonb not null,
+  total integer not null,
+  parent_import text,
+  staged_row integer not null default 0,
+  staged integer not null default 0,
+  judged_row integer not null default 0,
+  judged jsonb not null default '{}',
+  applied_row integer not null default 0,
+  applied jsonb not null default '{}',
+  primary key (tenant_id, import_id, entity),
+  foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
+);
+comment on table jobsync.import_files is 'The files of an import, and how far each was staged, judged (dry run) and applied: row numbers, and counts by outcome.';
+comment on column jobsync.import_files.reading is 'How the file is read: encoding, delimiter, header, columns, dates; what was noticed.';
+comment on column jobsync.import_files.parent_import is 'The import whose errors file this is; null: an original file.';
+
+create table jobsync.import_rows (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  entity text not null,
+  row_no integer not null,
+  record_id bigint,
+  st_customer_id bigint,
+  st_job_id bigint,
+  row_hash bytea not null,
+  modified_at timestamptz,
+  given smallint not null,
+  failed boolean not null,
+  fields jsonb not null,
+  extra jsonb,
+  cells jsonb not null,
+  issues jsonb,
+  found jsonb,
+  links text[],
+  name_key text,
+  airtable_id text,
+  origin_row integer,
+  primary key (tenant_id, import_id, entity, row_no),
+  foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
+);
+create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
+create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
+comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
+comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
+comment on column jobsync.import_rows.fields is 'What goes into columns, by column name; blanks are left out.';
+comment on column jobsync.import_rows.extra is 'What has no column: kept in st_raw_data under "airtable".';
+comment on column jobsync.import_rows.cells is 'The row as it stood in the file: a list of texts.';
+comment on column jobsync.import_rows.issues is 'What reading the row complained about: [{code, field, message, suggestion, is_error}].';
+comment on column jobsync.import_rows.found is 'The same, found by comparing it with the database and with other rows.';
+comment on column jobsync.import_rows.links is 'Names or Airtable ids of the customer where the row gives no id: the whole cell first, then its parts.';
+
+create table jobsync.import_names (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  name_key text not null,
+  st_customer_id bigint not null,
+  primary key (tenant_id, import_id, name_key, st_customer_id),
+  foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
+);
+comment on table jobsync.import_names is 'Customers that the links of an import''s jobs may mean, by name or Airtable id.';
+
+create table jobsync.import_ledger (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  entity text not null,
+  row_no integer not null,
+  file_sha256 text not null,
+  row_hash bytea not null,
+  record_id bigint not null,
+  st_customer_id bigint,
+  st_job_id bigint,
+  outcome text not null constraint ledger_outcome_is_known check (outcome in ('new', 'filled', 'same', 'older', 'merged')),
+  prefer text not null,
+  prior jsonb,
+  wrote jsonb,
+  written_at timestamptz not null default jobsync.now(),
+  undone_at timestamptz,
+  undo_result text,
+  primary key (tenant_id, import_id, entity, row_no)
+);
+create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
+create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
+create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
+comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
+comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';
+comment on column jobsync.import_ledger.undo_result is 'deleted, restored, kept (changed since by somebody else), or nothing.';
+
+create function jobsync.open_import(p_tenant text, p_prefer text, p_options jsonb, p_files jsonb, p_actor text) returns text
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id text;
+begin
+  -- Dry runs of the same files that nobody went on with are replaced by this one.
+  delete from imports i where i.tenant_id = p_tenant and i.state in ('staging', 'staged') and exists (
+    select from import_files f join jsonb_array_elements(p_files) n(file) on f.entity = n.file ->> 'entity' and f.sha256 = n.file ->> 'sha256'
+     where f.tenant_id = p_tenant and f.import_id = i.id);
+  loop
+    insert into imports (tenant_id, prefer, options, actor) values (p_tenant, p_prefer, p_options, p_actor) on conflict do nothing returning id into v_id;
+    exit when v_id is not null;
+  end loop;
+  insert into import_files (tenant_id, import_id, entity, name, path, sha256, bytes, reading, total, parent_import)
+  select p_tenant, v_id, n.file ->> 'entity', n.file ->> 'name', n.file ->> 'path', n.file ->> 'sha256', (n.file ->> 'bytes')::bigint, n.file -> 'reading',
+         (n.file ->> 'total')::integer, (select i.id from imports i where i.tenant_id = p_tenant and i.id = n.file ->> 'parent')
+    from jsonb_array_elements(p_files) n(file);
+  return v_id;
+end
+$$;
+comment on function jobsync.open_import(text, text, jsonb, jsonb, text) is
+  'Opens an import of files [{entity, name, path, sha256, bytes, reading, total, parent}]; answers its id. Dry runs of the same files end.';
+
+create function jobsync.note_staged(p_tenant text, p_import text, p_entity text, p_row integer, p_rows integer) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update import_files f set staged_row = p_row, staged = f.staged + p_rows
+   where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity and f.staged_row < p_row;
+  if not found and not exists (select from import_files f where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity and f.staged_row = p_row) then
+    raise exception 'another run stages import %', p_import using errcode = 'JS002';
+  end if;
+end
+$$;
+comment on function jobsync.note_staged(text, text, text, integer, integer) is 'Notes how far a file is staged, in the transaction that staged it. Refused where another run is further.';
+
+-- One key for a name, whoever wrote it: letters and digits alone, in small letters.
+create function jobsync.name_key(p_name text) returns text language sql immutable parallel safe as $$
+  select nullif(pg_catalog.regexp_replace(pg_catalog.lower(p_name), '[^[:alnum:]]+', ' ', 'g'), ' ')
+$$;
+comment on function jobsync.name_key(text) is 'The form in which names are compared.';
+
+create function jobsync.close_staging(p_tenant text, p_import text) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update imports i set state = 'staged', updated_at = jobsync.now() where i.tenant_id = p_tenant and i.id = p_import and i.state = 'staging';
+  if not found or not exists (select from import_rows r where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs' and r.links is not null) then
+    return;
+  end if;
+  -- Names of customers have no index, for nothing else asks by them: all are read once for an import whose jobs name people.
+  with wanted as materialized (
+    select distinct btrim(name_key(l.link)) as key, l.link from import_rows r cross join lateral unnest(r.links) l(link)
+     where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs'
+  ), known as (
+    select w.link, r.record_id from wanted w
+      join import_rows r on r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'customers' and not r.failed
+       and (r.name_key = w.key or r.airtable_id = w.link)
+    union
+    select w.link, c.st_customer_id from wanted w
+      join (select x.st_customer_id, btrim(name_key(concat_ws(' ', x.first_name, x.last_name))) as key, btrim(name_key(x.company_name)) as company
+              from customers x where x.tenant_id = p_tenant) c on c.key = w.key or c.company = w.key
+  )
+  insert into import_names (tenant_id, import_id, name_key, st_customer_id)
+  select p_tenant, p_import, k.link, k.record_id from known k where k.record_id is not null on conflict do nothing;
+end
+$$;
+comment on function jobsync.close_staging(text, text) is 'Ends the staging of an import, and looks up the customers that its jobs name by name or Airtable id. Twice changes nothing.';
+
+create function jobsync.open_import_pass(p_tenant text, p_import text, p_apply boolean) returns jobsync.imports
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_import imports;
+begin
+  select * into v_import from imports i where i.tenant_id = p_tenant and i.id = p_import for update;
+  if not found then
+    raise exception 'import % is not known', p_import using errcode = 'JS004', hint = 'jobsync import list';
+  end if;
+  if v_import.state in ('undoing', 'undone') then
+    raise exception 'import % was undone', p_import using errcode = 'JS001', hint = 'Import the files again: jobsync import airtable ... --apply';
+  end if;
+  if not p_apply then
+    update import_files f set judged_row = 0, judged = '{}' where f.tenant_id = p_tenant and f.import_id = p_import;
+  elsif v_import.state = 'staged' then
+    insert into sync_logs (tenant_id, sync_type, status, metadata)
+    values (p_tenant, 'import', 'running', jsonb_build_object('import', p_import)) returning id into v_import.run;
+    update imports i set state = 'applying', run = v_import.run, updated_at = jobsync.now()
+     where i.tenant_id = p_tenant and i.id = p_import returning * into v_import;
+    perform write_audit(p_tenant, v_import.actor, 'import_began', 'import:' || p_import, jsonb_build_object('prefer', v_import.prefer));
+  elsif v_import.state = 'applying' then
+    -- The run of a process that died may have been closed as abandoned.
+    update sync_logs l set status = 'running', error_message = null, completed_at = null, duration_ms = null
+     where l.tenant_id = p_tenant and l.id = v_import.run and l.status <> 'running';
+  end if;
+  return v_import;
+end
+$$;
+comment on function jobsync.open_import_pass(text, text, boolean) is
+  'Begins, or goes on with, judging (p_apply false) or writing the staged rows; writing opens a run of type import. Answers the import.';
+
+create function jobsync.close_import(p_tenant text, p_import text, p_error text) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_import imports;
+  v_counts jsonb;
+begin
+  select * into v_import from imports i where i.tenant_id = p_tenant and i.id = p_import for update;
+  select jsonb_object_agg(f.entity, f.applied) into v_counts from import_files f where f.tenant_id = p_tenant and f.import_id = p_import;
+  update sync_logs l set
+    status = case when p_error is null then 'completed' else 'failed' end, error_message = left(p_error, 1000), completed_at = v_now,
+    metadata = l.metadata || jsonb_build_object('outcomes', v_counts),
+    records_processed = s.processed, records_failed = s.failed, records_succeeded = s.processed - s.failed,
+    duration_ms = least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::integer
+    from (select coalesce(sum(c.value::integer), 0) as processed, coalesce(sum(c.value::integer) filter (where c.key = 'error'), 0) as failed
+            from jsonb_each(v_counts) e cross join lateral jsonb_each_text(e.value) c) s
+   where l.tenant_id = p_tenant and l.id = v_import.run and l.status = 'running';
+  if p_error is null and v_import.state = 'applying' then
+    update imports i set state = 'applied', applied_at = v_now, updated_at = v_now where i.tenant_id = p_tenant and i.id = p_import;
+    perform write_audit(p_tenant, v_import.actor, 'import_applied', 'import:' || p_import, coalesce(v_counts, '{}'));
+  end if;
+end
+$$;
+comment on function jobsync.close_import(text, text, text) is 'Closes the run of an import. With p_error it can be resumed; without, it is applied. Harmless when repeated.';
+
+-- The smoke test's tenant: invented, there for seconds, removed whole. Run as the owner.
+-- It is made without add_tenant: its ids are far above ServiceTitan's, so the indexes of a single tenant may stay.
+
+create function jobsync.open_smoke(p_tenant text) returns void language plpgsql set search_path = jobsync, public as $$
+begin
+  if p_tenant !~ '^smoke-[0-9a-f]{12}$' then
+    raise exception 'a smoke test''s tenant is called smoke- and twelve hexadecimal digits' using errcode = 'JS001';
+  end if;
+  -- Nobody's schedule takes it up: no pull, no comparison, no digest, and the sweep of due sends leaves it out.
+  insert into tenants (tenant_id, name, mode, mode_reason, mode_set_at, deliver_from, next_pull_at, next_reconcile_at)
+  values (p_tenant, 'Smoke test', 'live', 'smoke', jobsync.now(), '-infinity', 'infinity', 'infinity');
+  insert into alert_settings (tenant_id, digest_at) values (p_tenant, null);
+end
+$$;
+comment on function jobsync.open_smoke(text) is 'Makes the tenant of one smoke test: live, known to no schedule. The owner''s alone.';
+
+create function jobsync.remove_smoke(p_tenant text) returns integer language plpgsql set search_path = jobsync, public as $$
+declare
+  v_tenants text[];
+  v_table record;
+  v_removed bigint;
+  v_total integer := 0;
+  v_again boolean := true;
+begin
+  -- Also those that a crash left behind; one that is younger may be at work.
+  select array_agg(t.tenant_id) into v_tenants from tenants t
+   where t.mode_reason = 'smoke' and (t.tenant_id = p_tenant or t.created_at < jobsync.now() - interval '10 minutes');
+  if v_tenants is null then
+    return 0;
+  end if;
+  -- Rounds, because tables point at each other, and removing rows writes tallies of its own.
+  while v_again loop
+    v_again := false;
+    for v_table in
+      select n.nspname, c.relname from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+       where c.relkind = 'r' and n.nspname in ('jobsync', 'public') and c.oid <> 'jobsync.tenants'::regclass
+    loop
+      begin
+        execute format('delete from %I.%I where tenant_id = any ($1)', v_table.nspname, v_table.relname) using v_tenants;
+        get diagnostics v_removed = row_count;
+        v_total := v_total + v_removed;
+        v_again := v_again or v_removed > 0;
+      exception when foreign_key_violation then
+        v_again := true;
+      end;
+    end loop;
+  end loop;
+  delete from tenants t where t.tenant_id = any (v_tenants);
+  return v_total;
+end
+$$;
+comment on function jobsync.remove_smoke(text) is
+  'Removes every row of a smoke test''s tenant, and of those that a crash left behind. Never another tenant''s. Answers how many rows.';
+
+-- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
+-- shows what the import will do.
+
+create type jobsync.import_decision as (
+  row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
+comment on type jobsync.import_decision is
+  'What becomes of one row: new (fields are all its values), filled (fields are the values to write, prior those that stand), same, older, merged or error (found says why).';
+
+create function jobsync.import_issue(p_code text, p_field text, p_message text, p_suggestion text, p_is_error boolean) returns jsonb
+language sql immutable parallel safe as $$
+  select jsonb_build_object('code', p_code, 'field', p_field, 'message', p_message, 'suggestion', p_suggestion, 'is_error', p_is_error)
+$$;
+comment on function jobsync.import_issue(text, text, text, text, boolean) is 'One complaint about a row, as import_rows.found holds them.';
+
+-- The same phone, however it was written down.
+create function jobsync.says_the_same(p_key text, p_old jsonb, p_new jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_old = p_new or case p_key
+    when 'phone' then pg_catalog.right(pg_catalog.regexp_replace(p_old #>> '{}', '\D', '', 'g'), 10) = pg_catalog.right(pg_catalog.regexp_replace(p_new #>> '{}', '\D', '', 'g'), 10)
+    when 'tag_type_ids' then p_old @> p_new and p_new @> p_old
+    else pg_catalog.lower(pg_catalog.btrim(p_old #>> '{}')) = pg_catalog.lower(pg_catalog.btrim(p_new #>> '{}')) end
+$$;
+comment on function jobsync.says_the_same(text, jsonb, jsonb) is 'True when two values of a column differ in spelling only.';
+
+create function jobsync.is_blank(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_value is null or p_value in ('null', '""', '[]')
+$$;
+comment on function jobsync.is_blank(jsonb) is 'True for what counts as not given.';
+
+create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
+returns setof jobsync.import_decision
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_prefer text;
+  v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
+begin
+  select i.prefer into v_prefer from imports i where i.tenant_id = p_tenant and i.id = p_import;
+  return query
+  with chunk as materialized (
+    select r.* from import_rows r
+     where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no > p_from
+     order by r.row_no limit p_limit
+  ), grouped as materialized (
+    -- Rows of one record are one: the newest leads, else the most complete; what it leaves blank the others give.
+    select c.*, d.leading_row, d.times, coalesce(m.fields, c.fields) as all_fields, m.conflicts,
+           nullif(coalesce(c.links, d.links), '{}') as all_links
+      from chunk c
+      left join lateral (
+        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row, count(*) as times,
+               array(select jsonb_array_elements_text((array_agg(to_jsonb(g.links) order by g.modified_at desc nulls last, g.given desc, g.row_no)
+                 filter (where g.links is not null))[1])) as links
+          from import_rows g
+         where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
+        offset 0) d on true
+      left join lateral (
+        select jsonb_object_agg(k.key, k.value) as fields, array_agg(k.key order by k.key) filter (where k.says > 1) as conflicts
+          from (select e.key, (array_agg(e.value order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as value, count(distinct e.value) as says
+                  from import_rows g cross join lateral jsonb_each(g.fields) e
+                 where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed
+                 group by e.key) k
+         where d.times > 1) m on true
+  ), linked as materialized (
+    select g.*, w.customers as named, coalesce((g.all_fields ->> 'st_customer_id')::bigint, case when cardinality(w.customers) = 1 then w.customers[1] end) as customer
+      from grouped g
+      left join lateral (
+        -- The whole cell as one name; where nobody is called so, its parts, which must all mean one customer.
+        select case when whole.ids is not null then whole.ids else parts.ids end as customers
+          from (select array_agg(n.st_customer_id) as ids from import_names n
+                 where n.tenant_id = p_tenant and n.import_id = p_import and n.name_key = g.all_links[1]) whole,
+               (select array_agg(distinct n.st_customer_id) as ids from import_names n
+                 where n.tenant_id = p_tenant and n.import_id = p_import and n.name_key = any (g.all_links[2:])) parts) w
+        on p_entity = 'jobs' and g.all_links is not null and not g.all_fields ? 'st_customer_id'
+  ), held as materialized (
+    select l.*, case when p_entity = 'jobs' and l.customer is not null then l.all_fields || jsonb_build_object('st_customer_id', l.customer) else l.all_fields end as given_fields,
+           coalesce(c.old, j.old) as old, coalesce(c.raw, j.raw) as old_raw,
+           p_entity = 'jobs' and l.customer is not null and o.st_customer_id is null and s.row_no is null
+             and not (p_dry and p_connected) as is_orphan,
+           v_erases and (is_erased(p_tenant, case p_entity when 'jobs' then 'job' else 'customer' end, l.record_id)
+             or is_erased(p_tenant, 'customer', l.customer)) as is_erased,
+           (select true from import_ledger y where y.tenant_id = p_tenant and y.row_hash = l.row_hash and y.entity = p_entity and y.import_id <> p_import
+                and y.record_id = l.record_id and y.prefer = v_prefer and y.undone_at is null limit 1) as is_known
+      from linked l
+      left join lateral (select to_jsonb(x) - 'st_raw_data' as old, x.st_raw_data as raw from customers x
+                          where p_entity = 'customers' and x.tenant_id = p_tenant and x.st_customer_id = l.record_id offset 0) c on true
+      left join lateral (select to_jsonb(x) - 'st_raw_data' as old, x.st_raw_data as raw from jobs x
+                          where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_job_id = l.record_id offset 0) j on true
+      left join lateral (select x.st_customer_id from customers x
+                          where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_customer_id = l.customer offset 0) o on true
+      left join lateral (select x.row_no from import_rows x
+                          where p_entity = 'jobs' and p_dry and x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'customers'
+                            and x.record_id = l.customer and not x.failed limit 1) s on true
+  ), typed as materialized (
+    select h.*, case when h.failed then '{}' else (
+             select coalesce(jsonb_object_agg(k.key, t.row -> k.key), '{}') from jsonb_object_keys(h.given_fields) k(key),
+                    (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
+                                          else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end as row) t) end as new,
+           v_prefer = 'csv' or (h.old ->> 'source' = 'import'
+             and h.modified_at > coalesce(try_timestamptz_text(h.old_raw #>> '{airtable,modified}'), '-infinity')) as replaces
+      from held h
+  ), compared as materialized (
+    select t.*, x.blank, x.other from typed t
+      left join lateral (
+        select jsonb_object_agg(e.key, e.value) filter (where is_blank(t.old -> e.key)) as blank,
+               jsonb_object_agg(e.key, e.value) filter (where not is_blank(t.old -> e.key) and not says_the_same(e.key, t.old -> e.key, e.value)) as other
+          from jsonb_each(t.new) e where not is_blank(e.value)) x on t.old is not null
+  ), decided as (
+    select c.*, coalesce(c.blank, '{}') || case when c.replaces then coalesce(c.other, '{}') else '{}' end as patch,
+           case when c.failed then null
+             when c.is_erased then import_issue('erased', null, 'This person was erased on request and is not stored again.', 'Leave the row out.', true)
+             when c.all_links is not null and c.customer is null and not c.all_fields ? 'st_customer_id' then import_issue('ambiguous_link', 'Customer', case when coalesce(cardinality(c.named), 0) = 0
+                    then 'No customer is called "' || c.all_links[1] || '".'
+                    else cardinality(c.named) || ' customers are called "' || c.all_links[1] || '".' end, 'Write the customer''s ServiceTitan id into the cell.', true)
+             when c.is_orphan then import_issue('orphan_customer', 'Customer ID', 'Customer ' || c.customer || ' is neither in the files nor in the database'
+                    || case when p_connected then ', and ServiceTitan does not know it.' else '.' end,
+                    case when p_connected then 'Correct the id, or add the customer to the customers file.'
+                         else 'Connect ServiceTitan, or add the customer to the customers file; then import the row again.' end, true) end as failure
+      from compared c
+  )
+  select d.row_no, d.record_id, case p_entity when 'jobs' then d.customer else d.record_id end, d.row_hash,
+         case when d.failed or d.failure is not null then 'error'
+              when d.row_no <> d.leading_row then 'merged'
+              when d.old is null then 'new'
+              when d.is_known and d.times = 1 then 'same'
+              when d.patch <> '{}' then 'filled'
+              when d.other is not null then 'older'
+              else 'same' end,
+         case when d.failed or d.failure is not null or d.row_no <> d.leading_row then null when d.old is null then d.new else d.patch end,
+         case when d.old is not null then (select jsonb_object_agg(k.key, d.old -> k.key) from jsonb_object_keys(d.patch) k(key))
+           || case when d.old ->> 'source' = 'import' then jsonb_build_object('_airtable', d.old_raw -> 'airtable') else '{}' end end,
+         coalesce(d.extra, '{}') || jsonb_build_object('import', p_import, 'row', d.row_no)
+           || case when d.modified_at is null then '{}' else jsonb_build_object('modified', to_char(d.modified_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) end,
+         case when d.failure is not null then jsonb_build_array(d.failure)
+              when d.conflicts is not null and d.row_no = d.leading_row then jsonb_build_array(import_issue('dup_conflict', array_to_string(d.conflicts, ', '),
+                'Rows of the same record say different things; this one was taken (the newest, else the most complete).', 'Correct the value here and import the row again with --prefer csv, if it is wrong.', false)) end,
+         d.old ->> 'source'
+    from decided d order by d.row_no;
+end
+$$;
+comment on function jobsync.judge_import_rows(text, text, text, integer, integer, boolean, boolean) is
+  'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
+
+create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+  return coalesce((select array_agg(distinct r.st_customer_id)
+    from (select x.st_customer_id from import_rows x
+           where x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'jobs' and x.row_no > p_from order by x.row_no limit p_limit) r
+    left join lateral (select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.st_customer_id = r.st_customer_id offset 0) c on true
+   where r.st_customer_id is not null and c.st_customer_id is null), '{}');
+end
+$$;
+comment on function jobsync.list_import_orphans(text, text, integer, integer) is 'Customers of the next rows of jobs that are not in the database.';
+
+-- The records that an import makes, in the form in which they come through /db.
+create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+  select jsonb_strip_nulls(jsonb_build_object('customerId', p_id, 'locationId', p_fields -> 'st_location_id', 'firstName', p_fields -> 'first_name',
+      'lastName', p_fields -> 'last_name', 'companyName', p_fields -> 'company_name', 'email', p_fields -> 'email', 'phone', p_fields -> 'phone',
+      'address', nullif(jsonb_strip_nulls(jsonb_build_object('street', p_fields -> 'street', 'city', p_fields -> 'city', 'state', p_fields -> 'state',
+        'zip', p_fields -> 'postal_code', 'country', p_fields -> 'country', 'county', p_fields -> 'county')), '{}')))
+    || jsonb_build_object('airtable', p_extra)
+$$;
+comment on function jobsync.customer_of_import(bigint, jsonb, jsonb) is 'A customer as store_customers takes it (the guide''s form); what has no column stands under "airtable".';
+
+create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+  select jsonb_strip_nulls(jsonb_build_object('id', p_id, 'jobNumber', p_fields -> 'st_job_number', 'customerId', p_fields -> 'st_customer_id',
+      'locationId', p_fields -> 'st_location_id', 'businessUnitId', p_fields -> 'business_unit_id', 'jobTypeId', p_fields -> 'job_type_id',
+      'jobTypeName', p_fields -> 'job_type_name', 'jobStatus', p_fields -> 'job_status', 'priority', p_fields -> 'priority', 'summary', p_fields -> 'summary',
+      'createdOn', to_char((p_fields ->> 'created_on')::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+      'completedOn', to_char((p_fields ->> 'completed_on')::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+      'total', p_fields -> 'total', 'tagTypeIds', p_fields -> 'tag_type_ids'))
+    || jsonb_build_object('airtable', p_extra)
+$$;
+comment on function jobsync.job_of_import(bigint, jsonb, jsonb) is 'A job as store_jobs takes it; what has no column stands under "airtable". Its modification time is Airtable''s, not ServiceTitan''s: it is kept there, too.';
+
+-- Shadow: JobSync beside the old flow, each with its own database. Once a day what JobSync would have sent is held against what
+-- the old flow marked and what GoHighLevel holds; a verdict per unit says whether it is safe to switch. Nothing is ever sent by it.
+--
+-- Findings of a job: agreed (both), missed_by_old, unmarked (the old flow has it and did not mark it), pushed_unmarked (and
+-- GoHighLevel holds a card), skipped_here, missing_here, sent_by_both, sent_here (after the switch), left_alone (neither sends it), too_new (younger than half an hour).
+
+create table jobsync.shadow_jobs (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  business_unit_id bigint,
+  created_on timestamptz,
+  old_status text,
+  old_opportunity_id text,
+  old_marked_at timestamptz,
+  old_seen_at timestamptz,
+  card text constraint card_is_known check (card in ('verified', 'unmarked', 'missing', 'unknown')),
+  finding text,
+  reason text,
+  compared_at timestamptz not null,
+  primary key (tenant_id, st_job_id)
+);
+create index shadow_jobs_of_units on jobsync.shadow_jobs (tenant_id, business_unit_id, finding);
+comment on table jobsync.shadow_jobs is 'Jobs of the last comparison with the old flow''s database, with what the old flow says about each and what came of it.';
+comment on column jobsync.shadow_jobs.card is 'What GoHighLevel holds of a job that the old flow did not mark: verified (a card with its id), unmarked (its customer has a card since), missing; null: not looked for.';
+comment on column jobsync.shadow_jobs.reason is 'Why JobSync would not send it.';
+
+create table jobsync.shadow_units (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  business_unit_id bigint not null,
+  compared_at timestamptz not null,
+  counts jsonb not null,
+  clean_since timestamptz,
+  old_active_at timestamptz,
+  primary key (tenant_id, business_unit_id)
+);
+comment on table jobsync.shadow_units is 'The last comparison of each unit: jobs by finding, since when every comparison was clean, and when the old flow last did something.';
+
+create table jobsync.double_cards (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  opportunity_id text not null,
+  together text not null,
+  why text not null constraint double_is_known check (why in ('same job', 'same customer and name')),
+  keep boolean not null,
+  st_job_id bigint,
+  contact_id text,
+  pipeline_id text,
+  stage_id text,
+  status text,
+  created_at timestamptz,
+  minutes_after_first numeric,
+  found_at timestamptz not null,
+  primary key (tenant_id, opportunity_id)
+);
+comment on table jobsync.double_cards is 'Opportunities of GoHighLevel that exist more than once for one job, or for one customer under one name. JobSync reports them and deletes none.';
+comment on column jobsync.double_cards.together is 'The group: the oldest card''s id.';
+comment on column jobsync.double_cards.keep is 'True for the one to keep: where somebody moved a card that one, else the oldest.';
+
+create view jobsync.v_double_cards with (security_invoker = true) as
+  select d.tenant_id, d.together, d.why, d.keep, d.opportunity_id, d.st_job_id, d.contact_id, d.pipeline_id, d.stage_id, d.status, d.created_at, d.minutes_after_first
+    from jobsync.double_cards d order by d.together, d.created_at, d.opportunity_id;
+comment on view jobsync.v_double_cards is 'Cards that the old flow made twice, a clean-up list for a person: jobsync export --view v_double_cards --csv > doubles.csv';
+
+create function jobsync.note_old_jobs(p_tenant text, p_rows jsonb, p_now timestamptz) returns void language sql volatile as $$
+  insert into jobsync.shadow_jobs as s (tenant_id, st_job_id, business_unit_id, created_on, old_status, old_opportunity_id, old_marked_at, old_seen_at, compared_at)
+  select p_tenant, r.st_job_id, r.business_unit_id, r.created_on, coalesce(r.status, 'none'), jobsync.real_ghl_id(r.opportunity_id), r.marked_at, r.seen_at, p_now
+    from jsonb_to_recordset(p_rows) r (st_job_id bigint, business_unit_id bigint, created_on timestamptz, status text, opportunity_id text, marked_at timestamptz, seen_at timestamptz)
+  on conflict (tenant_id, st_job_id) do update set business_unit_id = excluded.business_unit_id, created_on = excluded.created_on, old_status = excluded.old_status,
+    old_opportunity_id = excluded.old_opportunity_id, old_marked_at = excluded.old_marked_at, old_seen_at = excluded.old_seen_at, compared_at = excluded.compared_at
+$$;
+comment on function jobsync.note_old_jobs(text, jsonb, timestamptz) is 'Keeps what the old flow''s database says about a page of its jobs.';
+
+-- The old flow was at work in a unit when it last stored or marked one of its jobs: arm refuses the unit for a day from then on.
+create function jobsync.note_old_activity(p_tenant text, p_now timestamptz) returns void language sql volatile as $$
+  insert into jobsync.outside_marks as m (tenant_id, business_unit_id, last_marked_at)
+  select p_tenant, s.business_unit_id, least(max(greatest(s.old_marked_at, s.old_seen_at)), jobsync.now()) from jobsync.shadow_jobs s
+   where s.tenant_id = p_tenant and s.compared_at = p_now and s.business_unit_id is not null and greatest(s.old_marked_at, s.old_seen_at) is not null
+   group by s.business_unit_id
+  on conflict (tenant_id, business_unit_id) do update set last_marked_at = greatest(m.last_marked_at, excluded.last_marked_at)
+$$;
+comment on function jobsync.note_old_activity(text, timestamptz) is 'Takes over when the old flow last touched each unit, by the rows that were read at that time.';
+
+create function jobsync.list_unmarked(p_tenant text, p_now timestamptz, p_most integer)
+returns table (st_job_id bigint, version integer, accepted_at timestamptz, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
+language sql stable as $$
+  select s.st_job_id, 0, s.created_on, s.old_opportunity_id, p.ghl_contact_id, p.phone, p.email
+    from (select x.* from jobsync.shadow_jobs x where x.tenant_id = p_tenant and x.compared_at = p_now and x.old_status <> 'synced' and coalesce(x.card, '') not in ('verified', 'unmarked')
+           order by x.created_on desc limit p_most) s
+    cross join lateral (select q.* from jobsync.projections q where q.tenant_id = p_tenant and q.st_job_id = s.st_job_id offset 0) p
+$$;
+comment on function jobsync.list_unmarked(text, timestamptz, integer) is 'The newest jobs that the old flow holds and did not mark, to be looked for in GoHighLevel.';
+
+create function jobsync.note_cards(p_tenant text, p_results jsonb) returns void language sql volatile as $$
+  update jobsync.shadow_jobs s set card = case r.result when 'verified' then 'verified' when 'unmarked' then 'unmarked' when 'missing' then 'missing' else 'unknown' end,
+         old_opportunity_id = coalesce(r.opportunity_id, s.old_opportunity_id)
+    from jsonb_to_recordset(p_results) r (st_job_id bigint, result text, opportunity_id text)
+   where s.tenant_id = p_tenant and s.st_job_id = r.st_job_id
+$$;
+comment on function jobsync.note_cards(text, jsonb) is 'Keeps what GoHighLevel holds of such jobs.';
+
+-- What the old flow delivered counts as delivered: its content is the baseline, so that a later `arm --since` sends only the rest.
+create function jobsync.baseline_old_deliveries(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_jobs bigint[] := lock_jobs(p_tenant, p_jobs);
+  v_done integer;
+begin
+  delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.attempts = 0 and o.lease_until is null and not o.forced;
+  update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, delivered_hash = j.job_hash,
+         ghl_synced_at = coalesce(s.old_marked_at, jobsync.now()), ghl_opportunity_id = coalesce(j.ghl_opportunity_id, s.old_opportunity_id), updated_at = jobsync.now()
+    from shadow_jobs s
+   where s.tenant_id = p_tenant and j.tenant_id = p_tenant and j.st_job_id = s.st_job_id and s.st_job_id = any (v_jobs) and j.st_job_id = any (v_jobs)
+     and j.delivered_hash is null and j.ghl_sync_status = 'pending'
+     and (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1) is null;
+  get diagnostics v_done = row_count;
+  return v_done;
+end
+$$;
+comment on function jobsync.baseline_old_deliveries(text, bigint[]) is 'Counts jobs as delivered that the old flow delivered and JobSync never tried. Answers how many; twice none.';
+
+create function jobsync.finish_comparison(p_tenant text, p_since timestamptz, p_now timestamptz) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_delivered bigint[];
+  v_report jsonb;
+begin
+  delete from shadow_jobs s where s.tenant_id = p_tenant and s.compared_at < p_now;
+  insert into shadow_jobs (tenant_id, st_job_id, business_unit_id, created_on, compared_at)
+  select p_tenant, j.st_job_id, u.st_business_unit_id, j.created_on, p_now
+    from business_units u
+    join jobs j on j.tenant_id = p_tenant and j.business_unit_id = u.st_business_unit_id and j.created_on >= p_since
+   where u.tenant_id = p_tenant
+  on conflict (tenant_id, st_job_id) do nothing;
+  update shadow_jobs s set finding = f.finding, reason = f.reason
+    from (select x.st_job_id,
+            case when x.created_on > p_now - interval '30 minutes' then 'too_new'
+                 when j.st_job_id is null then case when x.old_status in ('synced', 'pending', 'failed') then 'missing_here' else 'left_alone' end
+                 when j.ghl_accepted_at is not null then case when x.old_status = 'synced' and x.old_marked_at > j.ghl_accepted_at - interval '1 hour' then 'sent_by_both' else 'sent_here' end
+                 when x.old_status = 'synced' then case when j.ghl_sync_status in ('pending', 'synced') and coalesce(r.deliverer, 'none') = 'jobsync' then 'agreed' else 'skipped_here' end
+                 when j.ghl_sync_status not in ('pending', 'synced') then 'left_alone'
+                 when x.old_status is null then 'missed_by_old'
+                 when x.card in ('verified', 'unmarked') then 'pushed_unmarked'
+                 else 'unmarked' end as finding,
+            coalesce(j.ghl_sync_reason, case when r.deliverer is distinct from 'jobsync' then coalesce(r.deliverer, 'unmapped') end) as reason
+            from shadow_jobs x
+            left join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j on true
+            left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+           where x.tenant_id = p_tenant and x.compared_at = p_now) f
+   where s.tenant_id = p_tenant and s.st_job_id = f.st_job_id;
+  select coalesce(array_agg(s.st_job_id order by s.st_job_id), '{}') into v_delivered from shadow_jobs s
+   where s.tenant_id = p_tenant and s.finding in ('agreed', 'pushed_unmarked') and s.old_status is not null;
+  perform baseline_old_deliveries(p_tenant, v_delivered);
+  insert into shadow_units as u (tenant_id, business_unit_id, compared_at, counts, clean_since, old_active_at)
+  select p_tenant, c.business_unit_id, p_now, jsonb_object_agg(c.finding, c.jobs),
+         case when bool_or(c.finding in ('missing_here', 'skipped_here', 'sent_by_both')) then null else p_now end, max(c.active)
+    from (select s.business_unit_id, s.finding, count(*) as jobs, max(greatest(s.old_marked_at, s.old_seen_at)) as active from shadow_jobs s
+           where s.tenant_id = p_tenant and s.business_unit_id is not null group by 1, 2) c
+   group by c.business_unit_id
+  on conflict (tenant_id, business_unit_id) do update set compared_at = excluded.compared_at, counts = excluded.counts,
+    clean_since = case when excluded.clean_since is not null then coalesce(u.clean_since, excluded.clean_since) end, old_active_at = greatest(u.old_active_at, excluded.old_active_at);
+  perform note_old_activity(p_tenant, p_now);
+  select jsonb_build_object('jobs', coalesce(sum(f.jobs), 0), 'findings', coalesce(jsonb_object_agg(f.finding, f.jobs), '{}')) into v_report
+    from (select s.finding, count(*) as jobs from shadow_jobs s where s.tenant_id = p_tenant group by s.finding) f;
+  return v_report;
+end
+$$;
+comment on function jobsync.finish_comparison(text, timestamptz, timestamptz) is
+  'Gives each job of the comparison its finding, baselines what the old flow delivered, and writes the counts of each unit. The same again changes nothing.';
+
+create function jobsync.keep_double_cards(p_tenant text, p_cards jsonb) returns integer language sql volatile as $$
+  with gone as (delete from jobsync.double_cards d where d.tenant_id = p_tenant and not exists (select from jsonb_to_recordset(p_cards) r (opportunity_id text) where r.opportunity_id = d.opportunity_id)),
+  kept as (
+    insert into jobsync.double_cards (tenant_id, opportunity_id, together, why, keep, st_job_id, contact_id, pipeline_id, stage_id, status, created_at, minutes_after_first, found_at)
+    select p_tenant, r.opportunity_id, r.together, r.why, r.keep, r.st_job_id, r.contact_id, r.pipeline_id, r.stage_id, r.status,
+           jobsync.try_timestamptz_text(r.created_at), r.minutes_after_first, jobsync.now()
+      from jsonb_to_recordset(p_cards) r (opportunity_id text, together text, why text, keep boolean, st_job_id bigint, contact_id text, pipeline_id text, stage_id text,
+                                          status text, created_at text, minutes_after_first numeric)
+    on conflict (tenant_id, opportunity_id) do update set together = excluded.together, why = excluded.why, keep = excluded.keep, status = excluded.status, stage_id = excluded.stage_id,
+      pipeline_id = excluded.pipeline_id, minutes_after_first = excluded.minutes_after_first, found_at = excluded.found_at
+    returning 1)
+  select count(*)::integer from kept
+$$;
+comment on function jobsync.keep_double_cards(text, jsonb) is 'Replaces the list of doubled cards by what was found now. Answers how many cards it holds.';
+
+create view jobsync.v_shadow_verdicts with (security_invoker = true) as
+  select u.tenant_id, u.st_business_unit_id, u.name, s.compared_at, coalesce(s.counts, '{}') as counts, s.clean_since, s.old_active_at, v.because is null as is_safe, v.because
+    from jobsync.unit_routes u
+    left join jobsync.shadow_units s on s.tenant_id = u.tenant_id and s.business_unit_id = u.st_business_unit_id
+    cross join lateral (select case
+      when u.sync_enabled is false or u.sync_to_ghl is false then null
+      when s.compared_at is null then 'no job of it was compared yet'
+      when s.compared_at < jobsync.now() - interval '26 hours' then 'the last comparison is older than a day'
+      when s.counts ? 'sent_by_both' then (s.counts ->> 'sent_by_both') || ' jobs were sent by both: the old flow still runs'
+      when u.deliverer <> 'jobsync' then 'JobSync has no route for it: jobsync units set ' || u.st_business_unit_id || ' --webhook URL'
+      when s.counts ? 'missing_here' then (s.counts ->> 'missing_here') || ' jobs that the old flow has are not here: jobsync pull, then compare again'
+      when s.counts ? 'skipped_here' then (s.counts ->> 'skipped_here') || ' jobs that the old flow delivered would be skipped here: jobsync why JOB'
+      when u.destination_paused_at is not null then 'its destination is paused: ' || coalesce(u.destination_pause_reason, 'no reason was noted')
+      when u.problem is not null then u.problem
+      when not s.counts ?| array['agreed', 'missed_by_old', 'unmarked', 'pushed_unmarked', 'sent_here'] then 'no job was booked that both could send'
+      when s.clean_since > jobsync.now() - interval '2 days' then 'it was compared cleanly for less than two days'
+    end as because) v;
+comment on view jobsync.v_shadow_verdicts is 'Is it safe to switch a unit from the old flow to JobSync: yes (is_safe), or not yet, because ...';
+
+-- A week after JobSync delivers alone, the old workflow can be deleted. Told for a week, then no more.
+create view jobsync.v_old_flow with (security_invoker = true) as
+  select x.tenant_id, x.switched_at, x.last_seen_at, x.stable_since, x.stable_since + interval '7 days' as delete_on,
+         x.stable_since <= jobsync.now() - interval '7 days' and x.stable_since > jobsync.now() - interval '14 days' as is_due
+    from (select t.tenant_id, w.switched_at, m.last_seen_at, greatest(w.switched_at, m.last_seen_at) as stable_since
+            from jobsync.tenants t
+            cross join lateral (select max(m.last_marked_at) as last_seen_at from jobsync.outside_marks m where m.tenant_id = t.tenant_id) m
+            cross join lateral (select greatest(t.mode_set_at, max(r.updated_at)) as switched_at from jobsync.routes r where r.tenant_id = t.tenant_id and r.deliverer = 'jobsync') w
+           where t.mode = 'live' and w.switched_at is not null
+             -- Only where there was an old flow, and none of its units is left to it.
+             and (m.last_seen_at is not null or exists (select from jobsync.adoptions a where a.tenant_id = t.tenant_id) or exists (select from jobsync.shadow_units s where s.tenant_id = t.tenant_id))
+             and not exists (select from jobsync.routes r where r.tenant_id = t.tenant_id and r.deliverer = 'external')) x;
+comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable_since: nothing of the old flow was seen since), and from when on its workflow can be deleted.';
+
+-- A pass over the staged rows of an import, a thousand at a time: counted (dry run) or written, each chunk with its ledger and
+-- its place in one transaction; and the way back.
+
+create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
+  v_noted bigint[] := array(select n.st_customer_id from contact_changes n where n.tenant_id = p_tenant and n.st_customer_id = any (v_ids));
+begin
+  update customers c set
+    st_location_id = n.st_location_id, first_name = n.first_name, last_name = n.last_name, company_name = n.company_name, email = left(n.email, 500),
+    phone = left(n.phone, 500), street = n.street, city = n.city, state = n.state, postal_code = n.postal_code, country = n.country, county = n.county,
+    ghl_contact_id = n.ghl_contact_id, updated_at = v_now,
+    st_raw_data = case when c.source = 'import' and d.extra is not null then coalesce(c.st_raw_data, '{}') || jsonb_build_object('airtable', d.extra) else c.st_raw_data end
+    from (select (x ->> 'record_id')::bigint as id, x -> 'fields' as patch, x -> 'extra' as extra from jsonb_array_elements(p_decisions) x) d
+    cross join lateral (select p.* from customers o cross join lateral jsonb_populate_record(o, d.patch) p
+                         where o.tenant_id = p_tenant and o.st_customer_id = d.id offset 0) n
+   where c.tenant_id = p_tenant and c.st_customer_id = any (v_ids) and c.st_customer_id = d.id;
+  -- What a file fills in is nothing that GoHighLevel has to be told, nor does it let a job go out that waited for a phone.
+  delete from contact_changes n where n.tenant_id = p_tenant and n.st_customer_id = any (v_ids) and n.st_customer_id <> all (v_noted);
+end
+$$;
+comment on function jobsync.patch_customers(text, text, jsonb) is
+  'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
+
+create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_version smallint := hash_version();
+  v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
+begin
+  update jobs j set
+    st_job_number = left(n.st_job_number, 500), st_customer_id = n.st_customer_id, st_location_id = n.st_location_id, business_unit_id = n.business_unit_id,
+    job_type_id = n.job_type_id, job_type_name = n.job_type_name, job_status = n.job_status, priority = n.priority, summary = n.summary,
+    created_on = n.created_on, completed_on = n.completed_on, total = n.total, tag_type_ids = n.tag_type_ids, ghl_opportunity_id = n.ghl_opportunity_id,
+    updated_at = v_now, job_hash = n.new_hash, job_hash_version = v_version,
+    -- What was delivered stays delivered: a blank that a file fills is no change to be sent.
+    delivered_hash = case when j.delivered_hash = j.job_hash then n.new_hash else j.delivered_hash end,
+    st_raw_data = case when j.source = 'import' and d.extra is not null then coalesce(j.st_raw_data, '{}') || jsonb_build_object('airtable', d.extra) else j.st_raw_data end
+    from (select (x ->> 'record_id')::bigint as id, x -> 'fields' as patch, x -> 'extra' as extra from jsonb_array_elements(p_decisions) x) d
+    cross join lateral (
+      select p.*, job_hash(left(p.st_job_number, 500), p.st_customer_id, p.st_location_id, p.business_unit_id, p.job_type_id, p.job_status, p.priority, p.summary,
+                           p.completed_on, p.total, p.campaign_id, p.tag_type_ids, p.active) as new_hash
+        from jobs o cross join lateral jsonb_populate_record(o, d.patch) p where o.tenant_id = p_tenant and o.st_job_id = d.id offset 0) n
+   where j.tenant_id = p_tenant and j.st_job_id = any (v_ids) and j.st_job_id = d.id;
+end
+$$;
+comment on function jobsync.patch_jobs(text, text, jsonb) is
+  'Gives columns of stored jobs new values ([{record_id, fields, extra}]), and plans nothing for it.';
+
+create function jobsync.write_import_rows(p_tenant text, p_import text, p_entity text, p_decisions jobsync.import_decision[]) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_page jsonb;
+  v_filled jsonb;
+  v_marks jsonb;
+  v_file import_files;
+  v_prefer text;
+begin
+  select * into v_file from import_files f where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
+  select i.prefer into v_prefer from imports i where i.tenant_id = p_tenant and i.id = p_import;
+  select jsonb_agg(case p_entity when 'customers' then customer_of_import(d.record_id, d.fields, d.extra) else job_of_import(d.record_id, d.fields, d.extra) end),
+         -- The ids of GoHighLevel do not come through /db.
+         jsonb_agg(jsonb_build_object('record_id', d.record_id, 'fields', jsonb_strip_nulls(jsonb_build_object(
+           'ghl_contact_id', d.fields -> 'ghl_contact_id', 'ghl_opportunity_id', d.fields -> 'ghl_opportunity_id'))))
+           filter (where d.fields ?| array['ghl_contact_id', 'ghl_opportunity_id'])
+    into v_page, v_marks from unnest(p_decisions) d where d.outcome = 'new';
+  select jsonb_agg(jsonb_build_object('record_id', d.record_id, 'fields', d.fields, 'extra', d.extra)) into v_filled from unnest(p_decisions) d where d.outcome = 'filled';
+  if v_page is not null and p_entity = 'customers' then
+    perform store_customers(p_tenant, v_page, 'import');
+  elsif v_page is not null then
+    -- Held: nothing that a file brings is ever sent by itself.
+    perform store_jobs(p_tenant, v_page, 'import', 'imported');
+  end if;
+  v_filled := coalesce(v_filled, '[]') || coalesce(v_marks, '[]');
+  if v_filled <> '[]' and p_entity = 'customers' then
+    perform patch_customers(p_tenant, p_import, v_filled);
+  elsif v_filled <> '[]' then
+    perform patch_jobs(p_tenant, p_import, v_filled);
+  end if;
+  insert into import_ledger (tenant_id, import_id, entity, row_no, file_sha256, row_hash, record_id, st_customer_id, st_job_id, outcome, prefer, prior, wrote, written_at)
+  select p_tenant, p_import, p_entity, d.row_no, v_file.sha256, d.row_hash, d.record_id, d.st_customer_id, case p_entity when 'jobs' then d.record_id end,
+         d.outcome, v_prefer, d.prior, case when d.outcome in ('new', 'filled') then d.fields end, n.at
+    from unnest(p_decisions) d, (select jobsync.now() as at offset 0) n
+   where d.outcome <> 'error';
+end
+$$;
+comment on function jobsync.write_import_rows(text, text, text, jobsync.import_decision[]) is
+  'Writes what was decided: new records by the same path as /db (jobs held as imported), filled ones column by column, and a line of the ledger for each row.';
+
+create function jobsync.pass_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer, p_apply boolean, p_connected boolean) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_file import_files;
+  v_state text;
+  v_decisions import_decision[];
+  v_counts jsonb;
+  v_last integer;
+begin
+  select i.state into v_state from imports i where i.tenant_id = p_tenant and i.id = p_import for no key update;
+  if p_apply and v_state is distinct from 'applying' or v_state in ('undoing', 'undone') then
+    raise exception 'import % is %', p_import, v_state using errcode = 'JS002';
+  end if;
+  select * into v_file from import_files f where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity for update;
+  if not found then
+    return jsonb_build_object('rows', 0, 'done', true);
+  end if;
+  if p_apply then
+    perform lock_stream(p_tenant, p_entity);
+  end if;
+  v_last := case when p_apply then v_file.applied_row else v_file.judged_row end;
+  select array_agg(d order by d.row_no), max(d.row_no) into v_decisions, v_last
+    from judge_import_rows(p_tenant, p_import, p_entity, v_last, p_limit, not p_apply, p_connected) d;
+  if v_decisions is null then
+    return jsonb_build_object('rows', 0, 'done', true);
+  end if;
+  if p_apply then
+    perform write_import_rows(p_tenant, p_import, p_entity, v_decisions);
+  end if;
+  update import_rows r set found = d.found from unnest(v_decisions) d
+   where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no = d.row_no and r.found is distinct from d.found;
+  select coalesce(case when p_apply then v_file.applied else v_file.judged end, '{}') || jsonb_object_agg(c.outcome,
+           c.rows + coalesce(((case when p_apply then v_file.applied else v_file.judged end) ->> c.outcome)::integer, 0)) into v_counts
+    from (select d.outcome, count(*) as rows from unnest(v_decisions) d group by 1
+          union all
+          -- Values of ServiceTitan that the file would replace: a person is asked first.
+          select 'replaced', count(*) from unnest(v_decisions) d
+           where d.known_source = 'servicetitan' and d.outcome = 'filled' and exists (select from jsonb_each(d.prior) e where not is_blank(e.value))
+          having count(*) > 0) c;
+  update import_files f set
+    applied_row = case when p_apply then v_last else f.applied_row end, applied = case when p_apply then v_counts else f.applied end,
+    judged_row = case when p_apply then f.judged_row else v_last end, judged = case when p_apply then f.judged else v_counts end
+   where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
+  if p_apply then
+    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+      from imports i where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
+    perform fold_tallies(p_tenant);
+  end if;
+  return jsonb_build_object('rows', cardinality(v_decisions), 'row', v_last, 'done', cardinality(v_decisions) < p_limit);
+end
+$$;
+comment on function jobsync.pass_import_rows(text, text, text, integer, boolean, boolean) is
+  'Counts (p_apply false) or writes the next p_limit rows of a file, and moves its place: {rows, row, done}. After the last row it does nothing.';
+
+create function jobsync.open_undo(p_tenant text, p_import text, p_actor text) returns text
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_state text;
+begin
+  select i.state into v_state from imports i where i.tenant_id = p_tenant and i.id = p_import for update;
+  if not found then
+    raise exception 'import % is not known', p_import using errcode = 'JS004', hint = 'jobsync import list';
+  end if;
+  if v_state in ('staging', 'staged') then
+    raise exception 'import % wrote nothing', p_import using errcode = 'JS001', hint = 'There is nothing to undo.';
+  end if;
+  if v_state in ('applying', 'applied') then
+    update imports i set state = 'undoing', updated_at = jobsync.now() where i.tenant_id = p_tenant and i.id = p_import;
+    update sync_logs l set status = 'failed', error_message = 'undone', completed_at = jobsync.now() from imports i
+     where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
+    perform write_audit(p_tenant, p_actor, 'import_undo_began', 'import:' || p_import);
+  end if;
+  return v_state;
+end
+$$;
+comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
+
+create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_rows integer[];
+  v_deleted bigint[];
+  v_restored jsonb;
+begin
+  if exists (select from imports i where i.tenant_id = p_tenant and i.id = p_import and i.state = 'undone') then
+    return 0;
+  end if;
+  perform from imports i where i.tenant_id = p_tenant and i.id = p_import and i.state = 'undoing' for no key update;
+  if not found then
+    raise exception 'import % is not being undone', p_import using errcode = 'JS002';
+  end if;
+  perform lock_stream(p_tenant, p_entity);
+  v_rows := array(select l.row_no from import_ledger l where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = p_entity and l.undone_at is null
+                   order by l.row_no limit p_limit);
+  if v_rows = '{}' then
+    return 0;
+  end if;
+  -- A record that the import made goes, unless somebody else has had a hand in it since.
+  if p_entity = 'jobs' then
+    with gone as (
+      delete from jobs j using import_ledger l
+       where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = 'jobs' and l.row_no = any (v_rows) and l.outcome = 'new'
+         and j.tenant_id = p_tenant and j.st_job_id = l.record_id and j.source = 'import' and j.delivered_hash is null
+         and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'imported'
+         and not exists (select from import_ledger y where y.tenant_id = p_tenant and y.entity = 'jobs' and y.record_id = l.record_id and y.import_id <> p_import
+                            and y.undone_at is null and y.outcome in ('new', 'filled'))
+      returning j.st_job_id)
+    select array_agg(g.st_job_id) into v_deleted from gone g;
+  else
+    with gone as (
+      delete from customers c using import_ledger l
+       where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = 'customers' and l.row_no = any (v_rows) and l.outcome = 'new'
+         and c.tenant_id = p_tenant and c.st_customer_id = l.record_id and c.source = 'import'
+         and not exists (select from jobs j where j.tenant_id = p_tenant and j.st_customer_id = l.record_id)
+         and not exists (select from import_ledger y where y.tenant_id = p_tenant and y.entity = 'customers' and y.record_id = l.record_id and y.import_id <> p_import
+                            and y.undone_at is null and y.outcome in ('new', 'filled'))
+      returning c.st_customer_id)
+    select array_agg(g.st_customer_id) into v_deleted from gone g;
+  end if;
+  -- A column that the import filled gets its old value back, where it still has the one that the import gave it.
+  select jsonb_agg(jsonb_build_object('record_id', r.record_id, 'row_no', r.row_no, 'fields', r.fields, 'extra', r.extra)) into v_restored from (
+    select l.record_id, l.row_no, l.prior -> '_airtable' as extra, (select jsonb_object_agg(w.key, l.prior -> w.key) from jsonb_each(l.wrote) w where w.value = coalesce(c.old, j.old) -> w.key) as fields
+      from import_ledger l
+      left join lateral (select to_jsonb(x) as old from customers x where p_entity = 'customers' and x.tenant_id = p_tenant and x.st_customer_id = l.record_id offset 0) c on true
+      left join lateral (select to_jsonb(x) as old from jobs x where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_job_id = l.record_id offset 0) j on true
+     where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = p_entity and l.row_no = any (v_rows) and l.outcome = 'filled') r
+   where r.fields is not null;
+  if v_restored is not null and p_entity = 'customers' then
+    perform patch_customers(p_tenant, p_import, v_restored);
+  elsif v_restored is not null then
+    perform patch_jobs(p_tenant, p_import, v_restored);
+  end if;
+  update import_ledger l set undone_at = v_now, undo_result = case
+      when l.outcome = 'new' then case when l.record_id = any (v_deleted) then 'deleted' else 'kept' end
+      when l.outcome = 'filled' then case when exists (select from jsonb_array_elements(v_restored) r where (r ->> 'row_no')::integer = l.row_no) then 'restored' else 'kept' end
+      else 'nothing' end
+   where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = p_entity and l.row_no = any (v_rows);
+  if p_entity = 'jobs' then
+    perform fold_tallies(p_tenant);
+  end if;
+  return cardinality(v_rows);
+end
+$$;
+comment on function jobsync.undo_import_rows(text, text, text, integer) is
+  'Takes the next rows of an import back: records it made are deleted, columns it filled get their old values; what was changed since stays. Answers how many rows; 0: all done.';
+
+create function jobsync.close_undo(p_tenant text, p_import text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_counts jsonb;
+begin
+  select coalesce(jsonb_object_agg(c.undo_result, c.rows), '{}') into v_counts
+    from (select l.undo_result, count(*) as rows from import_ledger l
+           where l.tenant_id = p_tenant and l.import_id = p_import and l.undo_result is not null group by 1) c;
+  update imports i set state = 'undone', undone_at = jobsync.now(), updated_at = jobsync.now()
+   where i.tenant_id = p_tenant and i.id = p_import and i.state = 'undoing';
+  if found then
+    perform write_audit(p_tenant, p_actor, 'import_undone', 'import:' || p_import, v_counts);
+  end if;
+  return v_counts;
+end
+$$;
+comment on function jobsync.close_undo(text, text, text) is 'Ends an undo; answers rows by what was done: deleted, restored, kept, nothing.';
+
+-- What is said about an import: complaints counted, and the reconciliation of its files with the database.
+
+create function jobsync.count_import_issues(p_tenant text, p_import text) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(jsonb_object_agg(e.entity, e.codes), '{}')
+    from (select c.entity, jsonb_object_agg(c.code, jsonb_build_object('rows', c.rows, 'is_error', c.is_error)) as codes
+            from (select r.entity, i ->> 'code' as code, bool_or((i ->> 'is_error')::boolean) as is_error, count(distinct r.row_no) as rows
+                    from import_rows r cross join lateral jsonb_array_elements(coalesce(r.issues, '[]') || coalesce(r.found, '[]')) i
+                   where r.tenant_id = p_tenant and r.import_id = p_import and (r.issues is not null or r.found is not null)
+                   group by 1, 2) c
+           group by c.entity) e
+$$;
+comment on function jobsync.count_import_issues(text, text) is 'Rows by file and complaint: {entity: {code: {rows, is_error}}}.';
+
+create function jobsync.list_shared_ways(p_tenant text, p_import text) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  with shared as materialized (
+    select w.kind, w.value, array_agg(distinct r.record_id) as customers
+      from import_rows r cross join lateral (values ('phone', r.fields ->> 'phone'), ('email', r.fields ->> 'email')) w(kind, value)
+     where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'customers' and not r.failed and w.value is not null
+     group by 1, 2 having count(distinct r.record_id) > 1)
+  select jsonb_build_object('count', (select count(*) from shared),
+    'first', (select coalesce(jsonb_agg(jsonb_build_object('kind', f.kind, 'value', f.value, 'customers', to_jsonb(f.customers[:20])) order by cardinality(f.customers) desc, f.value), '[]')
+                from (select s.* from shared s order by cardinality(s.customers) desc, s.value limit 50) f))
+$$;
+comment on function jobsync.list_shared_ways(text, text) is 'Phones and emails that customers of different ids share in a file: {count, first}. They are reported, never merged. Reads the whole file.';
+
+-- A row that failed is settled once the errors file brought it in.
+create function jobsync.count_open_errors(p_tenant text, p_import text) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(jsonb_object_agg(f.entity, jsonb_build_object('errors', e.errors, 'settled', e.settled)), '{}')
+    from import_files f
+    cross join lateral (
+      select count(*) as errors, count(*) filter (where s.settled) as settled
+        from import_rows r
+        cross join lateral (select exists (
+          select from import_files k
+            join import_rows c on c.tenant_id = k.tenant_id and c.import_id = k.import_id and c.entity = k.entity and c.origin_row = r.row_no
+            join import_ledger l on l.tenant_id = c.tenant_id and l.import_id = c.import_id and l.entity = c.entity and l.row_no = c.row_no and l.undone_at is null
+           where k.tenant_id = p_tenant and k.parent_import = p_import and k.entity = f.entity) as settled) s
+       where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = f.entity and (r.issues is not null or r.found is not null)
+         and (r.failed or jsonb_path_exists(r.found, '$[*] ? (@.is_error == true)'))) e
+   where f.tenant_id = p_tenant and f.import_id = p_import
+$$;
+comment on function jobsync.count_open_errors(text, text) is 'Rows of an import that failed, and how many of them its errors file brought in since: {entity: {errors, settled}}.';
+
+create type jobsync.imported_record as (record_id bigint, csv_unit bigint, csv_month text, csv_total numeric, is_here boolean, unit bigint, month text, total numeric, source text);
+comment on type jobsync.imported_record is 'One record of an import''s file beside the row of the database; is_here false: there is none.';
+
+create function jobsync.list_imported(p_tenant text, p_import text, p_entity text) returns setof jobsync.imported_record
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_zone text := (select coalesce(i.options ->> 'time_zone', 'UTC') from imports i where i.tenant_id = p_tenant and i.id = p_import);
+begin
+  return query
+  select k.record_id, k.unit, to_char(k.created_on at time zone v_zone, 'YYYY-MM'), k.total, coalesce(j.st_job_id, c.st_customer_id) is not null,
+         j.business_unit_id, to_char(j.created_on at time zone v_zone, 'YYYY-MM'), j.total, coalesce(j.source, c.source)
+    from (select distinct on (r.record_id) r.record_id, (r.fields ->> 'business_unit_id')::bigint as unit, (r.fields ->> 'created_on')::timestamptz as created_on,
+                 (r.fields ->> 'total')::numeric as total
+            from import_rows r
+           where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and not r.failed
+             and not coalesce(jsonb_path_exists(r.found, '$[*] ? (@.is_error == true)'), false)
+           order by r.record_id, r.modified_at desc nulls last, r.given desc, r.row_no) k
+    left join jobs j on p_entity = 'jobs' and j.tenant_id = p_tenant and j.st_job_id = k.record_id
+    left join customers c on p_entity = 'customers' and c.tenant_id = p_tenant and c.st_customer_id = k.record_id;
+end
+$$;
+comment on function jobsync.list_imported(text, text, text) is 'Every record of an import''s file beside what the database holds under its id. Reads the whole import.';
+
+create function jobsync.compare_import(p_tenant text, p_import text, p_entity text) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+begin
+  return (
+    with held as materialized (select * from list_imported(p_tenant, p_import, p_entity))
+    select jsonb_build_object(
+      'records', count(*), 'here', count(*) filter (where h.is_here), 'confirmed', count(*) filter (where h.source = 'servicetitan'),
+      'missing', count(*) filter (where not h.is_here),
+      'missing_ids', (select coalesce(jsonb_agg(m.record_id order by m.record_id), '[]') from (select x.record_id from held x where not x.is_here order by 1 limit 100) m),
+      'money', case when p_entity = 'jobs' then jsonb_build_object('csv', coalesce(sum(h.csv_total), 0), 'database', coalesce(sum(h.total) filter (where h.csv_total is not null), 0),
+        'differing', count(*) filter (where h.csv_total <> h.total), 'differing_unconfirmed', count(*) filter (where h.csv_total <> h.total and h.source <> 'servicetitan'),
+        'ids', (select coalesce(jsonb_agg(m.record_id order by m.record_id), '[]') from (select x.record_id from held x where x.csv_total <> x.total order by 1 limit 100) m)) end,
+      'units', case when p_entity = 'jobs' then (
+        select coalesce(jsonb_agg(jsonb_build_object('id', g.unit, 'name', u.name, 'csv', g.csv, 'database', g.db, 'servicetitan', g.st) order by g.csv desc, g.unit), '[]')
+          from (select s.unit, sum(s.csv) as csv, sum(s.db) as db, sum(s.st) as st
+                  from (select x.csv_unit as unit, 1 as csv, 0 as db, 0 as st from held x
+                        union all
+                        select coalesce(x.unit, x.csv_unit), 0, 1, (x.source = 'servicetitan')::integer from held x where x.is_here) s group by 1) g
+          left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = g.unit) end,
+      'months', case when p_entity = 'jobs' then (
+        select coalesce(jsonb_agg(jsonb_build_object('month', g.month, 'csv', g.csv, 'database', g.db, 'servicetitan', g.st, 'csv_total', g.csv_total, 'database_total', g.total)
+                                  order by g.month nulls last), '[]')
+          from (select s.month, sum(s.csv) as csv, sum(s.db) as db, sum(s.st) as st, sum(s.csv_total) as csv_total, sum(s.total) as total
+                  from (select x.csv_month as month, 1 as csv, 0 as db, 0 as st, x.csv_total, 0::numeric as total from held x
+                        union all
+                        select coalesce(x.month, x.csv_month), 0, 1, (x.source = 'servicetitan')::integer, 0, x.total from held x where x.is_here) s group by 1) g) end)
+      from held h);
+end
+$$;
+comment on function jobsync.compare_import(text, text, text) is
+  'A file of an import against the database, in numbers: records, those that are here and those that ServiceTitan confirmed by a pull; for jobs by unit and month, and money.';
+
+create function jobsync.list_unconfirmed(p_tenant text, p_import text, p_entity text, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(k.record_id order by k.record_id), '{}')
+    from (select h.record_id from list_imported(p_tenant, p_import, p_entity) h where h.source is distinct from 'servicetitan' order by h.record_id limit p_limit) k
+$$;
+comment on function jobsync.list_unconfirmed(text, text, text, integer) is 'Ids of an import''s file that no pull has brought yet: ServiceTitan may not know them.';
+
+create function jobsync.list_recent_outside(p_tenant text, p_import text, p_days integer) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_newest timestamptz;
+begin
+  select max((r.fields ->> 'created_on')::timestamptz) into v_newest from import_rows r
+   where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs' and not r.failed;
+  if v_newest is null or not exists (select from cursors c where c.tenant_id = p_tenant and c.stream = 'jobs' and c.caught_up_at is not null) then
+    return null;
+  end if;
+  return (
+    with outside as materialized (
+      select j.st_job_id from jobs j
+       where j.tenant_id = p_tenant and j.modified_on >= v_newest - p_days * interval '1 day' and j.created_on >= v_newest - p_days * interval '1 day'
+         and j.source = 'servicetitan' and j.active
+         and not exists (select from import_rows r where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs' and r.record_id = j.st_job_id and not r.failed))
+    select jsonb_build_object('since', v_newest - p_days * interval '1 day', 'count', count(*),
+                              'ids', (select coalesce(jsonb_agg(m.st_job_id), '[]') from (select o.st_job_id from outside o order by 1 limit 100) m)) from outside);
+end
+$$;
+comment on function jobsync.list_recent_outside(text, text, integer) is
+  'Jobs of ServiceTitan booked in the last p_days of the file''s time, or later, that the file does not have; null where it cannot be told.';
+
+create function jobsync.show_import_rows(p_tenant text, p_import text, p_entity text, p_rows integer[], p_limit integer) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+begin
+  return (
+    select coalesce(jsonb_agg(s.shown order by s.row_no), '[]') from (
+      select r.row_no, jsonb_build_object('row', r.row_no, 'id', r.record_id, 'is_here', coalesce(c.old, j.old) is not null, 'source', coalesce(c.old, j.old) ->> 'source',
+               'fields', (select coalesce(jsonb_agg(jsonb_build_object('field', e.key, 'csv', e.value, 'database', coalesce(c.old, j.old) -> e.key,
+                                   'same', coalesce(says_the_same(e.key, coalesce(c.old, j.old) -> e.key, e.value), false)) order by e.key), '[]') from jsonb_each(t.row) e
+                           where r.fields ? e.key)) as shown
+        from import_rows r
+        left join lateral (select to_jsonb(x) as old from customers x where p_entity = 'customers' and x.tenant_id = p_tenant and x.st_customer_id = r.record_id offset 0) c on true
+        left join lateral (select to_jsonb(x) as old from jobs x where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_job_id = r.record_id offset 0) j on true
+        cross join lateral (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, r.fields))
+                                                 else to_jsonb(jsonb_populate_record(null::public.jobs, r.fields)) end as row) t
+       where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no = any (p_rows) and not r.failed
+       order by r.row_no limit p_limit) s);
+end
+$$;
+comment on function jobsync.show_import_rows(text, text, text, integer[], integer) is 'Rows of a file side by side with the database, field by field.';
+
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
 create view public.sync_statistics with (security_invoker = true) as
@@ -6443,13 +7778,14 @@ create view public.sync_statistics with (security_invoker = true) as
    order by t.class, t.reason;
 comment on view public.sync_statistics is 'Runs by type and status over all time.';
 
-create view jobsync.v_pending_jobs with (security_invoker = true) as
+create view jobsync.v_offered_jobs with (security_invoker = true) as
   select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
          case when l.street is not null or l.city is not null then l.street else c.street end as street,
          case when l.street is not null or l.city is not null then l.city else c.city end as city,
          case when l.street is not null or l.city is not null then l.state else c.state end as state,
          case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
-         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name,
+         c.company_name, case when l.street is not null or l.city is not null then l.country else c.country end as country
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
@@ -6466,7 +7802,11 @@ create view jobsync.v_pending_jobs with (security_invoker = true) as
          and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
                                    from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
       offset 0) l on true
-   where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled;
+   where j.ghl_sync_status in ('pending', 'failed') and u.sync_to_ghl and u.sync_enabled;
+comment on view jobsync.v_offered_jobs is 'Jobs of external units that are pending or failed, with what a delivery needs.';
+
+create view jobsync.v_pending_jobs with (security_invoker = true) as
+  select * from jobsync.v_offered_jobs where ghl_sync_status = 'pending';
 comment on view jobsync.v_pending_jobs is 'The rows of public.jobs_pending_ghl_sync, unordered: who asks for the oldest hundred then has only these looked up.';
 
 create view public.jobs_pending_ghl_sync with (security_invoker = true) as
@@ -6566,6 +7906,27 @@ comment on view jobsync.v_invoices is
 
 -- The plan as people see it: exactly what waits to be sent, what is skipped and why, and what it costs.
 
+-- A hook takes one request a job. By API a job of a new contact takes three (search, contact, card), one of a known contact two
+-- (search, card), a change one. Looked up for the first 20,000 that wait at each location; beyond them each counts as new.
+create function jobsync.planned_requests(p_tenant text) returns bigint
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+  select coalesce(sum(case d.kind when 'webhook' then w.waiting else k.requests + 3 * greatest(0, w.waiting - k.looked_up) end), 0)::bigint
+    from (select o.destination_id, sum(o.rows) as waiting from v_tallies o where o.tenant_id = p_tenant and o.topic = 'outbox' group by 1) w
+    join destinations d on d.tenant_id = p_tenant and d.id = w.destination_id
+    left join lateral (
+      select count(*) as looked_up, coalesce(sum(case when f.linked then 1 else 2 end), 0)
+               + count(distinct f.st_customer_id) filter (where not f.linked and not f.known) as requests
+        from (select o.st_customer_id,
+                     coalesce((select true from opportunity_links l where l.tenant_id = p_tenant and l.destination_id = d.id and l.st_job_id = o.st_job_id), false) as linked,
+                     coalesce((select true from contact_links c where c.tenant_id = p_tenant and c.destination_id = d.id and c.st_customer_id = o.st_customer_id), false) as known
+                from (select x.st_job_id, coalesce((select resolve_customer(p_tenant, m.st_customer_id) from customers m where m.tenant_id = p_tenant
+                                                     and m.st_customer_id = x.st_customer_id and m.merged_to_id is not null), x.st_customer_id) as st_customer_id
+                        from outbox x where x.tenant_id = p_tenant and x.destination_id = d.id
+                       order by x.destination_id, x.next_attempt_at, x.st_job_id limit 20000) o) f) k on d.kind = 'api'
+$$;
+comment on function jobsync.planned_requests(text) is
+  'Requests that what waits will take of GoHighLevel: without tags, notes and the read-back. Exact for 20,000 jobs at each location, at most three for each beyond.';
+
 -- Counts come from the tallies: a plan of a million jobs is told at once.
 create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb
 language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
@@ -6586,10 +7947,7 @@ begin
                          u.destination_masked, 'armed', u.armed, 'paused', u.destination_paused_at is not null, 'jobs', g.jobs) order by g.jobs desc, g.business_unit_id), '[]')
                 from (select v.business_unit_id, sum(v.rows) as jobs from v_tallies v where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = 'pending' group by 1) g
                 join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = g.business_unit_id and u.deliverer = 'jobsync'),
-    -- By API a job of a new contact takes at most four requests and a change one; a hook takes one.
-    'requests', (select coalesce(sum(o.rows * case when d.kind = 'webhook' or o.class = 'updated' then 1 else 4 end), 0)
-                   from v_tallies o join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
-                  where o.tenant_id = p_tenant and o.topic = 'outbox'),
+    'requests', planned_requests(p_tenant),
     'execution_price', v_price, 'cost', (v_plan ->> 'webhook_executions')::numeric * v_price);
 end
 $$;
@@ -6703,6 +8061,8 @@ comment on view jobsync.v_merges is
 
 -- Customers that cannot be reached, or that share a phone or an e-mail: to be mended in ServiceTitan, best before the first send.
 
+create index customers_unreachable on public.customers (tenant_id, st_customer_id) where phone is null and email is null;
+
 create view jobsync.v_customers_to_mend with (security_invoker = true) as
   with reachable as not materialized (
     select c.tenant_id, c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name, c.company_name,
@@ -6779,7 +8139,42 @@ $$;
 comment on function jobsync.oldest_pending(text, bigint, integer) is
   'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
 
-create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
+create table jobsync.outside_retries (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  failures integer not null,
+  due_at timestamptz,
+  primary key (tenant_id, st_job_id)
+);
+create index outside_retries_due on jobsync.outside_retries (tenant_id, due_at) where due_at is not null;
+comment on table jobsync.outside_retries is 'Jobs that an external deliverer marked failed: how often in a row, and when they are offered again (null: never, a person has to look).';
+comment on column jobsync.outside_retries.failures is 'Marks `failed` since the job was last marked otherwise.';
+
+-- The schedule of our own deliveries from its second wait on: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. After the seventh failure nobody
+-- is asked again: each try may start a paid workflow.
+create function jobsync.note_outside_failure(p_tenant text, p_job bigint) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into outside_retries as r (tenant_id, st_job_id, failures, due_at) values (p_tenant, p_job, 1, jobsync.now() + retry_delay(2))
+  on conflict (tenant_id, st_job_id) do update set failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
+$$;
+comment on function jobsync.note_outside_failure(text, bigint) is 'Counts a failure that an external deliverer marked, and says when the job is offered again.';
+
+create function jobsync.due_retries(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(d.st_job_id order by d.due_at, d.st_job_id), '{}')
+    from (select o.st_job_id, o.due_at
+            from outside_retries o
+            join lateral (select j.business_unit_id from jobs j
+                           where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
+           where o.tenant_id = p_tenant and o.due_at <= jobsync.now() and (p_unit is null or j.business_unit_id = p_unit)
+           order by o.due_at, o.st_job_id limit p_limit) d
+$$;
+comment on function jobsync.due_retries(text, bigint, integer) is
+  'Ids of failed jobs of external units whose next try is due, the longest due first (p_unit null: of any unit).';
+
+create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text, p_retry boolean) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_jobs bigint[];
@@ -6787,10 +8182,13 @@ begin
   -- One after another: of two runs that ask at the same moment the second sees what the first took.
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
-  with chosen as (
+  with most as (
     -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p_limit + count(*)::integer as jobs from leases l where l.tenant_id = p_tenant
+  ), chosen as (
     select p.id as st_job_id
-      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+      from most m
+      cross join lateral unnest(oldest_pending(p_tenant, p_unit, m.jobs) || case when p_retry then due_retries(p_tenant, p_unit, m.jobs) end) with ordinality p(id, n)
      where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
      order by p.n limit p_limit
   ), taken as (
@@ -6802,8 +8200,8 @@ begin
   return v_jobs;
 end
 $$;
-comment on function jobsync.lease_pending(text, bigint, integer, integer, text) is
-  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit. Answers their ids.';
+comment on function jobsync.lease_pending(text, bigint, integer, integer, text, boolean) is
+  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit; p_retry: after them failed ones that are due again. Answers their ids.';
 
 create function jobsync.upsert_customer(p_tenant text, p_customer jsonb) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
@@ -6904,7 +8302,7 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
                        when 'attempts_used_up' then 'Every try of the retry schedule failed.'
                        when 'worker_died' then 'The worker died five times while sending them.' else r.reason end,
          'jobsync why ' || r.sample_st_job_id, r.jobs
-    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed'
+    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed' and r.reason <> 'failed_outside'
   union all
   select r.tenant_id, 'unmapped_unit', coalesce(r.business_unit_id::text, ''), 'warning',
          r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' go nowhere',
@@ -6973,6 +8371,18 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
   select a.tenant_id, 'card_renamed', a.subject || ':' || a.id, 'warning', initcap(split_part(a.action, '_', 1)) || ' "' || (a.details ->> 'before') || '" is now called "' || (a.details ->> 'name') || '"',
          'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
     from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
+  union all
+  select s.tenant_id, 'sent_by_both', s.business_unit_id::text, 'critical', (s.counts ->> 'sent_by_both') || ' jobs of unit ' || s.business_unit_id || ' were sent by JobSync and by the old flow',
+         'The old flow still runs beside a live JobSync.', 'switch the old workflow off, or: jobsync pause', (s.counts ->> 'sent_by_both')::bigint
+    from jobsync.shadow_units s where s.counts ? 'sent_by_both' and s.compared_at > jobsync.now() - interval '26 hours'
+  union all
+  select d.tenant_id, 'double_cards', '', 'warning', count(*) || ' cards in GoHighLevel stand there more than once for one job or customer', 'The old flow pushed them again; JobSync deletes nothing.',
+         'jobsync export --view v_double_cards --csv > doubles.csv', count(*)
+    from jobsync.double_cards d where not d.keep and d.found_at > jobsync.now() - interval '26 hours' group by d.tenant_id
+  union all
+  select o.tenant_id, 'old_flow_can_go', to_char(o.delete_on, 'YYYY-MM-DD'), 'warning', 'The old workflow can be deleted: JobSync has delivered alone for a week',
+         'Nothing of the old flow was seen since ' || to_char(o.stable_since at time zone 'UTC', 'YYYY-MM-DD') || '.', 'delete it in n8n, take JOBSYNC_OLD_DATABASE_URL away, then: jobsync alerts mute old_flow_can_go --hours 720', 1
+    from jobsync.v_old_flow o where o.is_due
   union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
@@ -7105,6 +8515,22 @@ end
 $$;
 comment on function jobsync.set_alert_settings(text, text, text, text, text, integer, integer, text) is 'Changes when people are told; answers all settings. Unknown zones and times are refused.';
 
+create function jobsync.digest_facts(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object(
+      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = p_tenant),
+      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
+                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
+                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
+                   from sync_logs l where l.tenant_id = p_tenant and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
+      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
+                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
+                  where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'old_flow', (select to_jsonb(o) from v_old_flow o where o.tenant_id = p_tenant),
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
+                   from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
+$$;
+comment on function jobsync.digest_facts(text) is 'What the daily digest of a tenant has to say right now: its line, the runs of 24 hours, what is not in GoHighLevel, what is open.';
+
 -- Claimed before it is sent: two workers never both send it. A channel that refused gives the day back.
 create function jobsync.claim_digests() returns table (tenant_id text, tenant_name text, local_day date, facts jsonb)
 language sql volatile set search_path = jobsync, public as $$
@@ -7120,17 +8546,7 @@ language sql volatile set search_path = jobsync, public as $$
     on conflict (tenant_id) do update set digest_sent_on = excluded.digest_sent_on where s.digest_sent_on is distinct from excluded.digest_sent_on
     returning s.tenant_id, s.digest_sent_on
   )
-  select c.tenant_id, d.name, c.digest_sent_on, jsonb_build_object(
-      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = c.tenant_id),
-      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
-                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
-                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
-                   from sync_logs l where l.tenant_id = c.tenant_id and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
-      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
-                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
-                  where u.tenant_id = c.tenant_id and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
-      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
-                   from alerts a where a.tenant_id = c.tenant_id and a.resolved_at is null))
+  select c.tenant_id, d.name, c.digest_sent_on, digest_facts(c.tenant_id)
     from claimed c join due d on d.tenant_id = c.tenant_id
 $$;
 comment on function jobsync.claim_digests() is 'Takes the daily digests that are due, each once per local day whatever the clocks do, with what to say.';
@@ -7251,6 +8667,27 @@ language sql stable set search_path = jobsync, public as $$
     from v_alert_conditions a where a.tenant_id = p_tenant
 $$;
 comment on function jobsync.list_findings(text) is 'What the doctor says about routes and alerts of a tenant: one line each, with why and fix.';
+
+-- Exports: a stable view, read by a cursor, so that a million rows pass through in pieces.
+
+create function jobsync.open_view(p_view text) returns refcursor
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_cursor refcursor := 'exported_view';
+  v_schema text := (
+    select n.nspname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relname = p_view and (n.nspname = 'jobsync' and c.relkind = 'v' and c.relname like 'v\_%'
+        or n.nspname = 'public' and c.relname in ('business_units', 'customers', 'jobs', 'sync_logs', 'sync_state', 'sync_statistics', 'jobs_pending_ghl_sync')));
+begin
+  if v_schema is null then
+    raise exception 'there is no view %', p_view using errcode = 'JS001';
+  end if;
+  open v_cursor for execute pg_catalog.format('select * from %I.%I', v_schema, p_view);
+  return v_cursor;
+end
+$$;
+comment on function jobsync.open_view(text) is
+  'Opens the cursor exported_view on a stable view v_*, or on one of the guide''s tables and views; the rows are the tenant''s. Lasts until the transaction ends.';
 
 -- What /metrics shows of a tenant: one line per sample, so that the program only writes them down.
 

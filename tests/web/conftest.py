@@ -20,6 +20,7 @@ from jobsync.engine.tokens import create_token
 from jobsync.simulators import servicetitan
 from jobsync.web.app import create_app
 from jobsync.web.calls import GuardedRoute
+from jobsync.web.dashboard.visits import PageRoute
 from jobsync.web.server import open_socket, serve
 
 ALL_SCOPES = ("read", "sync:write", "state:write", "replay", "admin")
@@ -78,10 +79,16 @@ def make_settings(folder: Path, **values: str) -> Settings:
 
 
 def list_routes() -> list[GuardedRoute]:
-    """Every route of the app, from its router."""
+    """Every route of the API, from its router."""
     found = create_app(read_settings(environ={}, directory=Path("nowhere")), None).routes
-    assert all(isinstance(route, GuardedRoute) for route in found)
+    assert all(isinstance(route, GuardedRoute | PageRoute) for route in found)
     return [route for route in found if isinstance(route, GuardedRoute)]
+
+
+def list_pages() -> list[PageRoute]:
+    """Every page of the dashboard, from its router."""
+    found = create_app(read_settings(environ={}, directory=Path("nowhere")), None).routes
+    return [route for route in found if isinstance(route, PageRoute)]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobsync.alerts.channels import Channel, name_channels, read_channels, read_urls, write_urls
+from jobsync.alerts.messages import tell_digest
 from jobsync.db.pool import Row
 from jobsync.engine.context import Engine
 from jobsync.errors import InvalidInput, RecordMissing
@@ -28,6 +29,29 @@ async def list_channels(engine: Engine, tenant: str) -> list[dict[str, Any]]:
         {"channel": channel.name, **{key: known.get(channel.name, blank)[key] for key in blank}}
         for channel in await read_channels(engine, tenant)
     ]
+
+
+async def add_channel(engine: Engine, tenant: str, url: str) -> Channel:
+    """Adds a channel, sealed, and answers it. Raises InvalidInput for a URL that cannot be read. Twice is once."""
+    return (await write_urls(engine, tenant, [*await read_urls(engine, tenant), url]))[-1]
+
+
+async def read_settings(engine: Engine, tenant: str) -> Row:
+    """When people are told: time_zone, quiet_from, quiet_until, digest_at (local; None: none), silence_hours, repeat_hours."""
+    async with engine.database.transaction(tenant) as session:
+        row = await session.row("read_alert_settings", {"tenant": tenant})
+    if row is None:
+        raise RecordMissing(f"There is no tenant {tenant}.")
+    return row
+
+
+async def preview_digest(engine: Engine, tenant: str) -> tuple[str, str]:
+    """Title and text of the daily digest as it would be sent now. Sends and claims nothing."""
+    async with engine.database.transaction(tenant) as session:
+        row = await session.row("preview_digest", {"tenant": tenant})
+    if row is None:
+        raise RecordMissing(f"There is no tenant {tenant}.")
+    return tell_digest(row)
 
 
 async def remove_channel(engine: Engine, tenant: str, name: str) -> list[Channel]:

@@ -74,7 +74,13 @@ def add_channel(
     context: typer.Context, url: Annotated[str, typer.Argument(help="A channel URL (see docs/alerts.md).")]
 ) -> None:
     """Add a channel; its URL is sealed and never shown again."""
-    _change(context, lambda urls: [*urls, url])
+    settings, tenant = settings_of(context), tenant_of(context)
+
+    async def act() -> outlets.Channel:
+        async with open_engine(settings, initialise=False) as engine:
+            return await alert_settings.add_channel(engine, tenant, url)
+
+    print_lines([f"Added {run(act()).name}.", "Next: jobsync alerts test"])
 
 
 @app.command("remove")
@@ -89,17 +95,6 @@ def remove_channel(
             return await alert_settings.remove_channel(engine, tenant, channel)
 
     print_lines([f"Removed. {len(run(act()))} left."])
-
-
-def _change(context: typer.Context, change: Any) -> None:
-    settings, tenant = settings_of(context), tenant_of(context)
-
-    async def act() -> list[outlets.Channel]:
-        async with open_engine(settings, initialise=False) as engine:
-            return await outlets.write_urls(engine, tenant, change(await outlets.read_urls(engine, tenant)))
-
-    kept = run(act())
-    print_lines([f"Added {kept[-1].name}.", "Next: jobsync alerts test"])
 
 
 @app.command("channels")

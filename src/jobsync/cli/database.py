@@ -9,15 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from jobsync.cli.adoption import tell_adoption
 from jobsync.cli.backup import backup_database, restore_database
-from jobsync.cli.output import print_json, print_lines
+from jobsync.cli.output import print_json, print_lines, say
 from jobsync.cli.personal import prune_database
 from jobsync.cli.shared import AsJson, run, settings_of
 from jobsync.config import Settings
 from jobsync.db.linger import keep_up
-from jobsync.db.migrate import MigrationReport, migrate, read_status
+from jobsync.db.migrate import migrate, read_status
 from jobsync.engine.opening import open_dsn, with_public_path
-from jobsync.errors import CheckFailed, ConfigError
+from jobsync.errors import CheckFailed, ConfigError, InvalidInput
+from jobsync.intake.adopt import Migrated, migrate_or_adopt
 
 app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
 app.command("backup")(backup_database)
@@ -26,33 +28,52 @@ app.command("prune")(prune_database)
 
 
 @app.command("migrate")
-def migrate_database(context: typer.Context, as_json: AsJson = False) -> None:
-    """Bring the database to this version. Twice changes nothing."""
+def migrate_database(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Of a database of the old guide: adopt it, report, and take it all back."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to this version, adopting one of the old guide in place. Twice changes nothing."""
     settings = settings_of(context)
 
-    async def act() -> MigrationReport:
+    async def act() -> Migrated:
         async with open_dsn(settings) as dsn:
-            return await migrate(settings.database_direct_url or dsn)
+            direct = settings.database_direct_url or dsn
+            if dry_run and not (await read_status(direct))["to_adopt"]:
+                raise InvalidInput(
+                    "There is nothing to rehearse: this database holds no tables of the old guide.",
+                    hint="See: jobsync db status",
+                )
+            return await migrate_or_adopt(direct, rehearse=dry_run, tell=_announce)
 
-    report = run(act())
+    done = run(act())
+    report = done.migration
     if as_json:
+        names = ("applied", "known", "tables", "functions", "views")
         print_json(
-            {
-                "applied": report.applied,
-                "known": report.known,
-                "tables": report.tables,
-                "functions": report.functions,
-                "views": report.views,
-            }
+            {name: () if report is None else getattr(report, name) for name in names} | {"adoption": done.adoption}
         )
         return
-    print_lines(
-        [
-            f"Applied {len(report.applied)}: {', '.join(report.applied)}"
-            if report.applied
-            else "Up to date: nothing to apply.",
-            f"Guide tables {len(report.tables)}/5, functions {len(report.functions)}/3, views {len(report.views)}/2.",
-        ]
+    if done.adoption is not None:
+        print_lines(tell_adoption(done.adoption, rehearsed=report is None))
+    elif report is not None:
+        print_lines(
+            [
+                f"Applied {len(report.applied)}: {', '.join(report.applied)}"
+                if report.applied
+                else "Up to date: nothing to apply.",
+                f"Guide tables {len(report.tables)}/5, functions {len(report.functions)}/3, views {len(report.views)}/2.",
+            ]
+        )
+
+
+def _announce(rows: int, seconds: int) -> None:
+    say(
+        f"Adopting the old guide's database: about {rows:,} rows, about {seconds} s. Its tables are locked meanwhile; "
+        "it is one transaction, Ctrl-C undoes it."
     )
 
 
@@ -79,6 +100,8 @@ def show_status(
                 f"database {found['database']}, user {found['user']}",
                 f"applied: {', '.join(found['applied']) or 'nothing'}   pending: {', '.join(found['pending']) or 'nothing'}",
                 f"guide tables {len(found['tables'])}/5, functions {len(found['functions'])}/3, views {len(found['views'])}/2",
+                *(["It holds the tables of the old guide. Next: jobsync db migrate"] if found["to_adopt"] else []),
+                *(tell_adoption(found["adoption"]) if found["adoption"] else []),
             ]
         )
     if check and found["pending"]:

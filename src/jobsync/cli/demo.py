@@ -27,8 +27,10 @@ from jobsync.db.databases import drop_demo_database
 from jobsync.db.embedded import start_embedded
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.opening import DEMO, open_engine
+from jobsync.engine.pipelines import refresh_pipelines
 from jobsync.engine.route import route_unit
 from jobsync.engine.sending import read_status
+from jobsync.engine.sign_in import make_demo_link
 from jobsync.errors import ConfigError
 from jobsync.tasks.worker import sync_once, work
 
@@ -143,6 +145,7 @@ async def _drop_demo_database(base: Settings) -> None:
 
 async def _route(engine: Engine, upstreams: Upstreams) -> None:
     await sync_once(engine, DEFAULT_TENANT, deliver=False, streams=("business_units",))
+    await refresh_pipelines(engine, DEFAULT_TENANT, actor=ACTOR)
     for unit, hook in upstreams.hooks.items():
         await route_unit(engine, DEFAULT_TENANT, unit, actor=ACTOR, webhook_url=hook)
 
@@ -181,10 +184,12 @@ async def _stay(engine: Engine, upstreams: Upstreams, show: Show, port: int, pla
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     upstreams.servicetitan.simulator.live(BOOK_EVERY_SECONDS)
+    key = await make_demo_link(engine.database)
     print_lines(
         [
             "",
-            f"  Open   http://{address}/              the state of things",
+            f"  Open   http://{address}/ui/first?key={key}",
+            "         signs you in to the dashboard of this demo",
             f"  Try    curl {address}/db/sync-state",
             "         psql \"$(jobsync db url)\" -c 'select * from sync_statistics'",
             f"  Live   a job is booked every {BOOK_EVERY_SECONDS:.0f} s and pulled within {engine.settings.poll_seconds} s",
@@ -195,7 +200,9 @@ async def _stay(engine: Engine, upstreams: Upstreams, show: Show, port: int, pla
     sys.stdout.flush()
     jobs = [
         asyncio.ensure_future(work(engine, stop)),
-        asyncio.ensure_future(serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name))),
+        asyncio.ensure_future(
+            serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name), demo=True)
+        ),
         asyncio.ensure_future(stop.wait()),
     ]
     await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)

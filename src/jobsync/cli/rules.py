@@ -11,7 +11,7 @@ import typer
 
 from jobsync.cli.output import print_json, print_lines, print_table
 from jobsync.cli.shared import ACTOR, AsJson, run, settings_of, tenant_of
-from jobsync.engine import rule_files, rules
+from jobsync.engine import rule_changes, rule_files, rules
 from jobsync.engine.opening import open_engine
 from jobsync.errors import InvalidInput
 
@@ -82,7 +82,7 @@ def set_rule(
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
-            return await rules.save_rules(engine, tenant, [document], actor=ACTOR)
+            return await rule_changes.change_rules(engine, tenant, [document], actor=ACTOR)
 
     _tell(run(act()), as_json)
 
@@ -94,7 +94,7 @@ def remove(context: typer.Context, name: RuleName, as_json: AsJson = False) -> N
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
-            return await rules.remove_rule(engine, tenant, name, actor=ACTOR)
+            return await rule_changes.drop_rule(engine, tenant, name, actor=ACTOR)
 
     _tell(run(act()), as_json)
 
@@ -177,9 +177,36 @@ def import_file(
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
-            return await rule_files.import_rules(engine, tenant, text, actor=ACTOR, replace=replace, dry_run=dry_run)
+            if dry_run:
+                return await rule_files.import_rules(engine, tenant, text, actor=ACTOR, replace=replace, dry_run=True)
+            return await rule_changes.read_in(engine, tenant, text, actor=ACTOR, replace=replace)
 
     _tell(run(act()), as_json)
+
+
+@app.command()
+def undo(
+    context: typer.Context,
+    change: Annotated[int | None, typer.Argument(help="The number of the change; without it: the list.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make rules, and routes to pipelines, as they stood before a change. Sends nothing by itself."""
+    settings, tenant = settings_of(context), tenant_of(context)
+
+    async def act() -> Any:
+        async with open_engine(settings) as engine:
+            if change is None:
+                return await rule_changes.list_versions(engine, tenant)
+            return await rule_changes.undo_change(engine, tenant, change, actor=ACTOR)
+
+    found = run(act())
+    if change is not None:
+        _tell(found, as_json)
+    elif as_json:
+        print_json({"changes": found})
+    else:
+        rows = [(row["id"], row["replaced_at"], row["actor"], row["what"]) for row in found]
+        print_table(("change", "at", "who", "what"), rows)
 
 
 def _tell(answer: dict[str, Any], as_json: bool) -> None:

@@ -28,6 +28,7 @@ class Upstreams:
     gohighlevel: gohighlevel.Serving
     hooks: dict[int, str]
     planted: tuple[Planted, ...]
+    location: gohighlevel.Furnished
 
     def environment(self) -> dict[str, str]:
         """The variables that point JobSync at these simulators."""
@@ -40,6 +41,8 @@ class Upstreams:
             "SERVICE_TITAN_API_URL": self.servicetitan.url,
             "SERVICE_TITAN_AUTH_URL": self.servicetitan.url,
             "GHL_API_URL": self.gohighlevel.url,
+            "GHL_API_KEY": self.location.token,
+            "GHL_LOCATION_ID": self.location.location.id,
             "JOBSYNC_ALLOW_HOSTS": HOST,
         }
 
@@ -54,12 +57,12 @@ async def open_upstreams(
         servicetitan.Dataset.generate(seed, jobs, now=now), clock=servicetitan.SimClock(now, running=live)
     )
     level = gohighlevel.GoHighLevelSimulator(seed=seed)
-    gohighlevel.furnish(level)
+    furnished = gohighlevel.furnish(level)
     async with AsyncExitStack() as stack:
         titan_served = await _serve(stack, lambda port: servicetitan.serve(titan, HOST, port), servicetitan_port)
         level_served = await _serve(stack, lambda port: gohighlevel.serve(level, HOST, port), gohighlevel_port)
         hooks, planted = _plant(level, level_served.url)
-        yield Upstreams(titan_served, level_served, hooks, planted)
+        yield Upstreams(titan_served, level_served, hooks, planted, furnished)
 
 
 async def _serve(stack: AsyncExitStack, start, port: int):

@@ -10,7 +10,8 @@ from jobsync.cli.output import print_json, print_lines, print_table
 from jobsync.cli.shared import ACTOR, AsJson, run, settings_of, tenant_of
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.opening import open_engine
-from jobsync.engine.route import list_units, route_unit
+from jobsync.engine.route import list_units
+from jobsync.engine.rule_changes import change_route
 from jobsync.errors import InvalidInput, RecordMissing
 from jobsync.tasks.worker import sync_once
 
@@ -86,7 +87,7 @@ def set_unit(
         async with open_engine(settings) as engine:
 
             async def route() -> dict[str, Any]:
-                return await route_unit(
+                return await change_route(
                     engine,
                     tenant,
                     unit,

@@ -17,6 +17,7 @@ from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import Engine
 from jobsync.engine.opening import open_engine
 from jobsync.engine.sending import read_status
+from jobsync.engine.sign_in import make_first_link
 from jobsync.tasks.worker import defer_pass_now, work
 
 
@@ -85,12 +86,23 @@ async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
                 sock.close()
 
 
+def first_address(host: str, port: int) -> str:
+    """The address to open on this machine: what listens everywhere is reached by the loopback."""
+    name = "127.0.0.1" if host in ("0.0.0.0", "::", "127.0.0.1") else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"
+
+
 async def _tell_start(engine: Engine, tenant: str, address: tuple[str, int] | None, only: Part | None) -> None:
     pulls = await read_servicetitan_credentials(engine, tenant) is not None
     found = (await read_status(engine, tenant))["tenant"]
     if address is not None:
         say(
             f"JobSync on http://{address[0]}:{address[1]}   API under /db, health under /health/ready, reference under /docs"
+        )
+        key = await make_first_link(engine.database, tenant)
+        say(
+            f"Dashboard {first_address(*address[:2])}/ui/"
+            + (f"first?key={key}   (works once: the first account)" if key else "")
         )
     if only is not Part.web:
         say(

@@ -2,13 +2,16 @@
 
 A fresh database gets `sql/schema/*.sql` and the task queue's own SQL in one transaction and is marked as being at the
 newest version. An existing one gets the files of `sql/migrations` that its ledger does not list, each in a transaction
-of its own. In: a DSN that may create schemas. Out: a `MigrationReport`. Twice: the second run finds nothing to do.
+of its own. One that holds the old guide's tables is only touched by whoever hands in how (`intake.adopt`). In: a DSN
+that may create schemas. Out: a `MigrationReport`. Twice: the second run finds nothing to do.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -50,10 +53,23 @@ class Migration:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+Execute = Callable[[str], Awaitable[Any]]
+Adopt = Callable[[Execute, int], Awaitable[None]]
+
+
 def read_schema() -> str:
     """The whole schema as one SQL text: ours, then the queue's in a schema of its own."""
-    ours = "\n".join(entry.read_text("utf-8") for entry in _sql_files("schema"))
-    return f"{ours}\n{read_queue_schema()}"
+    return "\n".join((*(text for _, text in read_schema_files()), read_queue_schema()))
+
+
+def read_schema_files() -> tuple[tuple[str, str], ...]:
+    """Name and text of each file of our schema, in their order."""
+    return tuple((entry.name, entry.read_text("utf-8")) for entry in _sql_files("schema"))
+
+
+def read_adoption_steps() -> tuple[str, ...]:
+    """The steps that stand around the schema when an existing guide database is adopted, in their order."""
+    return tuple(entry.read_text("utf-8") for entry in _sql_files("adopt"))
 
 
 def read_queue_schema() -> str:
@@ -68,9 +84,11 @@ def read_migrations() -> tuple[Migration, ...]:
     return tuple(Migration(entry.name.split("_", 1)[0], entry.read_text("utf-8")) for entry in _sql_files("migrations"))
 
 
-async def migrate(dsn: str) -> MigrationReport:
+async def migrate(dsn: str, *, adopt: Adopt | None = None) -> MigrationReport:
     """Brings the database behind `dsn` to this version.
 
+    `adopt`: makes the schema out of the old guide's tables; it is given how to run SQL text in the one transaction, and
+    how many rows there are about. Without it such a database is refused and left as it is.
     Raises ConfigError (rights, version, a user named jobsync, a changed migration) and DatabaseUnavailable (not
     reachable, or another session held the lock for 10 s). Nothing is half done: each step is one transaction.
     """
@@ -87,12 +105,15 @@ async def migrate(dsn: str) -> MigrationReport:
                 target = await _describe(connection)
                 known = await _ledger(connection) if target["has_ledger"] else {}
                 if not target["has_ledger"]:
-                    if target["has_guide_tables"]:
+                    if not target["has_guide_tables"]:
+                        await connection.execute(read_schema().encode())
+                    elif adopt is None:
                         raise ConfigError(
-                            "This database already holds tables of the guide, which this version does not adopt yet.",
-                            hint="Point DATABASE_URL at an empty database; the old one is left untouched.",
+                            "This database holds the tables of the old guide and was not taken over by JobSync yet.",
+                            hint="Next: jobsync db backup before-jobsync.sql.gz   then: jobsync db migrate",
                         )
-                    await connection.execute(read_schema().encode())
+                    else:
+                        await adopt(partial(_run_text, connection), target["guide_rows"])
                     for version, checksum in [
                         (BASELINE, "baseline"),
                         *((m.version, m.checksum) for m in read_migrations()),
@@ -117,7 +138,11 @@ async def migrate(dsn: str) -> MigrationReport:
 
 
 async def read_status(dsn: str) -> dict[str, Any]:
-    """Which versions are applied and pending, and the guide's objects found. Raises like `migrate`."""
+    """Which versions are applied and pending, the guide's objects found, whether they are still to be adopted (`to_adopt`),
+    and the report of an adoption (None: it was none).
+
+    Raises like `migrate`.
+    """
     try:
         async with await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, row_factory=dict_row, connect_timeout=5
@@ -125,6 +150,7 @@ async def read_status(dsn: str) -> dict[str, Any]:
             target = await _describe(connection)
             known = await _ledger(connection) if target["has_ledger"] else {}
             report = await _report(connection, (), tuple(known))
+            adoption = await _run_text(connection, get_query("find_adoption")) if known else []
     except psycopg.Error as error:
         raise translate(error) or DatabaseUnavailable("PostgreSQL refused to answer.") from error
     wanted = [BASELINE, *(m.version for m in read_migrations())]
@@ -137,12 +163,22 @@ async def read_status(dsn: str) -> dict[str, Any]:
         "tables": list(report.tables),
         "functions": list(report.functions),
         "views": list(report.views),
+        "to_adopt": target["has_guide_tables"] and not target["has_ledger"],
+        "adoption": adoption[0]["report"] if adoption else None,
     }
 
 
 def _sql_files(folder: str) -> list[Any]:
     entries = files("jobsync.sql").joinpath(folder).iterdir()
     return sorted((entry for entry in entries if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+
+
+async def _run_text(connection: psycopg.AsyncConnection[Any], text: str) -> list[dict[str, Any]]:
+    """Runs SQL text of any number of statements; the rows of the last one, if it has some."""
+    cursor = await connection.execute(text.encode())
+    while cursor.nextset():
+        pass
+    return await cursor.fetchall() if cursor.description else []
 
 
 async def _describe(connection: psycopg.AsyncConnection[Any]) -> dict[str, Any]:

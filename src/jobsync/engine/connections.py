@@ -84,13 +84,15 @@ async def open_servicetitan(
     on_request: Callable[..., None] | None = None,
     insist: bool = False,
     interactive: bool = False,
+    credentials: ServiceTitanCredentials | None = None,
 ) -> ServiceTitanClient:
     """A client for the tenant, to be used as `async with`. Raises ConfigError when the tenant has no credentials.
 
-    `insist`: it asks also while the circuit breaker is open, one request at a time. `interactive`: somebody waits for the
-    answer, so that it may use the part of the budget that pulls leave alone.
+    `credentials`: these instead of the tenant's own, to try them before they are stored. `insist`: it asks also while the
+    circuit breaker is open, one request at a time. `interactive`: somebody waits for the answer, so that it may use the
+    part of the budget that pulls leave alone.
     """
-    credentials = await read_servicetitan_credentials(engine, tenant)
+    credentials = credentials or await read_servicetitan_credentials(engine, tenant)
     if credentials is None:
         raise ConfigError(
             "ServiceTitan is not connected.",
@@ -108,7 +110,15 @@ async def open_servicetitan(
         environment="integration" if credentials.environment == "integration" else "production",
         api_url=credentials.api_url,
         auth_url=credentials.auth_url,
-        pace=SharedPace(engine.database, tenant, insist=insist, reserve=0.0 if interactive else RESERVE),
+        pace=SharedPace(
+            engine.database,
+            tenant,
+            insist=insist,
+            reserve=0.0 if interactive else RESERVE,
+            breaker=engine.keyring.fingerprint(
+                "\x1f".join(("breaker", credentials.environment, credentials.api_url or "", credentials.app_key))
+            ),
+        ),
         tokens=SharedTokenStore(
             engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()
         ),

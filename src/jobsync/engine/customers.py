@@ -19,6 +19,12 @@ async def list_customers_to_mend(
         return await session.rows("list_customers_to_mend", {"tenant": tenant, "reason": reason, "limit": limit})
 
 
+async def list_unreachable(engine: Engine, tenant: str, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
+    """Customers without a usable phone or e-mail, as `list_customers_to_mend` tells them, by id from beyond `after` on."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.rows("list_unreachable", {"tenant": tenant, "after": after, "limit": limit})
+
+
 async def count_customers_to_mend(engine: Engine, tenant: str) -> dict[str, int]:
     """How many customers there are of each reason; only reasons that have some."""
     async with engine.database.transaction(tenant) as session:

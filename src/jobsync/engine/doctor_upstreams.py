@@ -11,13 +11,19 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from jobsync.engine.connections import open_servicetitan, read_servicetitan_credentials
+from jobsync.engine.connections import ServiceTitanCredentials, open_servicetitan, read_servicetitan_credentials
 from jobsync.engine.context import Engine
+from jobsync.engine.doctor_drift import compare_targets
 from jobsync.engine.doctor_places import reach_host, tell_skew
 from jobsync.engine.findings import Finding
-from jobsync.engine.ghl_connection import open_gohighlevel, read_gohighlevel_credentials
+from jobsync.engine.ghl_connection import GoHighLevelCredentials, open_gohighlevel, read_gohighlevel_credentials
+from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace
 from jobsync.engine.passes import OPTIONAL_STREAMS
+from jobsync.engine.route import list_units
 from jobsync.errors import AccessDenied, ConfigError, CredentialsRejected, JobSyncError, RecordMissing
+from jobsync.gohighlevel.pace import Pace
+from jobsync.gohighlevel.rate_headers import RateState
+from jobsync.gohighlevel.records import Pipeline
 from jobsync.servicetitan.client import api_urls
 from jobsync.servicetitan.streams import STREAMS
 
@@ -27,10 +33,12 @@ CONTACTS, SINCE = ("customer_contacts", "location_contacts"), "2025-01-01T00:00:
 SCOPES_OF_GHL = "Settings > Private Integrations > JobSync > edit scopes"
 
 
-async def look_at_servicetitan(engine: Engine, tenant: str) -> list[Finding]:
-    """Credentials, reach of both hosts, login, every stream by one record, clock."""
+async def look_at_servicetitan(
+    engine: Engine, tenant: str, *, given: ServiceTitanCredentials | None = None
+) -> list[Finding]:
+    """Credentials, reach of both hosts, login, every stream by one record, clock. `given`: these instead of the stored."""
     try:
-        credentials = await read_servicetitan_credentials(engine, tenant)
+        credentials = given or await read_servicetitan_credentials(engine, tenant)
     except ConfigError as error:
         return [Finding(ST, "credentials", "problem", error.message, None, error.hint)]
     if credentials is None:
@@ -58,7 +66,7 @@ async def look_at_servicetitan(engine: Engine, tenant: str) -> list[Finding]:
         )
     if any(finding.state == "problem" for finding in findings):
         return findings
-    async with await open_servicetitan(engine, tenant) as client:
+    async with await open_servicetitan(engine, tenant, credentials=credentials) as client:
         for stream in STREAMS.values():
             needed = stream.name not in OPTIONAL_STREAMS
             try:
@@ -111,10 +119,12 @@ async def look_at_servicetitan(engine: Engine, tenant: str) -> list[Finding]:
     return findings
 
 
-async def look_at_gohighlevel(engine: Engine, tenant: str) -> list[Finding]:
-    """Login, location, and the scopes that the API destination needs, each by a read."""
+async def look_at_gohighlevel(
+    engine: Engine, tenant: str, *, given: GoHighLevelCredentials | None = None
+) -> list[Finding]:
+    """Login, location, and the scopes that the API destination needs, each by a read. `given`: as above."""
     try:
-        credentials = await read_gohighlevel_credentials(engine, tenant)
+        credentials = given or await read_gohighlevel_credentials(engine, tenant)
     except ConfigError as error:
         return [Finding(GHL, "credentials", "problem", error.message, None, error.hint)]
     if credentials is None:
@@ -126,10 +136,16 @@ async def look_at_gohighlevel(engine: Engine, tenant: str) -> list[Finding]:
     if reach.state == "problem":
         return [reach]
     findings = [reach]
-    async with open_gohighlevel(engine, tenant) as client:
+    pace = _Watched(LocationPace(engine.database, tenant, engine.settings.ghl_pace))
+    async with open_gohighlevel(engine, tenant, credentials=credentials, pace=pace) as client:
+        pipelines: list[Pipeline] = []
+
+        async def read_pipelines() -> None:
+            pipelines.extend(await client.list_pipelines())
+
         reads: tuple[tuple[str, Callable[[], Awaitable[Any]]], ...] = (
             ("locations.readonly", client.get_location),
-            ("opportunities.readonly", client.list_pipelines),
+            ("opportunities.readonly", read_pipelines),
             ("locations/customFields.readonly", client.list_custom_fields),
             ("contacts.readonly", lambda: client.find_contacts(email="nobody@example.com")),
         )
@@ -167,7 +183,41 @@ async def look_at_gohighlevel(engine: Engine, tenant: str) -> list[Finding]:
                 )
             else:
                 findings.append(Finding(GHL, f"scope {scope}", "ok", f"{scope} works"))
+                if scope.startswith("opportunities"):
+                    findings += compare_targets(await list_units(engine, tenant), pipelines)
+    findings += _tell_quota(pace.seen)
     return findings
+
+
+class _Watched:
+    """A pace that keeps what the last answer said of the quota."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self.seen: RateState | None = None
+
+    async def take(self) -> None:
+        await self._pace.take()
+
+    def observe(self, state: RateState) -> None:
+        if state.daily_limit is not None:
+            self.seen = state
+        self._pace.observe(state)
+
+    def slow_down(self, seconds: float) -> None:
+        self._pace.slow_down(seconds)
+
+
+def _tell_quota(seen: RateState | None) -> list[Finding]:
+    if seen is None or seen.daily_remaining is None or not seen.daily_limit:
+        return []
+    what = f"{seen.daily_remaining:,} of {seen.daily_limit:,} requests are left today"
+    if seen.daily_remaining > KEPT_FOR_PEOPLE * seen.daily_limit:
+        return [Finding(GHL, "quota", "ok", what)]
+    why = "Deliveries leave the last fifth of the day's quota to people and wait for the next day."
+    return [
+        Finding(GHL, "quota", "warning", what, why, "wait for midnight UTC; or ask who else uses this location's quota")
+    ]
 
 
 def _age(at: datetime) -> float:

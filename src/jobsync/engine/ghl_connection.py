@@ -115,9 +115,12 @@ class LocationAccess:
         )
 
 
-async def access_location(engine: Engine, tenant: str, *, pace: Pace | None = None) -> LocationAccess:
-    """Access to the tenant's location. The caller closes `session`. Raises ConfigError."""
-    credentials = await require_gohighlevel_credentials(engine, tenant)
+async def access_location(
+    engine: Engine, tenant: str, *, pace: Pace | None = None, credentials: GoHighLevelCredentials | None = None
+) -> LocationAccess:
+    """Access to the tenant's location, or with `credentials` that are only tried. The caller closes `session`. Raises
+    ConfigError."""
+    credentials = credentials or await require_gohighlevel_credentials(engine, tenant)
     api_url = check_api_url(engine.settings.ghl_api_url)
     host = urlsplit(api_url).hostname or ""
     return LocationAccess(
@@ -131,9 +134,17 @@ async def access_location(engine: Engine, tenant: str, *, pace: Pace | None = No
 
 @asynccontextmanager
 async def open_gohighlevel(
-    engine: Engine, tenant: str, *, on_request: OnRequest | None = None
+    engine: Engine,
+    tenant: str,
+    *,
+    on_request: OnRequest | None = None,
+    credentials: GoHighLevelCredentials | None = None,
+    pace: Pace | None = None,
 ) -> AsyncIterator[GoHighLevelClient]:
-    """A client for the tenant's location, paced by the shared budget. Raises ConfigError when it is not connected."""
-    access = await access_location(engine, tenant)
+    """A client for the tenant's location, paced by the shared budget. Raises ConfigError when it is not connected.
+
+    `credentials`: these instead of the tenant's own, to try them before they are stored. `pace`: instead of the budget.
+    """
+    access = await access_location(engine, tenant, credentials=credentials, pace=pace)
     async with access.session:
         yield access.client(on_request)

@@ -102,6 +102,12 @@ async def read_card_names(session: Session, tenant: str) -> dict[str, Any]:
     return await session.value("read_card_names", {"tenant": tenant})
 
 
+async def list_card_names(engine: Engine, tenant: str) -> dict[str, Any]:
+    """The same in a transaction of its own."""
+    async with engine.database.transaction(tenant) as session:
+        return await read_card_names(session, tenant)
+
+
 def find_stage(names: dict[str, Any], pipeline: str, stage: str | None) -> tuple[str, str | None]:
     """The ids of a pipeline and of its stage (None: none named). Raises InvalidInput with the nearest names."""
     found = find_named(pipeline, read_named(names["pipelines"]), "Pipeline", hint=NOT_PULLED)

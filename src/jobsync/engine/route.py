@@ -20,6 +20,10 @@ from jobsync.errors import InvalidInput, RecordMissing
 from jobsync.gohighlevel.destination_guard import Guard, mask_url
 
 
+class _TriedOut(Exception):
+    """Ends the transaction in which a route was tried, so that nothing of it stays."""
+
+
 async def route_unit(
     engine: Engine,
     tenant: str,
@@ -36,13 +40,15 @@ async def route_unit(
     sync_to_ghl: bool | None = None,
     card: Literal["own", "sales"] | None = None,
     leave_webhook: bool = False,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Sets what is given of a unit's route and answers the unit with its route (URL masked) and how many jobs it planned.
 
     `external`: somebody else delivers; `skip`: nobody does (sync_to_ghl off); `events`: created or all (webhook only).
     A webhook makes JobSync the deliverer, and a pipeline's name beside it is a label. A pipeline alone makes an API route
     where GoHighLevel is connected, else it is a label too; a unit that goes to a webhook only changes to the API with
-    `leave_webhook`. `card` (API): `sales` lets a job go on with the card of the job whose sold estimate it was made from.
+    `leave_webhook`. `dry_run`: the same answer, and nothing stays. `card` (API): `sales` lets a job go on
+    with the card of the job whose sold estimate it was made from.
     Raises DestinationRefused, InvalidInput naming the nearest pipelines, and RecordMissing naming the nearest units.
     """
     if sum((webhook_url is not None, external, skip)) > 1:
@@ -56,43 +62,49 @@ async def route_unit(
     location = None
     if names_cards and webhook_url is None and not external and not skip:
         location = await _connected_location(engine, tenant, pipeline, stage, actor)
-    async with engine.database.transaction(tenant) as session:
-        row = await _require_unit(session, tenant, unit)
-        by_api = location is not None and (leave_webhook or row["destination_kind"] != "webhook")
-        target = await _find_target(session, tenant, row, pipeline, stage) if by_api else (None, None)
-        if not by_api and card is not None:
-            raise InvalidInput("card is only for routes to a pipeline of a connected GoHighLevel.")
-        if by_api and events is not None:
-            raise InvalidInput("events is only for webhooks: a pipeline is told of every change that matters.")
-        destination = None
-        if webhook_url is not None:
-            destination = await _store_hook(session, engine.keyring, tenant, webhook_url, pipeline)
-        elif location is not None and by_api:
-            destination = await _store_location(session, engine.keyring, tenant, location)
-        deliverer = "jobsync" if destination is not None else "external" if external else None
-        if skip:
-            sync_to_ghl = False
-        elif deliverer is not None and sync_to_ghl is None:
-            # Who routes a unit that was switched off means to switch it on.
-            sync_to_ghl = True
-        answer = await session.value(
-            "set_route",
-            {
-                "tenant": tenant,
-                "unit": unit,
-                "deliverer": deliverer,
-                "destination": destination,
-                "events": events,
-                "pipeline_name": pipeline,
-                "stage_name": stage,
-                "sync_enabled": sync_enabled,
-                "sync_to_ghl": sync_to_ghl,
-                "actor": actor,
-            },
-        )
-        if by_api:
-            parameters = {"tenant": tenant, "unit": unit, "pipeline": target[0], "stage": target[1], "card": card}
-            answer |= await session.value("set_route_target", {**parameters, "actor": actor})
+    answer: dict[str, Any] = {}
+    try:
+        async with engine.database.transaction(tenant) as session:
+            row = await _require_unit(session, tenant, unit)
+            by_api = location is not None and (leave_webhook or row["destination_kind"] != "webhook")
+            target = await _find_target(session, tenant, row, pipeline, stage) if by_api else (None, None)
+            if not by_api and card is not None:
+                raise InvalidInput("card is only for routes to a pipeline of a connected GoHighLevel.")
+            if by_api and events is not None:
+                raise InvalidInput("events is only for webhooks: a pipeline is told of every change that matters.")
+            destination = None
+            if webhook_url is not None:
+                destination = await _store_hook(session, engine.keyring, tenant, webhook_url, pipeline)
+            elif location is not None and by_api:
+                destination = await _store_location(session, engine.keyring, tenant, location)
+            deliverer = "jobsync" if destination is not None else "external" if external else None
+            if skip:
+                sync_to_ghl = False
+            elif deliverer is not None and sync_to_ghl is None:
+                # Who routes a unit that was switched off means to switch it on.
+                sync_to_ghl = True
+            answer = await session.value(
+                "set_route",
+                {
+                    "tenant": tenant,
+                    "unit": unit,
+                    "deliverer": deliverer,
+                    "destination": destination,
+                    "events": events,
+                    "pipeline_name": pipeline,
+                    "stage_name": stage,
+                    "sync_enabled": sync_enabled,
+                    "sync_to_ghl": sync_to_ghl,
+                    "actor": actor,
+                },
+            )
+            if by_api:
+                parameters = {"tenant": tenant, "unit": unit, "pipeline": target[0], "stage": target[1], "card": card}
+                answer |= await session.value("set_route_target", {**parameters, "actor": actor})
+            if dry_run:
+                raise _TriedOut
+    except _TriedOut:
+        pass
     return {name: value for name, value in answer.items() if name != "tenant_id"}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +63,23 @@ async def arm_tenant(
                 "cap_day": cap_day,
                 "actor": actor,
             },
+        )
+
+
+async def change_limits(
+    engine: Engine,
+    tenant: str,
+    *,
+    actor: str,
+    cap_hour: int | None = None,
+    cap_day: int | None = None,
+    price: Decimal | None = None,
+) -> dict[str, Any]:
+    """Sets the caps (0: none) and the price of one paid execution; None leaves what stands. Answers all three."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.value(
+            "set_limits",
+            {"tenant": tenant, "cap_hour": cap_hour, "cap_day": cap_day, "price": price, "actor": actor},
         )
 
 

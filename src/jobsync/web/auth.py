@@ -89,6 +89,14 @@ class Gate:
             caller = await self._act_for(caller, tenant)
         return caller
 
+    def is_near(self, request: Request) -> bool:
+        """True when the peer is this machine or in a trusted network: what it says of a caller behind it is believed."""
+        address = _peer(request)
+        return address is not None and (address.is_loopback or self._is_trusted(address))
+
+    def _is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address.version == network.version and address in network for network in self._networks)
+
     async def _act_for(self, caller: Caller, tenant: str) -> Caller:
         known = self._tenants.get(tenant)
         if known is None or self.clock() >= known:
@@ -108,9 +116,7 @@ class Gate:
                 return Caller(DEFAULT_TENANT, "api_key", _PLAIN)
             raise _unknown("This key is not the one that JobSync was started with.")
         address = _peer(request)
-        trusted = address is not None and any(
-            address.version == network.version and address in network for network in self._networks
-        )
+        trusted = address is not None and self._is_trusted(address)
         local = self._key is None and address is not None and address.is_loopback
         if not trusted and not local:
             raise _unknown("A key or token is needed.")

@@ -30,13 +30,15 @@ BodyKind = Literal["none", "json", "optional", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """What the service was started with. `start_sync(tenant)` begins a pass and answers its run; None: no worker."""
+    """What the service was started with. `start_sync(tenant)` begins a pass and answers its run; None: no worker.
+    `demo`: the pages say that the data is invented."""
 
     settings: Settings
     database: Database | None
     keyring: Keyring | None
     start_sync: StartSync | None
     gate: Gate
+    demo: bool = False
 
     @property
     def engine(self) -> Engine:

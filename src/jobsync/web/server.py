@@ -91,10 +91,16 @@ async def serve(app: Any, sock: socket.socket, stop: asyncio.Event) -> None:
 
 
 async def serve_web(
-    engine: Engine, sock: socket.socket, stop: asyncio.Event, *, start_sync: StartSync | None = None
+    engine: Engine,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    *,
+    start_sync: StartSync | None = None,
+    demo: bool = False,
 ) -> None:
-    """Serves the API of an engine until `stop` is set. `start_sync(tenant)`: what POST /admin/sync does."""
-    await serve(create_app(engine.settings, engine.database, keyring=engine.keyring, start_sync=start_sync), sock, stop)
+    """Serves API and dashboard of an engine until `stop` is set. `start_sync(tenant)`: what POST /admin/sync does."""
+    app = create_app(engine.settings, engine.database, keyring=engine.keyring, start_sync=start_sync, demo=demo)
+    await serve(app, sock, stop)
 
 
 class HurriedProtocol(HttpToolsProtocol):

@@ -24,6 +24,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_HEADER_BYTES = 16 * 1024
 MOST_HEADERS = 100
 MOST_IN_FLIGHT = 256
+_KEPT_BY_BROWSERS = "/ui/assets/"
 _ALWAYS_ANSWERED = "/health/live"
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -64,11 +65,12 @@ class Shell:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                kept = _is_kept(scope, message)
                 message = {
                     **message,
                     "headers": [
-                        *_unset(message.get("headers", [])),
-                        *_headers_for(scope),
+                        *_unset(message.get("headers", []), kept),
+                        *(header for header in _headers_for(scope) if not (kept and header[0] == b"cache-control")),
                         (b"x-request-id", request_id.encode()),
                     ],
                 }
@@ -122,6 +124,11 @@ def _headers_for(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
     return (*SECURITY_HEADERS, _TRANSPORT_SECURITY) if scope.get("scheme") == "https" else SECURITY_HEADERS
 
 
-def _unset(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    ours = {name for name, _ in SECURITY_HEADERS}
+def _is_kept(scope: Scope, message: Message) -> bool:
+    """True for a style sheet or script, whose address changes with its content."""
+    return scope["path"].startswith(_KEPT_BY_BROWSERS) and message["status"] in (200, 304)
+
+
+def _unset(headers: list[tuple[bytes, bytes]], kept: bool) -> list[tuple[bytes, bytes]]:
+    ours = {name for name, _ in SECURITY_HEADERS if not (kept and name == b"cache-control")}
     return [(name, value) for name, value in headers if name.lower() not in ours]

@@ -37,6 +37,15 @@ on conflict (tenant_id) do update set sealed = excluded.sealed, key_id = exclude
 -- name: claim_digests
 select * from jobsync.claim_digests();
 
+-- name: preview_digest
+select t.tenant_id, t.name as tenant_name, (jobsync.now() at time zone t.time_zone)::date as local_day, jobsync.digest_facts(t.tenant_id) as facts
+  from jobsync.tenants t where t.tenant_id = %(tenant)s;
+
+-- name: read_alert_settings
+select t.time_zone, s.quiet_from, s.quiet_until, coalesce(s.silence_hours, 24) as silence_hours, coalesce(s.repeat_hours, 24) as repeat_hours,
+       case when s.tenant_id is null then '07:00'::time else s.digest_at end as digest_at, s.digest_sent_on
+  from jobsync.tenants t left join jobsync.alert_settings s on s.tenant_id = t.tenant_id where t.tenant_id = %(tenant)s;
+
 -- name: give_back_digest
 select jobsync.give_back_digest(%(tenant)s, %(day)s);
 

@@ -9,7 +9,12 @@ select set_config('lock_timeout', %(milliseconds)s || 'ms', true);
 -- name: describe_target
 select current_user as user_name, current_database() as database_name, current_setting('server_version_num')::int as version,
        to_regclass('jobsync.migrations') is not null as has_ledger,
-       to_regclass('public.jobs') is not null as has_guide_tables,
+       exists (select from pg_class c where c.relnamespace = to_regnamespace('public') and c.relkind in ('r', 'v', 'm', 'p', 'f')
+                  and c.relname in ('business_units', 'customers', 'jobs', 'sync_logs', 'sync_state')) as has_guide_tables,
+       -- As the statistics have it; a table that was never analysed is taken for rows of 400 bytes.
+       (select coalesce(sum(case when c.reltuples >= 0 then c.reltuples else pg_relation_size(c.oid) / 400 end), 0)::bigint from pg_class c
+         where c.relnamespace = to_regnamespace('public') and c.relkind = 'r'
+           and c.relname in ('business_units', 'customers', 'jobs', 'sync_logs', 'sync_state')) as guide_rows,
        has_schema_privilege('public', 'CREATE') as may_create_in_public,
        has_database_privilege(current_database(), 'CREATE') as may_create_schema,
        exists (select from pg_namespace where nspname = 'jobsync') as has_schema;
@@ -19,6 +24,9 @@ select version, checksum, applied_at from jobsync.migrations order by version;
 
 -- name: record_migration
 insert into jobsync.migrations (version, checksum) values (%(version)s, %(checksum)s);
+
+-- name: find_adoption
+select a.report from jobsync.adoptions a where a.tenant_id = 'default';
 
 -- name: list_objects
 select 'table' as kind, c.relname as name from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'

@@ -13,6 +13,13 @@ select v.reason, v.st_customer_id, v.customer_name, v.value, v.shared_with, v.fi
  where v.tenant_id = %(tenant)s and (%(reason)s::text is null or v.reason = %(reason)s)
  order by v.reason, v.value, v.st_customer_id limit %(limit)s;
 
+-- name: list_unreachable
+select v.reason, v.st_customer_id, v.customer_name, v.value, v.shared_with, v.fix,
+       (select count(*) from public.jobs j where j.tenant_id = v.tenant_id and j.st_customer_id = v.st_customer_id) as jobs
+  from jobsync.v_customers_to_mend v
+ where v.tenant_id = %(tenant)s and v.reason in ('no_contact', 'invalid_contact') and v.st_customer_id > %(after)s
+ order by v.st_customer_id limit %(limit)s;
+
 -- name: count_customers_to_mend
 select v.reason, count(*) as customers from jobsync.v_customers_to_mend v where v.tenant_id = %(tenant)s group by v.reason order by v.reason;
 

@@ -1,6 +1,6 @@
 -- Foundation: the schemas, the roles, the clock and the tenant of a session.
 --
--- Reading order of this folder: 10 foundation -> 12 casts -> 20 guide tables and columns -> 25 tenants and routes ->
+-- Reading order of this folder: 10 foundation -> 12 casts -> 13 facts -> 20 guide tables and columns -> 25 tenants and routes ->
 -- 30 records -> 35 runs -> 40 outbox -> 42 tallies -> 45 projections -> 50..58 store -> 60 plan -> 62 pipelines -> 63 rules ->
 -- 64 cards -> 65 deliver -> 68 backfill -> 70 guide functions -> 80 views -> 85 api -> 90 access.
 -- Every statement here may only assume what an earlier file made. SQLSTATEs raised on purpose:

@@ -75,10 +75,10 @@ comment on column public.jobs.synced_from_st_at is 'When a record from ServiceTi
 comment on column public.jobs.tenant_id is 'Whose row it is.';
 comment on column public.jobs.ghl_version is 'Number of the last version that was accepted or given up; 0: none yet.';
 comment on column public.jobs.active is 'False when ServiceTitan deactivated the job.';
-comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version().';
+comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
-comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
+comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, shadow, or a caller''s own word.';
 comment on column public.sync_logs.entity_type is 'What the run was about, such as job.';
 comment on column public.sync_logs.entity_id is 'ServiceTitan''s id, when the run was about one record.';
 comment on column public.sync_logs.status is 'running, completed, failed, or a caller''s own word.';

@@ -64,6 +64,7 @@ declare
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
   v_links boolean := links_installs(p_tenant);
+  v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
   v_open bigint[];
   v_changed boolean[];
@@ -114,7 +115,9 @@ begin
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
      where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
-    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash,
+    select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
+           -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
+           m.stored_version = 0 and m.delivered_hash is not null and p_source = 'servicetitan' as is_baseline,
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
@@ -155,7 +158,8 @@ begin
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
                          y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
            case when y.is_new then
-             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on, v_deliver_from)) end as skip
+             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
       left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
       left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
@@ -168,9 +172,10 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
-      case when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
+      case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
@@ -190,7 +195,7 @@ begin
   )
   select jsonb_array_length(p_page), (select count(*) from written),
          (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
-         (select array_agg(h.job_hash is distinct from h.old_hash) from hashed h where h.skip is null or v_links),
+         (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
@@ -301,17 +306,19 @@ $$;
 comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
-language sql volatile as $$
-  with chosen as materialized (
-    select w.id from jobsync.wanted w
-     where w.tenant_id = p_tenant and w.stream = p_stream
-       and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
-     order by w.id limit p_limit
-  ), asked as (
-    update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
-      from chosen c where w.tenant_id = p_tenant and w.stream = p_stream and w.id = c.id
-    returning w.id
-  )
-  select coalesce(array_agg(a.id order by a.id), '{}') from asked a
+language sql stable as $$
+  select coalesce(array_agg(c.id order by c.id), '{}')
+    from (select w.id from jobsync.wanted w
+           where w.tenant_id = p_tenant and w.stream = p_stream
+             and (w.asked_at is null or w.asked_at < (select jobsync.now()) - interval '5 minutes' * (2 ^ least(w.times_asked, 10)))
+           order by w.id limit p_limit) c
 $$;
-comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up, noting that they were asked for; what ServiceTitan does not know is asked ever more rarely.';
+comment on function jobsync.list_wanted(text, text, integer) is 'The next ids to look up; what ServiceTitan did not know when it was asked is asked ever more rarely.';
+
+create function jobsync.note_asked(p_tenant text, p_stream text, p_ids bigint[]) returns void
+language sql volatile as $$
+  update jobsync.wanted w set asked_at = jobsync.now(), times_asked = w.times_asked + 1
+   where w.tenant_id = p_tenant and w.stream = p_stream and w.id = any (p_ids)
+$$;
+comment on function jobsync.note_asked(text, text, bigint[]) is
+  'Notes that ServiceTitan answered for these ids. Only then: a worker that dies while it asks must not make the next one wait.';

@@ -101,6 +101,26 @@ $$;
 comment on function jobsync.arm_tenant(text, integer, timestamptz, integer, integer, text) is
   'Goes live, at most p_limit sends (null: no limit); routes that the old flow still serves stay unarmed and are listed.';
 
+create function jobsync.set_limits(p_tenant text, p_cap_hour integer, p_cap_day integer, p_execution_price numeric, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_old tenants;
+  v_new tenants;
+begin
+  select * into v_old from tenants t where t.tenant_id = p_tenant for no key update;
+  update tenants t set cap_hour = coalesce(p_cap_hour, t.cap_hour), cap_day = coalesce(p_cap_day, t.cap_day),
+         execution_price = coalesce(p_execution_price, t.execution_price), updated_at = jobsync.now()
+   where t.tenant_id = p_tenant returning * into v_new;
+  if (v_old.cap_hour, v_old.cap_day, v_old.execution_price) is distinct from (v_new.cap_hour, v_new.cap_day, v_new.execution_price) then
+    perform write_audit(p_tenant, p_actor, 'limits_set', 'tenant', jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day,
+      'execution_price', v_new.execution_price));
+  end if;
+  return jsonb_build_object('cap_hour', v_new.cap_hour, 'cap_day', v_new.cap_day, 'execution_price', v_new.execution_price);
+end
+$$;
+comment on function jobsync.set_limits(text, integer, integer, numeric, text) is
+  'Sets the caps an hour and a day (0: none) and the price of one paid execution; null leaves what stands. Answers all three.';
+
 create function jobsync.plan_skipped_since(p_tenant text, p_since timestamptz) returns integer
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -159,7 +179,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off a
   -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
   select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
     cross join destinations d
-    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null
+    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'
     cross join lateral (
       select 1 from outbox o
         join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id

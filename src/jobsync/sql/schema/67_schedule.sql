@@ -16,9 +16,11 @@ $$;
 comment on function jobsync.claim_due_tenants(text[]) is
   'Takes the tenants whose pull is due and books the next one, jittered: two schedulers never both take a tenant.';
 
--- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted.
+-- The first pull starts at lastJobPull (seeded 2025-01-01); 90 days back only where the key was deleted. On an adopted database
+-- it starts early enough to bring what the old flow missed.
 create function jobsync.first_pull_start(p_tenant text) returns text language sql stable set search_path = jobsync, public as $$
-  select to_char(coalesce((select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
+  select to_char(coalesce((select a.pull_from from adoptions a where a.tenant_id = p_tenant),
+                          (select try_timestamptz_text(s.value) from sync_state s where s.tenant_id = p_tenant and s.key = 'lastJobPull'),
                           jobsync.now() - interval '90 days') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 comment on function jobsync.first_pull_start(text) is 'Where a tenant''s first pull of jobs starts, as an ISO text.';

@@ -147,12 +147,6 @@ create function jobsync.note_outside_mark(p_tenant text, p_units bigint[]) retur
 $$;
 comment on function jobsync.note_outside_mark(text, bigint[]) is 'Notes that somebody else pushes or marks jobs of these units.';
 
--- Ids that were made up by old flows: no opportunity has them.
-create function jobsync.real_ghl_id(p_id text) returns text language sql immutable parallel safe as $$
-  select case when pg_catalog.lower(pg_catalog.btrim(p_id)) in ('', 'created', 'undefined', 'null', 'none', 'true') then null else pg_catalog.btrim(p_id) end
-$$;
-comment on function jobsync.real_ghl_id(text) is 'The id, or null for words like "created" that old flows stored instead of one.';
-
 create function jobsync.mark_job(p_tenant text, p_job bigint, p_status text, p_opportunity_id text, p_error text) returns setof public.jobs
 language plpgsql set search_path = jobsync, public as $$
 declare
@@ -182,6 +176,11 @@ begin
   end if;
   if p_status is not null then
     delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
+    if p_status = 'failed' then
+      perform note_outside_failure(p_tenant, p_job);
+    else
+      delete from outside_retries o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+    end if;
     perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
     perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
   end if;

@@ -1,5 +1,7 @@
 -- Customers that cannot be reached, or that share a phone or an e-mail: to be mended in ServiceTitan, best before the first send.
 
+create index customers_unreachable on public.customers (tenant_id, st_customer_id) where phone is null and email is null;
+
 create view jobsync.v_customers_to_mend with (security_invoker = true) as
   with reachable as not materialized (
     select c.tenant_id, c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name, c.company_name,

@@ -67,7 +67,7 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
                        when 'attempts_used_up' then 'Every try of the retry schedule failed.'
                        when 'worker_died' then 'The worker died five times while sending them.' else r.reason end,
          'jobsync why ' || r.sample_st_job_id, r.jobs
-    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed'
+    from jobsync.v_unsynced_reasons r where r.ghl_sync_status = 'failed' and r.reason <> 'failed_outside'
   union all
   select r.tenant_id, 'unmapped_unit', coalesce(r.business_unit_id::text, ''), 'warning',
          r.jobs || ' jobs of ' || coalesce(r.business_unit_name, 'an unknown unit') || ' go nowhere',
@@ -136,6 +136,18 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
   select a.tenant_id, 'card_renamed', a.subject || ':' || a.id, 'warning', initcap(split_part(a.action, '_', 1)) || ' "' || (a.details ->> 'before') || '" is now called "' || (a.details ->> 'name') || '"',
          'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
     from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
+  union all
+  select s.tenant_id, 'sent_by_both', s.business_unit_id::text, 'critical', (s.counts ->> 'sent_by_both') || ' jobs of unit ' || s.business_unit_id || ' were sent by JobSync and by the old flow',
+         'The old flow still runs beside a live JobSync.', 'switch the old workflow off, or: jobsync pause', (s.counts ->> 'sent_by_both')::bigint
+    from jobsync.shadow_units s where s.counts ? 'sent_by_both' and s.compared_at > jobsync.now() - interval '26 hours'
+  union all
+  select d.tenant_id, 'double_cards', '', 'warning', count(*) || ' cards in GoHighLevel stand there more than once for one job or customer', 'The old flow pushed them again; JobSync deletes nothing.',
+         'jobsync export --view v_double_cards --csv > doubles.csv', count(*)
+    from jobsync.double_cards d where not d.keep and d.found_at > jobsync.now() - interval '26 hours' group by d.tenant_id
+  union all
+  select o.tenant_id, 'old_flow_can_go', to_char(o.delete_on, 'YYYY-MM-DD'), 'warning', 'The old workflow can be deleted: JobSync has delivered alone for a week',
+         'Nothing of the old flow was seen since ' || to_char(o.stable_since at time zone 'UTC', 'YYYY-MM-DD') || '.', 'delete it in n8n, take JOBSYNC_OLD_DATABASE_URL away, then: jobsync alerts mute old_flow_can_go --hours 720', 1
+    from jobsync.v_old_flow o where o.is_due
   union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
@@ -268,6 +280,22 @@ end
 $$;
 comment on function jobsync.set_alert_settings(text, text, text, text, text, integer, integer, text) is 'Changes when people are told; answers all settings. Unknown zones and times are refused.';
 
+create function jobsync.digest_facts(p_tenant text) returns jsonb language sql stable set search_path = jobsync, public as $$
+  select jsonb_build_object(
+      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = p_tenant),
+      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
+                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
+                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
+                   from sync_logs l where l.tenant_id = p_tenant and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
+      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
+                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
+                  where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'old_flow', (select to_jsonb(o) from v_old_flow o where o.tenant_id = p_tenant),
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
+                   from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
+$$;
+comment on function jobsync.digest_facts(text) is 'What the daily digest of a tenant has to say right now: its line, the runs of 24 hours, what is not in GoHighLevel, what is open.';
+
 -- Claimed before it is sent: two workers never both send it. A channel that refused gives the day back.
 create function jobsync.claim_digests() returns table (tenant_id text, tenant_name text, local_day date, facts jsonb)
 language sql volatile set search_path = jobsync, public as $$
@@ -283,17 +311,7 @@ language sql volatile set search_path = jobsync, public as $$
     on conflict (tenant_id) do update set digest_sent_on = excluded.digest_sent_on where s.digest_sent_on is distinct from excluded.digest_sent_on
     returning s.tenant_id, s.digest_sent_on
   )
-  select c.tenant_id, d.name, c.digest_sent_on, jsonb_build_object(
-      'status', (select to_jsonb(v) from v_tenant_status v where v.tenant_id = c.tenant_id),
-      'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.sync_type), '[]') from (
-                 select l.sync_type, count(*) as runs, count(*) filter (where l.status = 'failed') as failed, sum(l.records_processed) as processed,
-                        sum(l.records_succeeded) as succeeded, sum(l.records_failed) as records_failed
-                   from sync_logs l where l.tenant_id = c.tenant_id and l.started_at > jobsync.now() - interval '24 hours' group by l.sync_type) r),
-      'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
-                 select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
-                  where u.tenant_id = c.tenant_id and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
-      'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
-                   from alerts a where a.tenant_id = c.tenant_id and a.resolved_at is null))
+  select c.tenant_id, d.name, c.digest_sent_on, digest_facts(c.tenant_id)
     from claimed c join due d on d.tenant_id = c.tenant_id
 $$;
 comment on function jobsync.claim_digests() is 'Takes the daily digests that are due, each once per local day whatever the clocks do, with what to say.';

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
-from jobsync.engine.route import route_unit
+from jobsync.engine.rule_changes import change_route
 from jobsync.errors import RecordMissing
 from jobsync.web.answers import JsonAnswer, raw, raws
 from jobsync.web.api.fields import Body, Format, ShortText, UnitIdPath
@@ -89,7 +89,7 @@ async def change_unit(call: ThisCall, unit: UnitIdPath, body: UnitBody) -> JsonA
 
 async def _route(call: Call, unit: int, body: UnitBody) -> JsonAnswer:
     try:
-        await route_unit(
+        await change_route(
             call.web.engine,
             call.tenant,
             unit,

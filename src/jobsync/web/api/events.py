@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,12 +17,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from jobsync.db.pool import Row
+from jobsync.db.pool import Database, Row
 from jobsync.engine.events import find_place, read_events
 from jobsync.errors import CallRefused, JobSyncError
 from jobsync.web.answers import JsonAnswer
 from jobsync.web.api.fields import Limit
-from jobsync.web.calls import Call, GuardedRoute, ThisCall, needs
+from jobsync.web.calls import GuardedRoute, ThisCall, needs
 
 router = APIRouter(route_class=GuardedRoute, tags=["admin"])
 
@@ -62,22 +62,50 @@ async def watch_events(
     call: ThisCall,
     after: Place = None,
     limit: Limit = 200,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)] = None,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", max_length=40, pattern=r"^([0-9]{1,19}-[0-9]{1,18})?$")
+    ] = None,
 ) -> Response:
     """What happened after a place; without one, the place of this moment. With `Accept: text/event-stream`, a stream."""
     database = call.web.engine.database
     place = after or last_event_id or await find_place(database, call.tenant)
     found = await read_events(database, call.tenant, place, limit=limit)
     if STREAM in request.headers.get("accept", ""):
-        watchers: set[Request] = request.app.state.watchers
-        if len(watchers) >= MOST_WATCHERS:
-            raise CallRefused(503, "Too many watch already.", code="busy", hint="Close a page that watches.")
-        watchers.add(request)
-        return StreamingResponse(_stream(request, call, found, place), media_type=STREAM)
+
+        async def admit_again() -> None:
+            # The token may have been revoked meanwhile; the gate notices within 5 seconds.
+            await call.web.gate.admit(request, "admin", counted=False)
+
+        return stream_events(request, database, call.tenant, place, found=found, admit_again=admit_again)
     return JsonAnswer({"events": found, "next": found[-1]["id"] if found else place})
 
 
-async def _stream(request: Request, call: Call, found: list[Row], place: str) -> AsyncIterator[bytes]:
+def stream_events(
+    request: Request,
+    database: Database,
+    tenant: str,
+    place: str,
+    *,
+    found: list[Row],
+    admit_again: Callable[[], Awaitable[None]],
+) -> Response:
+    """A stream of the tenant's events behind `place`, `found` first. `admit_again` is called before each further look and
+    ends the stream by raising a JobSyncError. Raises CallRefused (503) where 32 watch already."""
+    watchers: set[Request] = request.app.state.watchers
+    if len(watchers) >= MOST_WATCHERS:
+        raise CallRefused(503, "Too many watch already.", code="busy", hint="Close a page that watches.")
+    watchers.add(request)
+    return StreamingResponse(_stream(request, database, tenant, found, place, admit_again), media_type=STREAM)
+
+
+async def _stream(
+    request: Request,
+    database: Database,
+    tenant: str,
+    found: list[Row],
+    place: str,
+    admit_again: Callable[[], Awaitable[None]],
+) -> AsyncIterator[bytes]:
     looks = 0
     try:
         yield b"retry: 2000\n\n"
@@ -91,9 +119,8 @@ async def _stream(request: Request, call: Call, found: list[Row], place: str) ->
             if await _is_over(request):
                 return
             try:
-                # The token may have been revoked meanwhile; the gate notices within 5 seconds.
-                await call.web.gate.admit(request, "admin", counted=False)
-                found = await read_events(call.web.engine.database, call.tenant, place)
+                await admit_again()
+                found = await read_events(database, tenant, place)
             except JobSyncError:
                 return
     finally:

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 
 from jobsync.engine.pipelines import list_pipelines
-from jobsync.engine.rules import MOST_DAYS, list_rules, remove_rule, save_rules, try_rules
+from jobsync.engine.rule_changes import change_rules, drop_rule
+from jobsync.engine.rules import MOST_DAYS, list_rules, try_rules
 from jobsync.web.answers import JsonAnswer
 from jobsync.web.api.fields import Body
 from jobsync.web.api.rows import Row
@@ -73,7 +74,7 @@ async def show_rules(call: ThisCall) -> JsonAnswer:
 @needs("admin", body="json")
 async def save(call: ThisCall, body: RuleSet) -> JsonAnswer:
     """Saves rules, all of them or none. Delivered jobs are re-baselined; nothing is sent."""
-    saved = await save_rules(call.web.engine, call.tenant, body.rules, actor=call.actor, replace=body.replace)
+    saved = await change_rules(call.web.engine, call.tenant, body.rules, actor=call.actor, replace=body.replace)
     return JsonAnswer(saved)
 
 
@@ -89,7 +90,7 @@ async def try_out(call: ThisCall, body: RuleTrial | None = None) -> JsonAnswer:
 @needs("admin")
 async def remove(call: ThisCall, name: Annotated[str, Path(min_length=1, max_length=100)]) -> JsonAnswer:
     """Removes a rule; nothing is sent."""
-    return JsonAnswer(await remove_rule(call.web.engine, call.tenant, name, actor=call.actor))
+    return JsonAnswer(await drop_rule(call.web.engine, call.tenant, name, actor=call.actor))
 
 
 @router.get("/admin/pipelines", operation_id="listPipelines", response_model=Pipelines)

@@ -1,0 +1,38 @@
+"""The pages put together, in the order in which their addresses are tried."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from jobsync.web.dashboard import (
+    assets,
+    contacts,
+    health,
+    live,
+    lost,
+    overview,
+    people,
+    reference,
+    routing,
+    rules,
+    sending,
+    settings,
+    sign_in,
+)
+
+DASHBOARD: tuple[APIRouter, ...] = (
+    assets.router,
+    sign_in.router,
+    sending.router,
+    live.router,
+    overview.router,
+    routing.router,
+    rules.router,
+    contacts.router,
+    health.router,
+    settings.router,
+    people.router,
+    reference.router,
+    # The last one: it answers every address that is left.
+    lost.router,
+)

@@ -1,0 +1,153 @@
+"""A chromium for tests: driven from a thread of its own, so that the loops of other tests are left alone.
+
+What a page must never do is noted while it is driven: errors on the console, requests to anywhere else, dialogs that a
+script opened. `look_at` hands a page to a function and answers what that answers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+T = TypeVar("T")
+Theme = Literal["light", "dark"]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+HEIGHT = 800
+PATIENCE_MS = 60_000
+# WCAG 2.2 AA and what is good practice besides.
+AXE_OPTIONS = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
+    "resultTypes": ["violations"],
+}
+
+
+def find_chromium() -> str | None:
+    """The system's chromium; None where there is none."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@dataclass
+class Watched:
+    """A page with what went wrong on it so far."""
+
+    page: Page
+    wrong: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Fails when anything went wrong since the last time."""
+        wrong, self.wrong[:] = list(self.wrong), []
+        assert wrong == []
+
+
+class Chromium:
+    """One browser for a test run. Its methods may be called from any thread but its own."""
+
+    def __init__(self, executable: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chromium")
+        self._executable = executable
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+        self._thread.submit(self._start).result(PATIENCE_MS / 1000)
+
+    def _start(self) -> None:
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=self._executable, args=list(FLAGS))
+
+    def close(self) -> None:
+        """Ends the browser and its thread."""
+        self._thread.submit(self._stop).result(PATIENCE_MS / 1000)
+        self._thread.shutdown()
+
+    def _stop(self) -> None:
+        if self._browser is not None:
+            self._browser.close()
+        if self._playwright is not None:
+            self._playwright.stop()
+
+    def look_at(self, story: Callable[[Watched], T], **options: Any) -> T:
+        """Runs `story` with a fresh page (see `_open` for the options) and answers what it answers."""
+
+        def run() -> T:
+            with self._open(**options) as watched:
+                answer = story(watched)
+                watched.check()
+                return answer
+
+        return self._thread.submit(run).result()
+
+    @contextmanager
+    def _open(
+        self,
+        *,
+        theme: Theme = "light",
+        width: int = 1280,
+        scripts: bool = True,
+        state: Any = None,
+        time_zone: str = "America/Phoenix",
+    ) -> Iterator[Watched]:
+        """`scripts` False: without JavaScript; `state`: cookies of somebody who signed in."""
+        assert self._browser is not None
+        context: BrowserContext = self._browser.new_context(
+            viewport={"width": width, "height": HEIGHT},
+            color_scheme=theme,
+            java_script_enabled=scripts,
+            storage_state=state,
+            reduced_motion="reduce",
+            timezone_id=time_zone,
+            locale="en-US",
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        try:
+            watched = Watched(context.new_page())
+            _watch(watched)
+            yield watched
+        finally:
+            context.close()
+
+
+def _watch(watched: Watched) -> None:
+    page, wrong = watched.page, watched.wrong
+    page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+
+def find_violations(page: Page) -> list[str]:
+    """What axe says against the page, one line a violation with the first place."""
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    found = page.evaluate("options => axe.run(document, options)", AXE_OPTIONS)
+    return [
+        f"{each['id']}: {each['help']} ({len(each['nodes'])}x, {each['nodes'][0]['target']}: {each['nodes'][0]['html'][:160]})"
+        for each in found["violations"]
+    ]
+
+
+def measure_overflow(page: Page) -> int:
+    """By how many pixels the page can be scrolled sideways."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def picture_folder() -> Path:
+    """Where screenshots go: JOBSYNC_SCREENSHOTS, or build/screenshots."""
+    folder = Path(os.environ.get("JOBSYNC_SCREENSHOTS") or Path(__file__).parents[2] / "build/screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
