@@ -27,12 +27,13 @@ def answer_sheet(model: type[BaseModel], rows: Iterable[Mapping[str, Any]], name
     writer.writerow(columns)
     for row in rows:
         values = json.loads(row["row"])
-        writer.writerow([_cell(values.get(column)) for column in columns])
+        writer.writerow([write_cell(values.get(column)) for column in columns])
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     return Response(out.getvalue().encode(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _cell(value: Any) -> str:
+def write_cell(value: Any) -> str:
+    """One cell as text, never a formula; what is no text is written as JSON."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from jobsync.web.dashboard import assets, live, lost, overview, sending, sign_in
+from jobsync.web.dashboard import assets, jobs, live, lost, needs_you, overview, runs, sending, sign_in, story
 
 DASHBOARD: tuple[APIRouter, ...] = (
     assets.router,
@@ -12,6 +12,10 @@ DASHBOARD: tuple[APIRouter, ...] = (
     sending.router,
     live.router,
     overview.router,
+    needs_you.router,
+    jobs.router,
+    story.router,
+    runs.router,
     # The last one: it answers every address that is left.
     lost.router,
 )
