@@ -34,7 +34,7 @@ def test_only_tables_without_anybodys_rows_have_no_tenant(story: Story) -> None:
         f"select c.relname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where {OURS} and c.relkind in ('r', 'p') "
         "and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id') order by 1",
     )
-    assert found == ["clock", "migrations"]
+    assert found == ["breakers", "clock", "migrations"]
 
 
 def test_tenant_id_leads_every_primary_key(story: Story) -> None:
@@ -43,7 +43,7 @@ def test_tenant_id_leads_every_primary_key(story: Story) -> None:
         "select i.indrelid::regclass::text as name from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace "
         f"join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0] where {OURS} and i.indisprimary and a.attname <> 'tenant_id' order by 1",
     )
-    assert wrong == ["jobsync.clock", "jobsync.migrations"]
+    assert wrong == ["jobsync.breakers", "jobsync.clock", "jobsync.migrations"]
 
 
 @pytest.mark.parametrize(

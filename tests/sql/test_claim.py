@@ -125,6 +125,30 @@ def test_a_lease_that_runs_out_is_claimed_again_flagged_ambiguous(story: Story) 
     ]
 
 
+def test_what_was_accepted_late_is_not_sent_again_when_the_worker_after_it_died_too(story: Story) -> None:
+    ready(story, 1)
+    story.claim(lease=60)
+    late = story.claimed
+    story.pass_time("61 seconds")
+    assert story.claim() == [1]
+    assert story.finish(claimed=late)["stale"] == 1
+    story.pass_time("61 seconds")
+    assert story.claim() == []
+    found = story.job(1)
+    assert (story.status(1), found["ghl_sync_flags"], found["ghl_version"]) == (("synced", None), ["ambiguous"], 1)
+    assert (story.outbox(1), found["delivered_hash"]) == (None, found["job_hash"])
+
+
+def test_a_forced_replay_goes_out_again_although_the_version_was_accepted_before(story: Story) -> None:
+    ready(story, 1)
+    story.send()
+    story.pass_time("1 second")
+    story.value("select jobsync.replay_jobs('default', array[1]::bigint[], true, 'test')")
+    assert story.claim() == [1]
+    story.pass_time("61 seconds")
+    assert story.claim() == [1]
+
+
 def test_five_deaths_and_the_job_is_set_aside(story: Story) -> None:
     ready(story, 1, 2)
     for death in range(5):

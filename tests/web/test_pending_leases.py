@@ -61,6 +61,39 @@ async def test_many_jobs_are_marked_at_once_and_an_unknown_one_fails_alone(api: 
     assert (await api.get("/db/jobs/pending-ghl-sync")).body["count"] == 0
 
 
+async def offered(api: Api, **asked: str) -> list[int]:
+    answer = await api.get("/db/jobs/pending-ghl-sync", params={"retry": "true", **asked})
+    return [job["st_job_id"] for job in answer.body["jobs"]]
+
+
+async def test_a_failed_job_is_offered_again_when_it_is_due_and_only_to_who_asks(api: Api, dsn: str) -> None:
+    await store_jobs(api, 3)
+    await api.patch("/db/jobs/1/ghl-sync", {"status": "failed", "error": "HTTP 500"})
+    assert await offered(api) == [2, 3]
+    move_clock(dsn, "6 minutes")
+    assert await offered(api) == [2, 3, 1], "what never failed goes first"
+    assert await offered(api, businessUnitId="4622") == []
+    assert await lease(api, 10) == [2, 3], "who does not ask for retries gets none"
+    assert await offered(api, lease="60") == [1]
+    assert await offered(api, lease="60") == []
+    why = (await api.get("/db/jobs/pending-ghl-sync?retry=true")).body["jobs"][-1]["why_pending"]
+    assert "leased" in why
+    await api.patch("/db/jobs/1/ghl-sync", {"status": "synced"})
+    move_clock(dsn, "1 day")
+    assert 1 not in await offered(api)
+
+
+async def test_after_seven_failures_a_job_waits_for_a_person(api: Api, dsn: str) -> None:
+    await store_jobs(api, 1)
+    for tries in range(1, 8):
+        assert await offered(api, lease="60") == [1], tries
+        await api.patch("/db/jobs/1/ghl-sync", {"status": "failed", "error": "HTTP 500"})
+        move_clock(dsn, f"{tries * 12} hours")
+    assert await offered(api) == []
+    await api.patch("/db/jobs/1/ghl-sync", {"status": "pending"})
+    assert await offered(api) == [1]
+
+
 async def test_pending_jobs_as_a_sheet_hold_no_formula(api: Api) -> None:
     job = a_job(1, summary="=HYPERLINK(1)", jobNumber="-12")
     await api.post("/db/jobs/upsert", {"job": job, "customer": a_customer(firstName="@Ana", phone="+16025550100")})

@@ -44,15 +44,21 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_sheet_lines(rows: Iterable[Sequence[str]]) -> None:
+    """Lines of a CSV for a spreadsheet, on stdout. No cell becomes a formula (security bar X15)."""
+    csv.writer(sys.stdout, lineterminator="\n").writerows([_harmless(cell) for cell in row] for row in rows)
+
+
 def write_sheet(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A CSV file for a spreadsheet (UTF-8), replaced when it exists. No cell becomes a formula (security bar X15)."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(head)
-        writer.writerows(
-            ["'" + cell if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell for cell in row]
-            for row in rows
-        )
+        writer.writerows([_harmless(cell) for cell in row] for row in rows)
+
+
+def _harmless(cell: str) -> str:
+    return "'" + cell if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell
 
 
 def _cell(value: object) -> str:

@@ -20,6 +20,8 @@ from jobsync.cli import (
     database,
     demo,
     doctor,
+    export,
+    imports,
     init,
     jobs,
     openapi,
@@ -30,6 +32,7 @@ from jobsync.cli import (
     rules,
     sending,
     simulate,
+    smoke,
     tenants,
     tokens,
     units,
@@ -84,6 +87,7 @@ app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.add_typer(imports.app, name="import")
 app.command("send-test")(verify.send_test_job)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
@@ -101,6 +105,8 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(personal.app, name="erase")
+app.add_typer(export.app, name="export")
 app.add_typer(database.app, name="db")
+app.command("smoke")(smoke.smoke)
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

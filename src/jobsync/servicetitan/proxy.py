@@ -23,6 +23,7 @@ READABLE: Mapping[str, str] = MappingProxyType(
         "/customers/{id}": "/crm/v2/tenant/{tenant}/customers/{id}",
         "/customers/{id}/contacts": "/crm/v2/tenant/{tenant}/customers/{id}/contacts",
         "/locations": "/crm/v2/tenant/{tenant}/locations",
+        "/locations/contacts": "/crm/v2/tenant/{tenant}/locations/contacts",
         "/locations/{id}": "/crm/v2/tenant/{tenant}/locations/{id}",
         "/locations/{id}/contacts": "/crm/v2/tenant/{tenant}/locations/{id}/contacts",
         "/estimates": "/sales/v2/tenant/{tenant}/estimates",

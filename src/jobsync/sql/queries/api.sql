@@ -20,19 +20,21 @@ select jobsync.upsert_items(%(tenant)s, %(items)s::jsonb);
 select jobsync.upsert_customer(%(tenant)s, %(customer)s::jsonb)::text as row;
 
 -- name: api_lease_pending
-select jobsync.lease_pending(%(tenant)s, %(unit)s, %(limit)s, %(seconds)s, %(by)s);
+select jobsync.lease_pending(%(tenant)s, %(unit)s, %(limit)s, %(seconds)s, %(by)s, %(retry)s);
 
 -- name: api_list_pending
 select (jobsync.shown(to_jsonb(v)) || jsonb_build_object('leased_until', l.leased_until, 'why_pending', case
           when l.st_job_id is not null then 'leased: a run took it and has not marked it yet'
+          when v.ghl_sync_status = 'failed' then 'the last try failed, and it is due again'
           when v.ghl_sync_reason = 'update' then 'it changed since it was delivered'
           when v.ghl_sync_error is not null then 'the last try failed and it was marked pending again'
           else 'nobody has marked it yet' end))::text as row
-  from jobsync.v_pending_jobs v
+  from jobsync.v_offered_jobs v
   left join jobsync.leases l on l.tenant_id = v.tenant_id and l.st_job_id = v.st_job_id and l.leased_until > jobsync.now()
  where v.tenant_id = %(tenant)s and (%(unit)s::bigint is null or v.business_unit_id = %(unit)s)
-   and v.st_job_id = any (array(select unnest(coalesce(%(jobs)s::bigint[], jobsync.oldest_pending(%(tenant)s, %(unit)s::bigint, %(limit)s)))))
- order by v.created_on, v.st_job_id
+   and v.st_job_id = any (array(select unnest(coalesce(%(jobs)s::bigint[], jobsync.oldest_pending(%(tenant)s, %(unit)s::bigint, %(limit)s)
+         || case when %(retry)s then jobsync.due_retries(%(tenant)s, %(unit)s::bigint, %(limit)s) end))))
+ order by v.ghl_sync_status = 'failed', v.created_on, v.st_job_id
  limit %(limit)s;
 
 -- name: api_mark_job

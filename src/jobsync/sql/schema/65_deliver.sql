@@ -44,6 +44,9 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
+  if v_destination.kind = 'webhook' then
+    perform settle_rescued(p_tenant, p_destination, v_now);
+  end if;
   perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
@@ -170,6 +173,29 @@ create function jobsync.budget_key(p_kind text, p_destination uuid) returns text
 $$;
 comment on function jobsync.budget_key(text, uuid) is 'The bucket that sends to a destination take from: a hook has its own, the location one for all who call it.';
 
+create function jobsync.settle_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
+language sql volatile as $$
+  -- The answer of an earlier try came after its lease had run out, and the try after it died: this version is told already.
+  with told as (
+    select o.st_job_id from jobsync.outbox o
+      join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
+     where o.destination_id = p_destination and o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= p_now
+       and not o.forced and j.job_hash = o.sent_hash
+       and exists (select from jobsync.attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version
+                      and a.outcome like 'accepted%' and a.started_at >= o.planned_at)
+       for update of o, j skip locked
+  ), dropped as (
+    delete from jobsync.outbox o using told t where o.tenant_id = p_tenant and o.st_job_id = t.st_job_id
+    returning o.st_job_id, o.version, o.sent_hash, o.flags
+  )
+  update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_version = d.version, delivered_hash = d.sent_hash,
+         ghl_synced_at = p_now, ghl_accepted_at = p_now, updated_at = p_now,
+         ghl_sync_flags = array(select distinct f from unnest(d.flags || '{ambiguous}'::text[]) f order by f)
+    from dropped d where j.tenant_id = p_tenant and j.st_job_id = d.st_job_id
+$$;
+comment on function jobsync.settle_rescued(text, uuid, timestamptz) is
+  'Marks as synced, flagged ambiguous, deliveries whose worker died although an earlier try of the same version was accepted after its lease had run out.';
+
 create function jobsync.give_up_rescued(p_tenant text, p_destination uuid, p_now timestamptz) returns void
 language sql volatile as $$
   -- A row that is claimed again after a death counts one rescue: with four, this lease ended in the fifth death.
@@ -198,7 +224,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                               and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
     'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
-                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
+                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
     'due', (select true from outbox o
@@ -211,6 +237,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
+    left join lateral (select b.rate * left_speed(b.slowness, b.slowed_at, clock_timestamp()) as rate) s on true
    where t.tenant_id = p_tenant
 $$;
 comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
@@ -344,8 +371,9 @@ begin
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
-  if v_wait is not null then
-    perform block_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
+  -- By API the sender slowed the location's bucket already, with the answer itself.
+  if v_wait is not null and v_kind = 'webhook' then
+    perform slow_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
   end if;
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,

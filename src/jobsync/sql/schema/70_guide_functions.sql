@@ -176,6 +176,11 @@ begin
   end if;
   if p_status is not null then
     delete from leases l where l.tenant_id = p_tenant and l.st_job_id = p_job;
+    if p_status = 'failed' then
+      perform note_outside_failure(p_tenant, p_job);
+    else
+      delete from outside_retries o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+    end if;
     perform note_outside_mark(p_tenant, array[v_row.business_unit_id]);
     perform write_audit(p_tenant, 'api', 'job_marked', 'job:' || p_job, jsonb_build_object('status', p_status));
   end if;

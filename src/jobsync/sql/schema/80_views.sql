@@ -9,13 +9,14 @@ create view public.sync_statistics with (security_invoker = true) as
    order by t.class, t.reason;
 comment on view public.sync_statistics is 'Runs by type and status over all time.';
 
-create view jobsync.v_pending_jobs with (security_invoker = true) as
+create view jobsync.v_offered_jobs with (security_invoker = true) as
   select j.*, c.first_name, c.last_name, coalesce(l.email, c.email) as email, coalesce(l.phone, c.phone) as phone,
          case when l.street is not null or l.city is not null then l.street else c.street end as street,
          case when l.street is not null or l.city is not null then l.city else c.city end as city,
          case when l.street is not null or l.city is not null then l.state else c.state end as state,
          case when l.street is not null or l.city is not null then l.postal_code else c.postal_code end as postal_code,
-         coalesce(l.county, c.county) as county, u.ghl_pipeline_name
+         coalesce(l.county, c.county) as county, u.ghl_pipeline_name,
+         c.company_name, case when l.street is not null or l.city is not null then l.country else c.country end as country
     from public.jobs j
     join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
@@ -32,7 +33,11 @@ create view jobsync.v_pending_jobs with (security_invoker = true) as
          and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
                                    from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
       offset 0) l on true
-   where j.ghl_sync_status = 'pending' and u.sync_to_ghl and u.sync_enabled;
+   where j.ghl_sync_status in ('pending', 'failed') and u.sync_to_ghl and u.sync_enabled;
+comment on view jobsync.v_offered_jobs is 'Jobs of external units that are pending or failed, with what a delivery needs.';
+
+create view jobsync.v_pending_jobs with (security_invoker = true) as
+  select * from jobsync.v_offered_jobs where ghl_sync_status = 'pending';
 comment on view jobsync.v_pending_jobs is 'The rows of public.jobs_pending_ghl_sync, unordered: who asks for the oldest hundred then has only these looked up.';
 
 create view public.jobs_pending_ghl_sync with (security_invoker = true) as

@@ -36,7 +36,42 @@ $$;
 comment on function jobsync.oldest_pending(text, bigint, integer) is
   'Ids of the first p_limit jobs of public.jobs_pending_ghl_sync in its order (p_unit null: of any unit), however many others wait.';
 
-create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text) returns bigint[]
+create table jobsync.outside_retries (
+  tenant_id text not null,
+  st_job_id bigint not null,
+  failures integer not null,
+  due_at timestamptz,
+  primary key (tenant_id, st_job_id)
+);
+create index outside_retries_due on jobsync.outside_retries (tenant_id, due_at) where due_at is not null;
+comment on table jobsync.outside_retries is 'Jobs that an external deliverer marked failed: how often in a row, and when they are offered again (null: never, a person has to look).';
+comment on column jobsync.outside_retries.failures is 'Marks `failed` since the job was last marked otherwise.';
+
+-- The schedule of our own deliveries from its second wait on: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. After the seventh failure nobody
+-- is asked again: each try may start a paid workflow.
+create function jobsync.note_outside_failure(p_tenant text, p_job bigint) returns void
+language sql volatile set search_path = jobsync, public as $$
+  insert into outside_retries as r (tenant_id, st_job_id, failures, due_at) values (p_tenant, p_job, 1, jobsync.now() + retry_delay(2))
+  on conflict (tenant_id, st_job_id) do update set failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
+$$;
+comment on function jobsync.note_outside_failure(text, bigint) is 'Counts a failure that an external deliverer marked, and says when the job is offered again.';
+
+create function jobsync.due_retries(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(d.st_job_id order by d.due_at, d.st_job_id), '{}')
+    from (select o.st_job_id, o.due_at
+            from outside_retries o
+            join lateral (select j.business_unit_id from jobs j
+                           where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id and u.sync_to_ghl and u.sync_enabled
+            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
+           where o.tenant_id = p_tenant and o.due_at <= jobsync.now() and (p_unit is null or j.business_unit_id = p_unit)
+           order by o.due_at, o.st_job_id limit p_limit) d
+$$;
+comment on function jobsync.due_retries(text, bigint, integer) is
+  'Ids of failed jobs of external units whose next try is due, the longest due first (p_unit null: of any unit).';
+
+create function jobsync.lease_pending(p_tenant text, p_unit bigint, p_limit integer, p_seconds integer, p_by text, p_retry boolean) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_jobs bigint[];
@@ -44,10 +79,13 @@ begin
   -- One after another: of two runs that ask at the same moment the second sees what the first took.
   perform pg_advisory_xact_lock(hashtextextended('jobsync leases of ' || p_tenant, 0));
   delete from leases l where l.tenant_id = p_tenant and l.leased_until <= jobsync.now();
-  with chosen as (
+  with most as (
     -- The oldest may be leased already: as many more are looked at as there are leases.
+    select p_limit + count(*)::integer as jobs from leases l where l.tenant_id = p_tenant
+  ), chosen as (
     select p.id as st_job_id
-      from unnest(oldest_pending(p_tenant, p_unit, p_limit + (select count(*)::integer from leases l where l.tenant_id = p_tenant))) with ordinality p(id, n)
+      from most m
+      cross join lateral unnest(oldest_pending(p_tenant, p_unit, m.jobs) || case when p_retry then due_retries(p_tenant, p_unit, m.jobs) end) with ordinality p(id, n)
      where not exists (select from leases l where l.tenant_id = p_tenant and l.st_job_id = p.id)
      order by p.n limit p_limit
   ), taken as (
@@ -59,8 +97,8 @@ begin
   return v_jobs;
 end
 $$;
-comment on function jobsync.lease_pending(text, bigint, integer, integer, text) is
-  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit. Answers their ids.';
+comment on function jobsync.lease_pending(text, bigint, integer, integer, text, boolean) is
+  'Takes up to p_limit pending jobs that nobody holds, oldest first, for p_seconds; p_unit null: of any unit; p_retry: after them failed ones that are due again. Answers their ids.';
 
 create function jobsync.upsert_customer(p_tenant text, p_customer jsonb) returns jsonb
 language plpgsql set search_path = jobsync, public as $$

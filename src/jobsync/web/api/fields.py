@@ -90,6 +90,12 @@ Lease = Annotated[
     Query(ge=1, le=3600, description="Take these jobs for so many seconds: no other call with a lease gets them."),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 3600}),
 ]
+Retry = Annotated[
+    bool,
+    Query(
+        description="Also jobs that were marked failed and are due again: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h after the mark."
+    ),
+]
 SendLimit = Annotated[
     int,
     BeforeValidator(_only_number),

@@ -22,6 +22,7 @@ from jobsync.web.api.fields import (
     Lease,
     Limit,
     LongText,
+    Retry,
     SyncStatus,
     UnitIdQuery,
 )
@@ -88,19 +89,16 @@ async def list_pending(
     unit: UnitIdQuery = None,
     limit: Limit = 100,
     lease: Lease = None,
+    retry: Retry = False,
     form: Annotated[Format, Query(alias="format")] = "json",
 ) -> Response:
     """Jobs of external units that somebody has to push to GoHighLevel, oldest first, each with why it is pending."""
+    wanted = {"tenant": call.tenant, "unit": unit, "limit": limit, "retry": retry}
     async with call.transaction() as session:
         jobs = None
         if lease is not None:
-            jobs = await session.value(
-                "api_lease_pending",
-                {"tenant": call.tenant, "unit": unit, "limit": limit, "seconds": lease, "by": call.actor},
-            )
-        rows = await session.rows(
-            "api_list_pending", {"tenant": call.tenant, "unit": unit, "limit": limit, "jobs": jobs}
-        )
+            jobs = await session.value("api_lease_pending", {**wanted, "seconds": lease, "by": call.actor})
+        rows = await session.rows("api_list_pending", {**wanted, "jobs": jobs})
     if form == "csv":
         return answer_sheet(PendingJobRow, rows, "pending-jobs")
     return JsonAnswer({"count": len(rows), "jobs": raws(rows)})

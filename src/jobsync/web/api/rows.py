@@ -106,6 +106,8 @@ class PendingJobRow(JobRow):
     postal_code: str | None
     county: str | None
     ghl_pipeline_name: str | None
+    company_name: str | None
+    country: str | None
     why_pending: str
     leased_until: datetime | None
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Response
 
 from jobsync.web.dashboard.rendering import show_iso
-from jobsync.web.sheets import write_cell
+from jobsync.web.sheets import safe_cell
 
 
 def answer_csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
@@ -20,7 +20,7 @@ def answer_csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, An
     writer = csv.writer(out)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([write_cell(_as_text(row.get(column))) for column in columns])
+        writer.writerow([safe_cell(_as_text(row.get(column))) for column in columns])
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     return Response(out.getvalue().encode(), media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -4,7 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from jobsync.web.dashboard import assets, jobs, live, lost, needs_you, overview, runs, sending, sign_in, story
+from jobsync.web.dashboard import (
+    assets,
+    contacts,
+    health,
+    jobs,
+    live,
+    lost,
+    needs_you,
+    overview,
+    people,
+    reference,
+    routing,
+    rules,
+    runs,
+    sending,
+    settings,
+    sign_in,
+    story,
+)
 
 DASHBOARD: tuple[APIRouter, ...] = (
     assets.router,
@@ -16,6 +34,13 @@ DASHBOARD: tuple[APIRouter, ...] = (
     jobs.router,
     story.router,
     runs.router,
+    routing.router,
+    rules.router,
+    contacts.router,
+    health.router,
+    settings.router,
+    people.router,
+    reference.router,
     # The last one: it answers every address that is left.
     lost.router,
 )

@@ -1,0 +1,17 @@
+// The line that this run leaves in JobSync's log.
+const state = $('This Round').first().json;
+const problems = Object.entries(state.errors).map(([problem, jobs]) => `${problem} (${jobs} jobs)`);
+return [{ json: {
+  syncType: 'n8n_push',
+  status: state.failed > 0 ? 'failed' : 'completed',
+  entityType: 'job',
+  recordsProcessed: state.pushed,
+  recordsSucceeded: state.pushed - state.failed,
+  recordsFailed: state.failed,
+  errorMessage: problems.length ? problems.join(' ').slice(0, 500) : null,
+  workflowExecutionId: String($execution.id),
+  durationMs: Date.now() - state.began,
+  metadata: {
+    units_without_hook: state.withoutHook.map((unit) => unit.name),
+  },
+} }];
