@@ -146,7 +146,7 @@ async def test_every_page_shows_itself_without_a_script_and_leads_nowhere_that_i
     for path in paths():
         page = await reader.get(path)
         assert page.status in (200, 303, 400, 403), path
-        if page.status == 200:
+        if page.status == 200 and page.headers["Content-Type"].startswith("text/html"):
             check_page(page.text, path)
             acts = re.findall(r'method="post" action="([^"]+)"', page.text)
             assert set(acts) <= {"/ui/look", "/ui/logout"}, "a viewer is offered no act"
@@ -291,6 +291,8 @@ async def test_forty_payloads_in_every_field_stay_text(api: Api, dsn: str, story
         *stories,
     ]:
         page = await visitor.get(path)
+        if not page.headers["Content-Type"].startswith("text/html"):
+            continue
         for payload in PAYLOADS:
             assert payload not in page.text, (path, payload)
         check_page(page.text, path)
