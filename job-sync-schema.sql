@@ -273,6 +273,30 @@ end
 $$;
 comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
 
+-- The same for the values of a hundred records at once: a regular expression is set up anew for each call, which costs more
+-- than reading the values then does. Values are listed as `=value;`, null as `;`. Their number is counted, so that none can
+-- pass for two by a semicolon within.
+create function jobsync.are_as_many(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select pg_catalog.length(p_listed) - pg_catalog.length(pg_catalog.replace(p_listed, ';', '')) = p_count
+$$;
+comment on function jobsync.are_as_many(text, bigint) is 'True when the list holds so many values.';
+
+create function jobsync.are_plain_times_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count)
+     and p_listed ~ '^((=[12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z)?;)*$'
+$$;
+comment on function jobsync.are_plain_times_listed(text, bigint) is 'True when the list holds so many values, each null or an instant in UTC that casts without error.';
+
+create function jobsync.are_plain_ids_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=[0-9]{1,18})?;)*$'
+$$;
+comment on function jobsync.are_plain_ids_listed(text, bigint) is 'True when the list holds so many values, each null or a whole number of at most 18 digits.';
+
+create function jobsync.are_plain_lists_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=\[([0-9]{1,18}(, [0-9]{1,18})*)?\])?;)*$'
+$$;
+comment on function jobsync.are_plain_lists_listed(text, bigint) is 'True when the list holds so many values, each null or a JSON list of whole numbers.';
+
 -- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
 create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$
   select case pg_catalog.jsonb_typeof(p_document) when 'object' then
@@ -597,7 +621,7 @@ comment on column public.jobs.active is 'False when ServiceTitan deactivated the
 comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
-comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
+comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, shadow, or a caller''s own word.';
 comment on column public.sync_logs.entity_type is 'What the run was about, such as job.';
 comment on column public.sync_logs.entity_id is 'ServiceTitan''s id, when the run was about one record.';
 comment on column public.sync_logs.status is 'running, completed, failed, or a caller''s own word.';
@@ -1292,6 +1316,8 @@ create function jobsync.resolve_quarantined(p_tenant text, p_stream text, p_ids 
 language sql volatile as $$
   update jobsync.quarantine q set resolved_at = p_now, resolution = 'a later version fits'
    where q.tenant_id = p_tenant and q.stream = p_stream and q.resolved_at is null and q.record_id = any (p_ids::text[])
+     -- Almost always there is none, and then no id is looked up.
+     and exists (select from jobsync.quarantine o where o.tenant_id = p_tenant and o.stream = p_stream and o.resolved_at is null)
 $$;
 comment on function jobsync.resolve_quarantined(text, text, bigint[], timestamptz) is
   'Closes quarantined records of which a version that fits was stored just now.';
@@ -1565,7 +1591,7 @@ language sql volatile as $$
   with closed as (
     update public.sync_logs l set status = 'failed', error_message = 'abandoned', completed_at = jobsync.now(),
            duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
-     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import')
+     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import', 'shadow')
        and l.started_at + coalesce(jobsync.try_numeric(l.metadata -> 'alive_s')::double precision * interval '1 second', interval '0') < jobsync.now() - p_older_than
     returning 1)
   select count(*)::integer from closed
@@ -1941,7 +1967,8 @@ comment on view jobsync.projections is
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
 -- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
 -- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
--- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
+-- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them. What is plain is
+-- asked of a hundred records at once, and of single ones only where one of the hundred (`suspects`) is not.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
 -- are locked in one order. Order of locks everywhere: routes, tenants, destinations, this (customers, jobs, wanted), rows of
@@ -1951,17 +1978,38 @@ create function jobsync.lock_stream(p_tenant text, p_stream text) returns void l
 $$;
 comment on function jobsync.lock_stream(text, text) is 'Until the transaction ends nobody else stores records of this stream of this tenant.';
 
-create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId',
-          p_doc ->> 'jobTypeId', p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
-          p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
-    and jobsync.are_plain_times(p_doc ->> 'createdOn', p_doc ->> 'modifiedOn', p_doc ->> 'completedOn')
+-- Stable, not immutable, although they depend on nothing else: so that their texts stand in the query that calls them.
+create function jobsync.has_job_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
-    and jobsync.is_plain_list(p_doc -> 'tagTypeIds') and jobsync.is_plain_list(p_doc -> 'estimateIds'), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'tagTypeIds') in ('array', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'estimateIds') in ('array', 'null'), true), false)
+$$;
+comment on function jobsync.has_job_shape(jsonb) is 'True when the record is an object whose lists, flags and total are what they are meant to be, or null.';
+
+create function jobsync.list_job_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'businessUnitId'), ';', '=' || (p_doc ->> 'jobTypeId'), ';',
+    '=' || (p_doc ->> 'invoiceId'), ';', '=' || (p_doc ->> 'campaignId'), ';', '=' || (p_doc ->> 'leadCallId'), ';', '=' || (p_doc ->> 'firstAppointmentId'), ';',
+    '=' || (p_doc ->> 'lastAppointmentId'), ';', '=' || (p_doc ->> 'appointmentCount'), ';')
+$$;
+comment on function jobsync.list_job_ids(jsonb) is 'The ids within a job, listed: `=value;`.';
+
+create function jobsync.list_job_times(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'createdOn'), ';', '=' || (p_doc ->> 'modifiedOn'), ';', '=' || (p_doc ->> 'completedOn'), ';')
+$$;
+comment on function jobsync.list_job_times(jsonb) is 'The times within a job, listed: `=value;`.';
+
+create function jobsync.list_job_lists(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'tagTypeIds'), ';', '=' || (p_doc ->> 'estimateIds'), ';')
+$$;
+comment on function jobsync.list_job_lists(jsonb) is 'The lists within a job, listed: `=value;`.';
+
+create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_job_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_job_ids(p_doc), 10)
+     and jobsync.are_plain_times_listed(jobsync.list_job_times(p_doc), 3) and jobsync.are_plain_lists_listed(jobsync.list_job_lists(p_doc), 2);
 end
 $$;
 comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
@@ -1979,8 +2027,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_links boolean := links_installs(p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
+  v_open bigint[];
   v_changed boolean[];
   v_pulled integer;
   v_stored integer;
@@ -1997,30 +2047,37 @@ begin
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
+    select p.n, p.id, p.doc, j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.modified_on as old_modified_on
       from page p
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_job_shape(f.doc)) and are_plain_ids_listed(string_agg(list_job_ids(f.doc), ''), 10 * count(*))
+                and are_plain_times_listed(string_agg(list_job_times(f.doc), ''), 3 * count(*)) and are_plain_lists_listed(string_agg(list_job_lists(f.doc), ''), 2 * count(*)))
   ), odd as materialized (
     -- What does not cast as it stands: made plain, or refused (doc is null).
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw,
+           case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_job(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.is_new, c.old_doc, c.old_source, c.old_modified_on, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_job(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.is_new, o.old_doc, o.old_source, o.old_modified_on, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc,
-           j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.job_hash as stored_hash, j.job_hash_version as stored_version,
+    select n.id, n.modified_on, n.given, coalesce(n.old_doc || n.raw, n.raw) as doc, n.is_new, n.old_doc, n.old_source, n.old_modified_on,
+           j.job_hash as stored_hash, j.job_hash_version as stored_version,
            j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
-           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on, j.first_appointment_id,
+           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.first_appointment_id,
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
-     where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
+     where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
            -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
@@ -2063,8 +2120,13 @@ begin
      where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
-                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash
+                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
+           case when y.is_new then
+             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
+      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
+      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
   ), written as (
     insert into public.jobs as t (
       tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
@@ -2074,18 +2136,11 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
       case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
       case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
-      cross join lateral (
-        select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
-              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
-          from (select) one
-          left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
-          left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
       st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
@@ -2103,11 +2158,12 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
+         (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_pulled, v_stored, v_touched, v_changed, v_refused, v_refused_raw;
+    into v_pulled, v_stored, v_touched, v_open, v_changed, v_refused, v_refused_raw;
 
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'jobs', v_refused, v_refused_raw, v_now);
@@ -2116,8 +2172,11 @@ begin
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
     -- Nobody waits for the parents of what is held.
     perform want_parents(p_tenant, case when p_hold is null then v_touched else
-      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
-    v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_open) and j.ghl_sync_reason is distinct from p_hold) end);
+  end if;
+  -- Where a new job is skipped, there is nothing to plan: it stands in the row.
+  if v_open is not null then
+    v_planned := plan_jobs(p_tenant, v_open, v_changed);
   end if;
   if p_hold is null then
     v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);
@@ -2232,14 +2291,20 @@ comment on function jobsync.note_asked(text, text, bigint[]) is
 -- written only where something differs.
 
 -- ServiceTitan has one name; GoHighLevel wants two. "Last, First" and "First Last" are read; one word is a first name.
+create function jobsync.spaced(p_name text) returns text language sql immutable parallel safe as $$
+  select pg_catalog.btrim(pg_catalog.translate(p_name, e'\t\n\r\f\v\u00a0', '      '))
+$$;
+comment on function jobsync.spaced(text) is 'The text without space around it, each kind of space as a space.';
+
 create function jobsync.first_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 2)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.regexp_replace(pg_catalog.btrim(p_name), '\s+\S+$', '') else p_name end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.left(jobsync.spaced(p_name), -pg_catalog.length(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)))
+    else p_name end), '')
 $$;
 comment on function jobsync.first_name(text) is 'First name out of "First Last" or "Last, First".';
 create function jobsync.last_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 1)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.substring(pg_catalog.btrim(p_name), '\S+$') end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)) end), '')
 $$;
 comment on function jobsync.last_name(text) is 'Last name out of "First Last" or "Last, First"; null for one word.';
 
@@ -2254,15 +2319,25 @@ create function jobsync.owner_id(p_doc jsonb) returns bigint language sql immuta
 $$;
 comment on function jobsync.owner_id(jsonb) is 'The customer''s id: of the guide''s form (customerId, firstName, ...) or ServiceTitan''s (id, name, ...).';
 
-create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'mergedToId')
-    and jobsync.are_plain_times(p_doc ->> 'modifiedOn')
+-- Stable, not immutable, as with_address is: so that their texts stand in the query that calls them.
+create function jobsync.has_owner_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'address') in ('object', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotService') in ('boolean', 'null'), true)
-    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false)
+$$;
+comment on function jobsync.has_owner_shape(jsonb) is 'True when the record is an object whose address is one, too, and whose flags are flags.';
+
+create function jobsync.list_owner_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'mergedToId'), ';')
+$$;
+comment on function jobsync.list_owner_ids(jsonb) is 'The ids within a customer or location, listed: `=value;`.';
+
+create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_owner_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_owner_ids(p_doc), 3)
+     and jobsync.are_plain_times_listed(pg_catalog.concat('=' || (p_doc ->> 'modifiedOn'), ';'), 1);
 end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
@@ -2282,8 +2357,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
@@ -2291,30 +2368,37 @@ begin
   end if;
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
+  v_any_contact := p_source = 'servicetitan' and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'customer');
   with page as materialized (
     select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, c as old
       from page p
       left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100 
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, c as old,
+    select n.id, n.modified_on, n.given, n.old,
            -- A new full name makes first and last names that came in the guide's form stale.
-           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
-                             else c.st_raw_data end, n.raw) as doc
+           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then (n.old).st_raw_data - array['firstName', 'lastName', 'companyName']
+                             else (n.old).st_raw_data end, n.raw) as doc
       from newest n
-      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = n.id offset 0) c on true
-     where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
+     where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
+        or (n.modified_on is null and (n.old).source = p_source)
   ), typed as (
     select m.id, m.doc,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
@@ -2325,8 +2409,10 @@ begin
       case when m.given ? 'companyName' then x."companyName" when not m.given ? 'name' then (m.old).company_name
            when x.type = 'Commercial' then x.name end as company_name,
       -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
-      case when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
-      case when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      -- An owner without any contact keeps what he has: it came through /db.
+      case when b.owner_id is not null then b.email when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when b.owner_id is not null then b.phone when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end as do_not_text,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
       case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
       case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
@@ -2345,13 +2431,14 @@ begin
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'customer', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
       state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
-      do_not_service, do_not_mail)
+      do_not_service, do_not_mail, do_not_text)
     select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
-      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail
+      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail, y.do_not_text
       from typed y order by y.id
     on conflict (tenant_id, st_customer_id) do update set
       st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
@@ -2360,24 +2447,21 @@ begin
       st_raw_data = excluded.st_raw_data, updated_at = v_now, synced_from_st_at = v_now, modified_on = excluded.modified_on,
       active = excluded.active, merged_to_id = excluded.merged_to_id,
       source = case t.source when 'servicetitan' then t.source else excluded.source end,
-      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail
-    returning t.st_customer_id
+      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail, do_not_text = excluded.do_not_text
+    returning t.st_customer_id, t.merged_to_id
   )
-  select (select array_agg(w.st_customer_id) from written w),
+  select (select array_agg(w.st_customer_id) from written w), (select array_agg(w.st_customer_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'customers', v_owners);
+  perform want_survivors(p_tenant, 'customers', v_merged);
   perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
-    if p_source = 'servicetitan' then
-      perform refresh_owners(p_tenant, 'customer', v_owners);
-    end if;
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -2392,38 +2476,46 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
   end if;
   perform lock_stream(p_tenant, 'locations');
+  v_any_contact := exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'location');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, l as old
       from page p
       left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
+    select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
-      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = n.id offset 0) l on true
-     where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
+     where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
-      merged_to_id, modified_on, st_raw_data, created_at, updated_at)
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
     select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
       case when m.given ? 'name' then x.name else (m.old).name end,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
@@ -2434,34 +2526,37 @@ begin
       case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
       coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
       nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
-      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now
+      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
+      case when b.owner_id is not null then b.phone else (m.old).phone end, case when b.owner_id is not null then b.email else (m.old).email end,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'location', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data
      order by m.id
     on conflict (tenant_id, st_location_id) do update set
       st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
       postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
-      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
-    returning t.st_location_id
+      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now,
+      phone = excluded.phone, email = excluded.email, do_not_text = excluded.do_not_text
+    returning t.st_location_id, t.merged_to_id
   )
-  select (select array_agg(w.st_location_id) from written w),
+  select (select array_agg(w.st_location_id) from written w), (select array_agg(w.st_location_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'locations', v_owners);
+  perform want_survivors(p_tenant, 'locations', v_merged);
   perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
-    perform refresh_owners(p_tenant, 'location', v_owners);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -2477,7 +2572,6 @@ declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
   v_stream text := p_owner_kind || '_contacts';
-  v_phones text[] := array(select p.value from jsonb_array_elements_text(p_phones) with ordinality p(value, n) order by p.n);
   v_pulled integer := jsonb_array_length(p_page);
   v_stored integer;
   v_written bigint[];
@@ -2492,21 +2586,26 @@ begin
   end if;
   perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, e.phone
+      from rows from (jsonb_array_elements(p_page), jsonb_array_elements_text(p_phones)) with ordinality e(doc, phone, n)
+  ), suspects as (
+    select p.n / 100 as hundred from page p group by p.n / 100
+    having not are_plain_times_listed(string_agg(concat('=' || (p.doc ->> 'modifiedOn'), ';'), ''), count(*))
   ), fresh as materialized (
     select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
-             and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
+             and (p.n / 100 <> all (array(select s.hundred from suspects s)) or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits,
+           case when p.n / 100 <> all (array(select s.hundred from suspects s)) then (p.doc ->> 'modifiedOn')::timestamptz
+                else try_timestamptz(p.doc -> 'modifiedOn') end as modified_on
       from page p
       left join lateral (
         select x.* from jobsync.contacts x
          where x.tenant_id = p_tenant and x.owner_kind = p_owner_kind and x.owner_id = p.owner_id and x.st_contact_id = p.id offset 0) c on true
      where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
-    select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
+    select distinct on (f.owner_id, f.id) f.*
       from fresh f where f.fits
-     order by f.owner_id, f.id, try_timestamptz(f.doc -> 'modifiedOn') desc nulls last, f.n desc
+     order by f.owner_id, f.id, f.modified_on desc nulls last, f.n desc
   ), differing as (
     select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
       from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
@@ -2569,16 +2668,24 @@ create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owner
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
+  v_known bigint[];
 begin
-  -- An owner without any contact keeps what he has: it came through /db.
+  -- An owner without any contact keeps what he has: it came through /db. One who is not here yet finds them when he comes.
   if p_owner_kind = 'customer' then
+    v_known := array(select c.st_customer_id from public.customers c where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners));
+  else
+    v_known := array(select l.st_location_id from locations l where l.tenant_id = p_tenant and l.st_location_id = any (p_owners));
+  end if;
+  if cardinality(v_known) = 0 then
+    return;
+  elsif p_owner_kind = 'customer' then
     update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', p_owners) b
+      from choose_contacts(p_tenant, 'customer', v_known) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
     update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', p_owners) b
+      from choose_contacts(p_tenant, 'location', v_known) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;
@@ -3843,14 +3950,18 @@ $$;
 comment on function jobsync.find_sales_jobs(text, bigint[]) is
   'For jobs of units with card: sales, the job whose card goes on with them: the one of the estimate they were made from, else the only one of their project with a sold estimate.';
 
+create function jobsync.links_installs(p_tenant text) returns boolean language sql stable set search_path = jobsync, public as $$
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  select exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') or exists (select from install_links l where l.tenant_id = p_tenant)
+$$;
+comment on function jobsync.links_installs(text) is 'True for a tenant some of whose install jobs go on with the card of their sales job.';
+
 create function jobsync.link_installs(p_tenant text, p_jobs bigint[]) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  -- What is linked stays so, also where the route gives later jobs cards of their own.
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
-     and not exists (select from install_links l where l.tenant_id = p_tenant) then
+  if not links_installs(p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
@@ -5155,6 +5266,9 @@ begin
 end
 $$;
 comment on function jobsync.note_contact_changes() is 'Trigger: notes customers whose contact may have to be told something new, or whose jobs waited for a phone or email.';
+-- Who is new may be whom an older job waited for.
+create trigger note_new_contacts after insert on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+create trigger note_new_contacts after insert on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 
@@ -7030,6 +7144,222 @@ create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb
 $$;
 comment on function jobsync.job_of_import(bigint, jsonb, jsonb) is 'A job as store_jobs takes it; what has no column stands under "airtable". Its modification time is Airtable''s, not ServiceTitan''s: it is kept there, too.';
 
+-- Shadow: JobSync beside the old flow, each with its own database. Once a day what JobSync would have sent is held against what
+-- the old flow marked and what GoHighLevel holds; a verdict per unit says whether it is safe to switch. Nothing is ever sent by it.
+--
+-- Findings of a job: agreed (both), missed_by_old, unmarked (the old flow has it and did not mark it), pushed_unmarked (and
+-- GoHighLevel holds a card), skipped_here, missing_here, sent_by_both, sent_here (after the switch), left_alone (neither sends it), too_new (younger than half an hour).
+
+create table jobsync.shadow_jobs (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  business_unit_id bigint,
+  created_on timestamptz,
+  old_status text,
+  old_opportunity_id text,
+  old_marked_at timestamptz,
+  old_seen_at timestamptz,
+  card text constraint card_is_known check (card in ('verified', 'unmarked', 'missing', 'unknown')),
+  finding text,
+  reason text,
+  compared_at timestamptz not null,
+  primary key (tenant_id, st_job_id)
+);
+create index shadow_jobs_of_units on jobsync.shadow_jobs (tenant_id, business_unit_id, finding);
+comment on table jobsync.shadow_jobs is 'Jobs of the last comparison with the old flow''s database, with what the old flow says about each and what came of it.';
+comment on column jobsync.shadow_jobs.card is 'What GoHighLevel holds of a job that the old flow did not mark: verified (a card with its id), unmarked (its customer has a card since), missing; null: not looked for.';
+comment on column jobsync.shadow_jobs.reason is 'Why JobSync would not send it.';
+
+create table jobsync.shadow_units (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  business_unit_id bigint not null,
+  compared_at timestamptz not null,
+  counts jsonb not null,
+  clean_since timestamptz,
+  old_active_at timestamptz,
+  primary key (tenant_id, business_unit_id)
+);
+comment on table jobsync.shadow_units is 'The last comparison of each unit: jobs by finding, since when every comparison was clean, and when the old flow last did something.';
+
+create table jobsync.double_cards (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  opportunity_id text not null,
+  together text not null,
+  why text not null constraint double_is_known check (why in ('same job', 'same customer and name')),
+  keep boolean not null,
+  st_job_id bigint,
+  contact_id text,
+  pipeline_id text,
+  stage_id text,
+  status text,
+  created_at timestamptz,
+  minutes_after_first numeric,
+  found_at timestamptz not null,
+  primary key (tenant_id, opportunity_id)
+);
+comment on table jobsync.double_cards is 'Opportunities of GoHighLevel that exist more than once for one job, or for one customer under one name. JobSync reports them and deletes none.';
+comment on column jobsync.double_cards.together is 'The group: the oldest card''s id.';
+comment on column jobsync.double_cards.keep is 'True for the one to keep: where somebody moved a card that one, else the oldest.';
+
+create view jobsync.v_double_cards with (security_invoker = true) as
+  select d.tenant_id, d.together, d.why, d.keep, d.opportunity_id, d.st_job_id, d.contact_id, d.pipeline_id, d.stage_id, d.status, d.created_at, d.minutes_after_first
+    from jobsync.double_cards d order by d.together, d.created_at, d.opportunity_id;
+comment on view jobsync.v_double_cards is 'Cards that the old flow made twice, a clean-up list for a person: jobsync export --view v_double_cards --csv > doubles.csv';
+
+create function jobsync.note_old_jobs(p_tenant text, p_rows jsonb, p_now timestamptz) returns void language sql volatile as $$
+  insert into jobsync.shadow_jobs as s (tenant_id, st_job_id, business_unit_id, created_on, old_status, old_opportunity_id, old_marked_at, old_seen_at, compared_at)
+  select p_tenant, r.st_job_id, r.business_unit_id, r.created_on, coalesce(r.status, 'none'), jobsync.real_ghl_id(r.opportunity_id), r.marked_at, r.seen_at, p_now
+    from jsonb_to_recordset(p_rows) r (st_job_id bigint, business_unit_id bigint, created_on timestamptz, status text, opportunity_id text, marked_at timestamptz, seen_at timestamptz)
+  on conflict (tenant_id, st_job_id) do update set business_unit_id = excluded.business_unit_id, created_on = excluded.created_on, old_status = excluded.old_status,
+    old_opportunity_id = excluded.old_opportunity_id, old_marked_at = excluded.old_marked_at, old_seen_at = excluded.old_seen_at, compared_at = excluded.compared_at
+$$;
+comment on function jobsync.note_old_jobs(text, jsonb, timestamptz) is 'Keeps what the old flow''s database says about a page of its jobs.';
+
+-- The old flow was at work in a unit when it last stored or marked one of its jobs: arm refuses the unit for a day from then on.
+create function jobsync.note_old_activity(p_tenant text, p_now timestamptz) returns void language sql volatile as $$
+  insert into jobsync.outside_marks as m (tenant_id, business_unit_id, last_marked_at)
+  select p_tenant, s.business_unit_id, least(max(greatest(s.old_marked_at, s.old_seen_at)), jobsync.now()) from jobsync.shadow_jobs s
+   where s.tenant_id = p_tenant and s.compared_at = p_now and s.business_unit_id is not null and greatest(s.old_marked_at, s.old_seen_at) is not null
+   group by s.business_unit_id
+  on conflict (tenant_id, business_unit_id) do update set last_marked_at = greatest(m.last_marked_at, excluded.last_marked_at)
+$$;
+comment on function jobsync.note_old_activity(text, timestamptz) is 'Takes over when the old flow last touched each unit, by the rows that were read at that time.';
+
+create function jobsync.list_unmarked(p_tenant text, p_now timestamptz, p_most integer)
+returns table (st_job_id bigint, version integer, accepted_at timestamptz, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
+language sql stable as $$
+  select s.st_job_id, 0, s.created_on, s.old_opportunity_id, p.ghl_contact_id, p.phone, p.email
+    from (select x.* from jobsync.shadow_jobs x where x.tenant_id = p_tenant and x.compared_at = p_now and x.old_status <> 'synced' and coalesce(x.card, '') not in ('verified', 'unmarked')
+           order by x.created_on desc limit p_most) s
+    cross join lateral (select q.* from jobsync.projections q where q.tenant_id = p_tenant and q.st_job_id = s.st_job_id offset 0) p
+$$;
+comment on function jobsync.list_unmarked(text, timestamptz, integer) is 'The newest jobs that the old flow holds and did not mark, to be looked for in GoHighLevel.';
+
+create function jobsync.note_cards(p_tenant text, p_results jsonb) returns void language sql volatile as $$
+  update jobsync.shadow_jobs s set card = case r.result when 'verified' then 'verified' when 'unmarked' then 'unmarked' when 'missing' then 'missing' else 'unknown' end,
+         old_opportunity_id = coalesce(r.opportunity_id, s.old_opportunity_id)
+    from jsonb_to_recordset(p_results) r (st_job_id bigint, result text, opportunity_id text)
+   where s.tenant_id = p_tenant and s.st_job_id = r.st_job_id
+$$;
+comment on function jobsync.note_cards(text, jsonb) is 'Keeps what GoHighLevel holds of such jobs.';
+
+-- What the old flow delivered counts as delivered: its content is the baseline, so that a later `arm --since` sends only the rest.
+create function jobsync.baseline_old_deliveries(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_jobs bigint[] := lock_jobs(p_tenant, p_jobs);
+  v_done integer;
+begin
+  delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.attempts = 0 and o.lease_until is null and not o.forced;
+  update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, delivered_hash = j.job_hash,
+         ghl_synced_at = coalesce(s.old_marked_at, jobsync.now()), ghl_opportunity_id = coalesce(j.ghl_opportunity_id, s.old_opportunity_id), updated_at = jobsync.now()
+    from shadow_jobs s
+   where s.tenant_id = p_tenant and j.tenant_id = p_tenant and j.st_job_id = s.st_job_id and s.st_job_id = any (v_jobs) and j.st_job_id = any (v_jobs)
+     and j.delivered_hash is null and j.ghl_sync_status = 'pending'
+     and (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1) is null;
+  get diagnostics v_done = row_count;
+  return v_done;
+end
+$$;
+comment on function jobsync.baseline_old_deliveries(text, bigint[]) is 'Counts jobs as delivered that the old flow delivered and JobSync never tried. Answers how many; twice none.';
+
+create function jobsync.finish_comparison(p_tenant text, p_since timestamptz, p_now timestamptz) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_delivered bigint[];
+  v_report jsonb;
+begin
+  delete from shadow_jobs s where s.tenant_id = p_tenant and s.compared_at < p_now;
+  insert into shadow_jobs (tenant_id, st_job_id, business_unit_id, created_on, compared_at)
+  select p_tenant, j.st_job_id, u.st_business_unit_id, j.created_on, p_now
+    from business_units u
+    join jobs j on j.tenant_id = p_tenant and j.business_unit_id = u.st_business_unit_id and j.created_on >= p_since
+   where u.tenant_id = p_tenant
+  on conflict (tenant_id, st_job_id) do nothing;
+  update shadow_jobs s set finding = f.finding, reason = f.reason
+    from (select x.st_job_id,
+            case when x.created_on > p_now - interval '30 minutes' then 'too_new'
+                 when j.st_job_id is null then case when x.old_status in ('synced', 'pending', 'failed') then 'missing_here' else 'left_alone' end
+                 when j.ghl_accepted_at is not null then case when x.old_status = 'synced' and x.old_marked_at > j.ghl_accepted_at - interval '1 hour' then 'sent_by_both' else 'sent_here' end
+                 when x.old_status = 'synced' then case when j.ghl_sync_status in ('pending', 'synced') and coalesce(r.deliverer, 'none') = 'jobsync' then 'agreed' else 'skipped_here' end
+                 when j.ghl_sync_status not in ('pending', 'synced') then 'left_alone'
+                 when x.old_status is null then 'missed_by_old'
+                 when x.card in ('verified', 'unmarked') then 'pushed_unmarked'
+                 else 'unmarked' end as finding,
+            coalesce(j.ghl_sync_reason, case when r.deliverer is distinct from 'jobsync' then coalesce(r.deliverer, 'unmapped') end) as reason
+            from shadow_jobs x
+            left join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j on true
+            left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+           where x.tenant_id = p_tenant and x.compared_at = p_now) f
+   where s.tenant_id = p_tenant and s.st_job_id = f.st_job_id;
+  select coalesce(array_agg(s.st_job_id order by s.st_job_id), '{}') into v_delivered from shadow_jobs s
+   where s.tenant_id = p_tenant and s.finding in ('agreed', 'pushed_unmarked') and s.old_status is not null;
+  perform baseline_old_deliveries(p_tenant, v_delivered);
+  insert into shadow_units as u (tenant_id, business_unit_id, compared_at, counts, clean_since, old_active_at)
+  select p_tenant, c.business_unit_id, p_now, jsonb_object_agg(c.finding, c.jobs),
+         case when bool_or(c.finding in ('missing_here', 'skipped_here', 'sent_by_both')) then null else p_now end, max(c.active)
+    from (select s.business_unit_id, s.finding, count(*) as jobs, max(greatest(s.old_marked_at, s.old_seen_at)) as active from shadow_jobs s
+           where s.tenant_id = p_tenant and s.business_unit_id is not null group by 1, 2) c
+   group by c.business_unit_id
+  on conflict (tenant_id, business_unit_id) do update set compared_at = excluded.compared_at, counts = excluded.counts,
+    clean_since = case when excluded.clean_since is not null then coalesce(u.clean_since, excluded.clean_since) end, old_active_at = greatest(u.old_active_at, excluded.old_active_at);
+  perform note_old_activity(p_tenant, p_now);
+  select jsonb_build_object('jobs', coalesce(sum(f.jobs), 0), 'findings', coalesce(jsonb_object_agg(f.finding, f.jobs), '{}')) into v_report
+    from (select s.finding, count(*) as jobs from shadow_jobs s where s.tenant_id = p_tenant group by s.finding) f;
+  return v_report;
+end
+$$;
+comment on function jobsync.finish_comparison(text, timestamptz, timestamptz) is
+  'Gives each job of the comparison its finding, baselines what the old flow delivered, and writes the counts of each unit. The same again changes nothing.';
+
+create function jobsync.keep_double_cards(p_tenant text, p_cards jsonb) returns integer language sql volatile as $$
+  with gone as (delete from jobsync.double_cards d where d.tenant_id = p_tenant and not exists (select from jsonb_to_recordset(p_cards) r (opportunity_id text) where r.opportunity_id = d.opportunity_id)),
+  kept as (
+    insert into jobsync.double_cards (tenant_id, opportunity_id, together, why, keep, st_job_id, contact_id, pipeline_id, stage_id, status, created_at, minutes_after_first, found_at)
+    select p_tenant, r.opportunity_id, r.together, r.why, r.keep, r.st_job_id, r.contact_id, r.pipeline_id, r.stage_id, r.status,
+           jobsync.try_timestamptz_text(r.created_at), r.minutes_after_first, jobsync.now()
+      from jsonb_to_recordset(p_cards) r (opportunity_id text, together text, why text, keep boolean, st_job_id bigint, contact_id text, pipeline_id text, stage_id text,
+                                          status text, created_at text, minutes_after_first numeric)
+    on conflict (tenant_id, opportunity_id) do update set together = excluded.together, why = excluded.why, keep = excluded.keep, status = excluded.status, stage_id = excluded.stage_id,
+      pipeline_id = excluded.pipeline_id, minutes_after_first = excluded.minutes_after_first, found_at = excluded.found_at
+    returning 1)
+  select count(*)::integer from kept
+$$;
+comment on function jobsync.keep_double_cards(text, jsonb) is 'Replaces the list of doubled cards by what was found now. Answers how many cards it holds.';
+
+create view jobsync.v_shadow_verdicts with (security_invoker = true) as
+  select u.tenant_id, u.st_business_unit_id, u.name, s.compared_at, coalesce(s.counts, '{}') as counts, s.clean_since, s.old_active_at, v.because is null as is_safe, v.because
+    from jobsync.unit_routes u
+    left join jobsync.shadow_units s on s.tenant_id = u.tenant_id and s.business_unit_id = u.st_business_unit_id
+    cross join lateral (select case
+      when u.sync_enabled is false or u.sync_to_ghl is false then null
+      when s.compared_at is null then 'no job of it was compared yet'
+      when s.compared_at < jobsync.now() - interval '26 hours' then 'the last comparison is older than a day'
+      when s.counts ? 'sent_by_both' then (s.counts ->> 'sent_by_both') || ' jobs were sent by both: the old flow still runs'
+      when u.deliverer <> 'jobsync' then 'JobSync has no route for it: jobsync units set ' || u.st_business_unit_id || ' --webhook URL'
+      when s.counts ? 'missing_here' then (s.counts ->> 'missing_here') || ' jobs that the old flow has are not here: jobsync pull, then compare again'
+      when s.counts ? 'skipped_here' then (s.counts ->> 'skipped_here') || ' jobs that the old flow delivered would be skipped here: jobsync why JOB'
+      when u.destination_paused_at is not null then 'its destination is paused: ' || coalesce(u.destination_pause_reason, 'no reason was noted')
+      when u.problem is not null then u.problem
+      when not s.counts ?| array['agreed', 'missed_by_old', 'unmarked', 'pushed_unmarked', 'sent_here'] then 'no job was booked that both could send'
+      when s.clean_since > jobsync.now() - interval '2 days' then 'it was compared cleanly for less than two days'
+    end as because) v;
+comment on view jobsync.v_shadow_verdicts is 'Is it safe to switch a unit from the old flow to JobSync: yes (is_safe), or not yet, because ...';
+
+-- A week after JobSync delivers alone, the old workflow can be deleted. Told for a week, then no more.
+create view jobsync.v_old_flow with (security_invoker = true) as
+  select x.tenant_id, x.switched_at, x.last_seen_at, x.stable_since, x.stable_since + interval '7 days' as delete_on,
+         x.stable_since <= jobsync.now() - interval '7 days' and x.stable_since > jobsync.now() - interval '14 days' as is_due
+    from (select t.tenant_id, w.switched_at, m.last_seen_at, greatest(w.switched_at, m.last_seen_at) as stable_since
+            from jobsync.tenants t
+            cross join lateral (select max(m.last_marked_at) as last_seen_at from jobsync.outside_marks m where m.tenant_id = t.tenant_id) m
+            cross join lateral (select greatest(t.mode_set_at, max(r.updated_at)) as switched_at from jobsync.routes r where r.tenant_id = t.tenant_id and r.deliverer = 'jobsync') w
+           where t.mode = 'live' and w.switched_at is not null
+             -- Only where there was an old flow, and none of its units is left to it.
+             and (m.last_seen_at is not null or exists (select from jobsync.adoptions a where a.tenant_id = t.tenant_id) or exists (select from jobsync.shadow_units s where s.tenant_id = t.tenant_id))
+             and not exists (select from jobsync.routes r where r.tenant_id = t.tenant_id and r.deliverer = 'external')) x;
+comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable_since: nothing of the old flow was seen since), and from when on its workflow can be deleted.';
+
 -- A pass over the staged rows of an import, a thousand at a time: counted (dry run) or written, each chunk with its ledger and
 -- its place in one transaction; and the way back.
 
@@ -8043,6 +8373,18 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
     from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
   union all
+  select s.tenant_id, 'sent_by_both', s.business_unit_id::text, 'critical', (s.counts ->> 'sent_by_both') || ' jobs of unit ' || s.business_unit_id || ' were sent by JobSync and by the old flow',
+         'The old flow still runs beside a live JobSync.', 'switch the old workflow off, or: jobsync pause', (s.counts ->> 'sent_by_both')::bigint
+    from jobsync.shadow_units s where s.counts ? 'sent_by_both' and s.compared_at > jobsync.now() - interval '26 hours'
+  union all
+  select d.tenant_id, 'double_cards', '', 'warning', count(*) || ' cards in GoHighLevel stand there more than once for one job or customer', 'The old flow pushed them again; JobSync deletes nothing.',
+         'jobsync export --view v_double_cards --csv > doubles.csv', count(*)
+    from jobsync.double_cards d where not d.keep and d.found_at > jobsync.now() - interval '26 hours' group by d.tenant_id
+  union all
+  select o.tenant_id, 'old_flow_can_go', to_char(o.delete_on, 'YYYY-MM-DD'), 'warning', 'The old workflow can be deleted: JobSync has delivered alone for a week',
+         'Nothing of the old flow was seen since ' || to_char(o.stable_since at time zone 'UTC', 'YYYY-MM-DD') || '.', 'delete it in n8n, take JOBSYNC_OLD_DATABASE_URL away, then: jobsync alerts mute old_flow_can_go --hours 720', 1
+    from jobsync.v_old_flow o where o.is_due
+  union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
     from jobsync.alert_channels h where h.failures >= 3;
@@ -8184,6 +8526,7 @@ create function jobsync.digest_facts(p_tenant text) returns jsonb language sql s
       'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
                  select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
                   where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'old_flow', (select to_jsonb(o) from v_old_flow o where o.tenant_id = p_tenant),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
                    from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
 $$;
@@ -8379,6 +8722,61 @@ language sql stable set search_path = jobsync, public as $$
   select 'jobsync_alerts_open', jsonb_build_object('severity', a.severity), count(*) from alerts a where a.tenant_id = p_tenant and a.resolved_at is null group by a.severity
 $$;
 comment on function jobsync.list_metrics(text) is 'The samples of /metrics for one tenant; the program adds its own (queue, pool, process).';
+
+-- Views to build reports on: they are stable, every column says its unit, and each has tenant_id. They may read a lot.
+
+create view jobsync.v_funnel with (security_invoker = true) as
+  select s.tenant_id, s.business_unit_id, s.business_unit_name, count(*) as jobs,
+         count(*) filter (where s.state <> 'blocked') as decided,
+         count(*) filter (where s.state in ('pending', 'failed', 'accepted', 'verified')) as meant_for_ghl,
+         count(*) filter (where s.state in ('accepted', 'verified')) as accepted,
+         count(*) filter (where s.state = 'verified') as verified,
+         count(*) filter (where s.state = 'pending') as pending, count(*) filter (where s.state = 'failed') as failed,
+         count(*) filter (where s.state = 'skipped') as skipped, count(*) filter (where s.state = 'blocked') as blocked,
+         round(100.0 * count(*) filter (where s.state = 'verified') / nullif(count(*) filter (where s.state in ('accepted', 'verified')), 0), 1) as verified_percent
+    from jobsync.v_job_status s
+   group by s.tenant_id, s.business_unit_id, s.business_unit_name;
+comment on view jobsync.v_funnel is
+  'How far the jobs of each unit came: jobs >= decided >= meant_for_ghl >= accepted >= verified; beside it those that wait, failed or are skipped.';
+comment on column jobsync.v_funnel.decided is 'Jobs whose unit somebody routed or switched off.';
+comment on column jobsync.v_funnel.meant_for_ghl is 'Jobs that are or shall be in GoHighLevel.';
+comment on column jobsync.v_funnel.verified_percent is 'Of the accepted ones, how many were read back from GoHighLevel.';
+
+create view jobsync.v_unit_daily with (security_invoker = true) as
+  select d.tenant_id, d.day, d.business_unit_id, u.name as business_unit_name, sum(d.created)::bigint as created, sum(d.completed)::bigint as completed,
+         sum(d.accepted)::bigint as accepted, sum(d.verified)::bigint as verified, sum(d.total) as total_created
+    from (
+      select j.tenant_id, (e.at at time zone t.time_zone)::date as day, j.business_unit_id,
+             e.created, e.completed, e.accepted, e.verified, case when e.created = 1 then j.total end as total
+        from public.jobs j
+        join jobsync.tenants t on t.tenant_id = j.tenant_id
+        cross join lateral (values (j.created_on, 1, 0, 0, 0), (j.completed_on, 0, 1, 0, 0), (j.ghl_accepted_at, 0, 0, 1, 0), (j.ghl_verified_at, 0, 0, 0, 1))
+          e(at, created, completed, accepted, verified)
+       where e.at is not null) d
+    left join public.business_units u on u.tenant_id = d.tenant_id and u.st_business_unit_id = d.business_unit_id
+   group by d.tenant_id, d.day, d.business_unit_id, u.name;
+comment on view jobsync.v_unit_daily is 'What happened on each day (the tenant''s time zone) in each unit: jobs booked and completed in ServiceTitan, accepted and verified in GoHighLevel.';
+comment on column jobsync.v_unit_daily.total_created is 'Sum of the totals of the jobs that were booked on that day, in the account''s currency.';
+
+create view jobsync.v_run_statistics with (security_invoker = true) as
+  select l.tenant_id, w.time_window, l.sync_type, l.status, count(*) as count, round(avg(l.duration_ms)) as avg_duration_ms,
+         percentile_cont(0.5) within group (order by l.duration_ms) as p50_duration_ms, percentile_cont(0.95) within group (order by l.duration_ms) as p95_duration_ms,
+         max(l.duration_ms) as max_duration_ms, coalesce(sum(l.records_processed), 0)::bigint as records_processed, coalesce(sum(l.records_failed), 0)::bigint as records_failed,
+         max(l.started_at) as last_sync_at
+    from (values ('1 hour', interval '1 hour'), ('24 hours', interval '24 hours'), ('7 days', interval '7 days')) w(time_window, span)
+    join public.sync_logs l on l.started_at > jobsync.now() - w.span
+   group by l.tenant_id, w.time_window, w.span, l.sync_type, l.status;
+comment on view jobsync.v_run_statistics is
+  'public.sync_statistics by window (1 hour, 24 hours, 7 days), with the median and the 95th percentile of the durations.';
+
+create view jobsync.v_attempt_statistics with (security_invoker = true) as
+  select a.tenant_id, w.time_window, coalesce(a.outcome, 'open') as outcome, count(*) as count,
+         percentile_cont(0.5) within group (order by a.duration_ms) as p50_duration_ms, percentile_cont(0.95) within group (order by a.duration_ms) as p95_duration_ms,
+         sum(a.requests)::bigint as requests, max(a.started_at) as last_at
+    from (values ('1 hour', interval '1 hour'), ('24 hours', interval '24 hours'), ('7 days', interval '7 days')) w(time_window, span)
+    join jobsync.attempts a on a.started_at > jobsync.now() - w.span
+   group by a.tenant_id, w.time_window, w.span, coalesce(a.outcome, 'open');
+comment on view jobsync.v_attempt_statistics is 'Sends to GoHighLevel by window and outcome, with the median and the 95th percentile of the time an answer took.';
 
 -- Personal data: erasing one customer for good, and what is kept for how long.
 --
@@ -8613,6 +9011,48 @@ begin
   execute pg_catalog.format('revoke insert, update, delete, truncate on jobsync.clock from %I', current_user);
 end
 $access$;
+
+-- Who only reads: reports, dashboards of others, a curious psql. It sees every tenant (or the one that jobsync.tenant names)
+-- and no credential, not even a sealed one. A login for it: create role NAME login password '...' in role jobsync_readonly.
+do $reading$
+declare
+  v_table record;
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_readonly') then
+    begin
+      create role jobsync_readonly nologin;
+    exception when duplicate_object or unique_violation then
+      null;
+    end;
+  end if;
+  grant usage on schema public, jobsync to jobsync_readonly;
+  for v_table in
+    select n.nspname, c.relname
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'v')
+       and (n.nspname = 'jobsync' and c.relname not in (
+              'connections', 'access_tokens', 'tokens', 'destinations', 'alert_settings', 'users', 'sessions', 'sign_in_links', 'sign_in_failures', 'erasure_keys')
+         or n.nspname = 'public' and c.relname in ('sync_state', 'customers', 'jobs', 'sync_logs', 'business_units', 'sync_statistics', 'jobs_pending_ghl_sync'))
+  loop
+    execute pg_catalog.format('grant select on %I.%I to jobsync_readonly', v_table.nspname, v_table.relname);
+  end loop;
+  grant select (tenant_id, id, kind, label, masked, paused_at, pause_reason, failures_in_row, probe_at, created_at, updated_at)
+    on jobsync.destinations to jobsync_readonly;
+  grant select (tenant_id, quiet_from, quiet_until, digest_at, digest_sent_on, silence_hours, repeat_hours, updated_at)
+    on jobsync.alert_settings to jobsync_readonly;
+  for v_table in
+    select p.schemaname, p.tablename from pg_catalog.pg_policies p where p.policyname = 'tenant_rows' and p.schemaname in ('public', 'jobsync')
+  loop
+    execute pg_catalog.format(
+      'create policy readers on %I.%I for select to jobsync_readonly'
+      ' using (tenant_id = coalesce((select nullif(pg_catalog.current_setting(''jobsync.tenant'', true), '''')), tenant_id))',
+      v_table.schemaname, v_table.tablename);
+  end loop;
+exception when insufficient_privilege then
+  raise notice 'role jobsync_readonly cannot be created here: reports need a login of their own';
+end
+$reading$;
 
 -- The task queue: the SQL of the library procrastinate (MIT licence), in a schema of its own.
 create schema if not exists jobsync_queue;

@@ -234,8 +234,10 @@ LINK_QUERIES = (
     "read_cards open_intent note_intent close_intent link_contact tell_contact lose_contact link_opportunity tell_opportunity mark_noted lose_opportunity "
     "choose_place review_contact decide_review list_reviews plan_contact_changes read_location_facts write_location_facts"
 )
+SHADOW_VALUES = {"days": 7, "now": datetime.now(UTC), "rows": Jsonb([]), "cards": Jsonb([]), "most": 10}
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
+    **dict.fromkeys(("open_shadow_run", "note_old_jobs", "note_old_activity", "list_unmarked", "finish_comparison", "keep_double_cards", "read_now_minus_days"), SHADOW_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
     "api_upsert_items": {"items": Jsonb([{"job": job(5), "customer": {"customerId": 5}}])}, "api_lease_pending": {"unit": POOL, "retry": True},
     "api_write_state": {"key": "mine"}, "api_mark_job": {"job": 18, "status": "synced"}, "replay_jobs": {"jobs": [18]}, "set_route": {"unit": INSTALL},
@@ -259,7 +261,9 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
-    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest", "open_smoke", "remove_smoke",
+    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest", "open_smoke", "remove_smoke", "forget_channel_states", "note_rotation",
+    # Asked of the old flow's own database.
+    "look_at_old_database", "read_old_jobs",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {
