@@ -82,7 +82,7 @@ async def open_terminal(directory: Path, environment: dict[str, Any], *words: st
             env={
                 "PATH": os.environ.get("PATH", ""),
                 "HOME": str(directory),
-                "TERM": "dumb",
+                "TERM": "xterm",
                 "PYTHONUTF8": "1",
                 **given,
             },

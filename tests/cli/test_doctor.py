@@ -6,8 +6,12 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from tests.cli.test_rules import SERVICE, connected, pipelines_of, writes
+from tests.conftest import Server
 from tests.docs.walk import on_stage
 from tests.upstreams import Ran, Stage, call_jobsync, open_stage
 
@@ -98,6 +102,72 @@ async def test_fix_makes_the_key_file_private_and_migrates_an_empty_database(emp
     assert after.code == 0, after.out
     assert "is private now" in after.err and "migrations" in after.err
     assert key.stat().st_mode & 0o077 == 0
+
+
+async def test_stages_that_moved_away_under_a_route_and_a_quota_that_runs_out_are_found_by_reads(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with connected(dsn, tmp_path) as stage:
+        for unit, name in (("1314", "Working"), ("4622", "Completed")):
+            assert (await stage.jobsync("units", "set", unit, "--pipeline", SERVICE, "--stage", name)).code == 0
+        well = by_name(await examine(stage, "--only", "ghl"))
+        assert well["gohighlevel stages"]["what"] == "2 routes point at stages that exist"
+        assert well["gohighlevel quota"]["state"] == "ok"
+        service = next(each for each in pipelines_of(stage) if each["name"] == SERVICE)
+        stages = {each["name"]: each for each in service["stages"]}
+        stages["Working"]["name"] = "On site"
+        service["stages"].remove(stages["Completed"])
+        left = int(well["gohighlevel quota"]["what"].split(" ")[0].replace(",", ""))
+        # Four reads of this look, and one or two are left.
+        stage.level.switches.turn(daily_limit=200_000 - left + 5)
+        ran = await examine(stage, "--only", "ghl")
+        assert ran.code == 3
+        drift = {one["state"]: one for one in ran.json["findings"] if one["name"] == "stages"}
+        assert 'is now called "On site"' in drift["warning"]["what"]
+        assert 'the stage "Completed"' in drift["problem"]["what"] and "units set 4622" in drift["problem"]["fix"]
+        assert by_name(ran)["gohighlevel quota"]["state"] == "warning"
+        assert writes(stage) == []
+
+
+async def test_rights_and_room_of_the_database_are_looked_at(dsn: str, server: Server, tmp_path: Path) -> None:
+    given = {"JOBSYNC_DATA_DIR": tmp_path}
+    ran = await call_jobsync(tmp_path, {**given, "DATABASE_URL": dsn}, "doctor", "--json", "--only", "database")
+    found = by_name(ran)
+    assert found["database rights"]["state"] == "ok" and found["database connections"]["state"] == "ok"
+    most = {**given, "DATABASE_URL": dsn, "DATABASE_MAX_CONNECTIONS": "499"}
+    ran = await call_jobsync(tmp_path, most, "doctor", "--json", "--only", "database")
+    assert by_name(ran)["database connections"]["state"] == "warning"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f'alter database "{name}" set default_transaction_read_only = on'.encode())
+    ran = await call_jobsync(tmp_path, {**given, "DATABASE_URL": dsn}, "doctor", "--json", "--only", "database")
+    assert ran.code == 3 and by_name(ran)["database rights"]["what"] == "this server takes no writes"
+    if server.superuser_dsn is not None:
+        above = make_conninfo(server.superuser_dsn, dbname=name, options="-cdefault_transaction_read_only=off")
+        ran = await call_jobsync(tmp_path, {**given, "DATABASE_URL": above}, "doctor", "--json", "--only", "database")
+        assert by_name(ran)["database rights"]["what"] == "the user is a superuser"
+
+
+async def test_a_config_file_with_secrets_that_others_may_read_is_found_and_made_private(
+    dsn: str, tmp_path: Path
+) -> None:
+    given = {"DATABASE_URL": dsn, "JOBSYNC_DATA_DIR": tmp_path}
+    file = tmp_path / "jobsync.yaml"
+    file.write_text("port: 3001\n")
+    file.chmod(0o644)
+    ran = await call_jobsync(tmp_path, given, "doctor", "--json", "--only", "secrets")
+    assert "secrets config file" not in by_name(ran), "a port is no secret"
+    file.write_text("ghl_api_key: made-up\n")
+    ran = await call_jobsync(tmp_path, given, "doctor", "--json", "--only", "secrets")
+    assert by_name(ran)["secrets config file"]["state"] == "warning" and "made-up" not in ran.out
+    await call_jobsync(tmp_path, given, "doctor", "--fix", "--only", "secrets")
+    assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_fix_with_the_database_away_still_ends_in_findings(tmp_path: Path) -> None:
+    given = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:9/x", "JOBSYNC_DATA_DIR": tmp_path}
+    ran = await call_jobsync(tmp_path, given, "doctor", "--fix", "--json")
+    assert ran.code == 3 and by_name(ran)["database reach"]["state"] == "problem"
 
 
 async def test_an_unknown_group_is_one_sentence(dsn: str, tmp_path: Path) -> None:

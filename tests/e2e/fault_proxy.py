@@ -54,13 +54,18 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
+    def cut(self) -> None:
+        """Ends every connection that is open now; new ones meet the toxics."""
+        for task in list(self._open):
+            task.cancel()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
         try:
             await self._pass_on(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._open.discard(task)

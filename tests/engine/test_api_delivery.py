@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobsync.engine.plan import read_plan
 from jobsync.engine.sending import pause_tenant, replay_jobs, resume_tenant
 from tests.engine.api_stage import (
     Requests,
@@ -18,7 +19,7 @@ from tests.engine.api_stage import (
     pass_time,
     route_jobs,
 )  # fmt: skip
-from tests.upstreams import open_stage
+from tests.upstreams import TENANT, open_stage
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +96,30 @@ async def test_requests_of_a_new_contact_a_known_one_a_change_and_no_change(dsn:
         print(f"GoHighLevel requests without tags, notes and read-back: {counts}")
         assert counts["new contact"] <= 4
         assert counts == {"new contact": 3, "known contact": 2, "change": 1, "no change": 0}
+
+
+async def test_the_plan_says_how_many_requests_its_jobs_will_take(dsn: str, tmp_path: Path) -> None:
+    async with open_stage(dsn, tmp_path, jobs=40, connected=True) as stage:
+        jobs = await route_jobs(stage)
+        assert stage.engine is not None
+
+        async def planned() -> int:
+            assert stage.engine is not None
+            return (await read_plan(stage.engine, TENANT))["requests"]
+
+        # Customers that were merged are one.
+        customers = stage.value(
+            "select count(distinct jobsync.resolve_customer('default', st_customer_id)) from jobsync.outbox"
+        )
+        told = await planned()
+        assert told == 2 * len(jobs) + customers
+        requests = Requests(stage)
+        assert (await deliver(stage))["delivered"] == len(jobs)
+        assert requests.count() == told
+        change_job(stage, jobs[0], total=777.25)
+        assert await planned() == 1
+        await deliver(stage)
+        assert await planned() == 0
 
 
 async def test_a_changed_phone_is_told_to_the_contact_once_and_to_no_card(dsn: str, tmp_path: Path) -> None:

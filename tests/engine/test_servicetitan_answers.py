@@ -157,6 +157,18 @@ async def forbidden(stage: Stage) -> None:
     assert "upstream_refused" in alerts(stage)
     assert stored(stage) == 0
     await asks_less_often(stage)
+    # The feed of jobs alone is not granted: jobs are read by list, and every other feed goes on as a feed.
+    stage.titan.faults.clear()
+    stage.titan.faults.refuse(FEED, status=403)
+    assert (await pull_jobs(stage))["stored"] == JOBS
+    assert cursor(stage)["mode"] == "list"
+    entries = await pull(stage, *FIVE_FEEDS)
+    assert {entry["status"] for name, entry in entries.items() if name in FIVE_FEEDS} == {"completed"}
+    modes = stage.rows("select stream, mode from jobsync.cursors where stream = any (%s)", list(FIVE_FEEDS))
+    assert {row["stream"] for row in modes if row["mode"] == "list"} == {"jobs"}
+    refused = len(asked(stage, FEED))
+    await pull(stage, *FIVE_FEEDS)
+    assert len(asked(stage, FEED)) == refused, "the refused one rests for a day"
 
 
 async def asks_less_often(stage: Stage) -> None:
@@ -237,17 +249,17 @@ async def failing(stage: Stage) -> None:
     names = (*FIVE_FEEDS, "appointments", "estimates", "invoices", "technician_assignments")
     down = stage.titan.faults.plan("status", FEEDS, status=500, count=None)
     await pull(stage, *names)
-    assert stage.value("select open_until > now() from jobsync.budgets")
+    assert stage.value("select open_until > now() from jobsync.breakers")
     struck = down.struck
     entry = (await pull(stage, "customers"))["customers"]
     assert (entry["code"], entry["requests"], down.struck) == ("breaker_open", 0, struck)
     # When the time is over, one request tries; it fails, and everybody waits longer.
-    over = "update jobsync.budgets set open_until = clock_timestamp()"
+    over = "update jobsync.breakers set open_until = clock_timestamp()"
     stage.run(over)
     entries = await pull(stage, *names[1:])
     assert down.struck == struck + 1
     assert {entries[name]["status"] for name in names[1:]} == {"failed"}
-    assert stage.value("select open_until > now() + interval '10 seconds' from jobsync.budgets")
+    assert stage.value("select open_until > now() + interval '10 seconds' from jobsync.breakers")
     # Jobs try all the same, so that the failures of other streams never delay them; what tries closes it for all.
     stage.titan.faults.clear()
     assert (await pull_jobs(stage))["status"] == "completed"

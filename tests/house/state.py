@@ -26,7 +26,7 @@ _SQL_CLOCK = re.compile(
     r"|current_timestamp\b|current_date\b|localtimestamp\b)",
     re.IGNORECASE,
 )
-_MEASURED = re.compile(r"\b(access_tokens|budgets)\b")
+_MEASURED = re.compile(r"\b(access_tokens|budgets|breakers)\b")
 _DEFINES_CLOCK = re.compile(r"create\s+(or\s+replace\s+)?function\s+jobsync\.now\(", re.IGNORECASE)
 
 
@@ -66,7 +66,8 @@ def check_clock(file: SourceFile) -> Iterator[Violation]:
 def check_sql_clock(file: SourceFile) -> Iterator[Violation]:
     """PostgreSQL's own clock in our SQL, outside of the function jobsync.now() itself.
 
-    clock_timestamp() may measure what runs by real time in the world outside: access tokens and rate budgets.
+    clock_timestamp() may measure what runs by real time in the world outside: access tokens, rate budgets and
+    circuit breakers.
     """
     if file.suffix != ".sql" or not file.path.startswith("src/jobsync/sql/") or "/sql/queue/" in file.path:
         return

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 KEPT: dict[int, str] = {
     44: "the checker took the begin of a transaction in which a worker slept for the time of its claim",
+    158: "a worker that died while it looked parents up made the next one wait ten minutes for them",
+    160: "the same",
 }

@@ -21,6 +21,7 @@ from jobsync.cli import (
     demo,
     doctor,
     export,
+    imports,
     init,
     jobs,
     openapi,
@@ -31,6 +32,7 @@ from jobsync.cli import (
     rules,
     sending,
     simulate,
+    smoke,
     tenants,
     tokens,
     units,
@@ -85,6 +87,7 @@ app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.add_typer(imports.app, name="import")
 app.command("send-test")(verify.send_test_job)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)
@@ -104,5 +107,6 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(personal.app, name="erase")
 app.add_typer(export.app, name="export")
 app.add_typer(database.app, name="db")
+app.command("smoke")(smoke.smoke)
 app.command("simulate")(simulate.simulate)
 app.command("openapi")(openapi.openapi)

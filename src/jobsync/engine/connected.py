@@ -6,24 +6,18 @@ the environment belong to tenant `default` and win; they are changed where they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
 from jobsync.db.pool import as_jsonb
-from jobsync.engine.connections import (
-    ServiceTitanCredentials,
-    read_servicetitan_credentials,
-    store_servicetitan_credentials,
-)
+from jobsync.engine.connections import ServiceTitanCredentials, read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
-from jobsync.engine.ghl_connection import (
-    GoHighLevelCredentials,
-    read_gohighlevel_credentials,
-    store_gohighlevel_credentials,
-)
+from jobsync.engine.findings import Finding
+from jobsync.engine.ghl_connection import GoHighLevelCredentials, read_gohighlevel_credentials
+from jobsync.engine.setup import connect_gohighlevel, connect_servicetitan, stops, try_gohighlevel, try_servicetitan
 from jobsync.errors import ConfigError, InvalidInput
 
 KINDS = ("servicetitan", "gohighlevel")
@@ -75,10 +69,12 @@ async def list_connections(engine: Engine, tenant: str) -> list[dict[str, Any]]:
 
 
 async def change_connection(
-    engine: Engine, tenant: str, kind: str, values: Mapping[str, str], *, actor: str
+    engine: Engine, tenant: str, kind: str, values: Mapping[str, str], *, actor: str, look: bool = True
 ) -> list[str]:
-    """Seals and stores what is given; a blank leaves what stands. Answers the names that changed; nothing is asked of the
-    upstream (that is doctor's). Raises InvalidInput for a missing value and where the environment decides."""
+    """Tries what is given (`look`), then seals and stores it; a blank leaves what stands. Answers the names that changed.
+
+    Raises InvalidInput for a missing value, for values with which the upstream lets nobody in (then nothing is stored),
+    and where the environment decides."""
     if kind not in FIELDS:
         raise InvalidInput(f"There is no connection {kind[:40]}.", hint=f"One of: {', '.join(KINDS)}.")
     if _is_from_environment(engine, tenant, kind):
@@ -98,9 +94,15 @@ async def change_connection(
     if not changed:
         return []
     if kind == "servicetitan":
-        await store_servicetitan_credentials(engine, tenant, msgspec.convert(after, ServiceTitanCredentials))
+        titan = msgspec.convert(after, ServiceTitanCredentials)
+        if look:
+            _refuse_stopped((await try_servicetitan(engine, tenant, titan)).findings)
+        await connect_servicetitan(engine, tenant, titan)
     else:
-        await store_gohighlevel_credentials(engine, tenant, msgspec.convert(after, GoHighLevelCredentials))
+        level = msgspec.convert(after, GoHighLevelCredentials)
+        if look:
+            _refuse_stopped((await try_gohighlevel(engine, tenant, level)).findings)
+        await connect_gohighlevel(engine, tenant, level)
     async with engine.database.transaction(tenant) as session:
         await session.run(
             "write_audit",
@@ -113,6 +115,12 @@ async def change_connection(
             },
         )
     return changed
+
+
+def _refuse_stopped(findings: Sequence[Finding]) -> None:
+    stop = stops(findings)
+    if stop is not None:
+        raise InvalidInput(f"Nothing was stored: {stop.what}. {stop.why or ''}".strip(), hint=stop.fix)
 
 
 async def _read_values(engine: Engine, tenant: str, kind: str) -> tuple[dict[str, str], str | None]:

@@ -110,7 +110,15 @@ async def open_servicetitan(
         environment="integration" if credentials.environment == "integration" else "production",
         api_url=credentials.api_url,
         auth_url=credentials.auth_url,
-        pace=SharedPace(engine.database, tenant, insist=insist, reserve=0.0 if interactive else RESERVE),
+        pace=SharedPace(
+            engine.database,
+            tenant,
+            insist=insist,
+            reserve=0.0 if interactive else RESERVE,
+            breaker=engine.keyring.fingerprint(
+                "\x1f".join(("breaker", credentials.environment, credentials.api_url or "", credentials.app_key))
+            ),
+        ),
         tokens=SharedTokenStore(
             engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()
         ),

@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 
 from jobsync.config import Settings
 from jobsync.db.migrate import migrate, read_status
-from jobsync.db.pool import Database
+from jobsync.db.pool import Database, Row
 from jobsync.db.sealing import KEY_FILE
 from jobsync.engine.findings import Finding
 from jobsync.engine.opening import open_dsn
@@ -70,19 +72,25 @@ def look_at_machine(settings: Settings) -> list[Finding]:
 
 def _look_at_secrets(settings: Settings, folder: Path) -> list[Finding]:
     findings = []
-    for name, path in (("key file", folder / KEY_FILE), ("env file", Path(".env"))):
+    for name, path in (
+        ("key file", folder / KEY_FILE),
+        ("env file", Path(".env")),
+        ("config file", Path("jobsync.yaml")),
+    ):
+        if name == "config file" and not _holds_secrets(path):
+            continue
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:
             continue
-        if mode & 0o077 and (name == "key file" or settings.servicetitan_given or settings.ghl_api_key):
+        if mode & 0o077 and (name != "env file" or settings.servicetitan_given or settings.ghl_api_key):
             findings.append(
                 Finding(
                     "secrets",
                     name,
                     "problem" if name == "key file" else "warning",
                     f"{path} can be read by others (mode {mode:o})",
-                    "It holds secrets." if name == "env file" else "Whoever has it opens every sealed credential.",
+                    "It holds secrets." if name != "key file" else "Whoever has it opens every sealed credential.",
                     f"chmod 600 {path}   (or: jobsync doctor --fix)",
                 )
             )
@@ -141,7 +149,7 @@ async def look_at_database(settings: Settings) -> tuple[list[Finding], bool]:
                     f"up to date, {len(found['tables'])} of 5 guide tables, {len(found['functions'])} of 3 functions",
                 )
             )
-            findings.append(await _look_at_clock(dsn))
+            findings += await _look_inside(dsn, settings.database_max_connections)
     except JobSyncError as error:
         findings.append(
             Finding("database", "login", "problem", error.message, None, error.hint or "check DATABASE_URL")
@@ -199,11 +207,62 @@ async def reach_host(group: str, name: str, host: str, port: int, setting: str) 
     return Finding(group, name, "ok", f"{host}:{port} answers")
 
 
-async def _look_at_clock(dsn: str) -> Finding:
+async def _look_inside(dsn: str, pool: int) -> list[Finding]:
+    """Rights, room for connections, clock."""
     async with Database(dsn, max_connections=2) as database, database.transaction(None) as session:
+        found = await session.row("look_at_rights")
         now = await session.value("read_now")
+    assert found is not None
     ahead = (datetime.now(UTC) - now).total_seconds()  # real clock: this machine's is what is looked at
-    return tell_skew("database", "clock", ahead, "PostgreSQL's server")
+    skew = tell_skew("database", "clock", ahead, "PostgreSQL's server")
+    return [_tell_rights(found), _tell_room(found, pool), skew]
+
+
+def _tell_rights(found: Row) -> Finding:
+    if found["read_only"]:
+        return Finding(
+            "database",
+            "rights",
+            "problem",
+            "this server takes no writes",
+            "It is a standby, or set to read-only; nothing can be stored or recorded there.",
+            "point DATABASE_URL at the primary",
+        )
+    if not found["keeps_tenants_apart"]:
+        return Finding(
+            "database",
+            "rights",
+            "warning",
+            "the user may not act as role jobsync_app: one tenant only",
+            "Row-level security, which keeps tenants apart, needs that role.",
+            "as a superuser: CREATE ROLE jobsync_app NOLOGIN; GRANT jobsync_app TO the user of DATABASE_URL",
+        )
+    if found["superuser"]:
+        return Finding(
+            "database",
+            "rights",
+            "warning",
+            "the user is a superuser",
+            "Whoever takes over JobSync takes over the whole server.",
+            "make a user that only owns this database (deploy/postgres/10-jobsync.sh shows how)",
+        )
+    return Finding("database", "rights", "ok", f"owner without superuser rights, {found['size']} used")
+
+
+def _tell_room(found: Row, pool: int) -> Finding:
+    # A process holds its pool and a few sessions of the queue.
+    left = found["connections"] - found["connected"]
+    what = f"{left} of {found['connections']} connections are free, this process may take {pool}"
+    if left >= pool:
+        return Finding("database", "connections", "ok", what)
+    return Finding(
+        "database",
+        "connections",
+        "warning",
+        what,
+        "When they are used up, work waits and pages answer 503.",
+        "lower DATABASE_MAX_CONNECTIONS, raise the server's max_connections, or put a pooler in between",
+    )
 
 
 def tell_skew(group: str, name: str, seconds: float, whose: str) -> Finding:
@@ -230,15 +289,31 @@ async def open_as_it_is(settings: Settings) -> AsyncIterator[Database]:
 async def mend(settings: Settings) -> list[str]:
     """Does what can be done without asking: rights of secret files, missing migrations. Answers what it did; twice does nothing."""
     done = []
-    for path in (settings.data_dir / KEY_FILE, Path(".env")):
+    for path in (settings.data_dir / KEY_FILE, Path(".env"), Path("jobsync.yaml")):
+        if path.name == "jobsync.yaml" and not _holds_secrets(path):
+            continue
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
             done.append(f"{path} is private now")
-    async with open_dsn(settings) as dsn:
-        report = await migrate(settings.database_direct_url or dsn)
+    try:
+        async with open_dsn(settings) as dsn:
+            report = await migrate(settings.database_direct_url or dsn)
+    except JobSyncError:
+        # The look that follows finds out why, and says what to do.
+        return done
     if report.applied:
         done.append(f"applied {len(report.applied)} migrations")
     return done
+
+
+def _holds_secrets(path: Path) -> bool:
+    """True where a configuration file names a setting that is one (a secret, or an address with a password in it)."""
+    secret = {str(field.alias) for field in Settings.model_fields.values() if SecretStr in get_args(field.annotation)}
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(line.split(":", 1)[0].strip().upper() in secret | {"DATABASE_URL"} for line in lines)
 
 
 def _user() -> str:

@@ -13,11 +13,17 @@ from urllib.parse import urlsplit
 
 from jobsync.engine.connections import ServiceTitanCredentials, open_servicetitan, read_servicetitan_credentials
 from jobsync.engine.context import Engine
+from jobsync.engine.doctor_drift import compare_targets
 from jobsync.engine.doctor_places import reach_host, tell_skew
 from jobsync.engine.findings import Finding
 from jobsync.engine.ghl_connection import GoHighLevelCredentials, open_gohighlevel, read_gohighlevel_credentials
+from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace
 from jobsync.engine.passes import OPTIONAL_STREAMS
+from jobsync.engine.route import list_units
 from jobsync.errors import AccessDenied, ConfigError, CredentialsRejected, JobSyncError, RecordMissing
+from jobsync.gohighlevel.pace import Pace
+from jobsync.gohighlevel.rate_headers import RateState
+from jobsync.gohighlevel.records import Pipeline
 from jobsync.servicetitan.client import api_urls
 from jobsync.servicetitan.streams import STREAMS
 
@@ -130,10 +136,16 @@ async def look_at_gohighlevel(
     if reach.state == "problem":
         return [reach]
     findings = [reach]
-    async with open_gohighlevel(engine, tenant, credentials=credentials) as client:
+    pace = _Watched(LocationPace(engine.database, tenant, engine.settings.ghl_pace))
+    async with open_gohighlevel(engine, tenant, credentials=credentials, pace=pace) as client:
+        pipelines: list[Pipeline] = []
+
+        async def read_pipelines() -> None:
+            pipelines.extend(await client.list_pipelines())
+
         reads: tuple[tuple[str, Callable[[], Awaitable[Any]]], ...] = (
             ("locations.readonly", client.get_location),
-            ("opportunities.readonly", client.list_pipelines),
+            ("opportunities.readonly", read_pipelines),
             ("locations/customFields.readonly", client.list_custom_fields),
             ("contacts.readonly", lambda: client.find_contacts(email="nobody@example.com")),
         )
@@ -171,7 +183,41 @@ async def look_at_gohighlevel(
                 )
             else:
                 findings.append(Finding(GHL, f"scope {scope}", "ok", f"{scope} works"))
+                if scope.startswith("opportunities"):
+                    findings += compare_targets(await list_units(engine, tenant), pipelines)
+    findings += _tell_quota(pace.seen)
     return findings
+
+
+class _Watched:
+    """A pace that keeps what the last answer said of the quota."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self.seen: RateState | None = None
+
+    async def take(self) -> None:
+        await self._pace.take()
+
+    def observe(self, state: RateState) -> None:
+        if state.daily_limit is not None:
+            self.seen = state
+        self._pace.observe(state)
+
+    def slow_down(self, seconds: float) -> None:
+        self._pace.slow_down(seconds)
+
+
+def _tell_quota(seen: RateState | None) -> list[Finding]:
+    if seen is None or seen.daily_remaining is None or not seen.daily_limit:
+        return []
+    what = f"{seen.daily_remaining:,} of {seen.daily_limit:,} requests are left today"
+    if seen.daily_remaining > KEPT_FOR_PEOPLE * seen.daily_limit:
+        return [Finding(GHL, "quota", "ok", what)]
+    why = "Deliveries leave the last fifth of the day's quota to people and wait for the next day."
+    return [
+        Finding(GHL, "quota", "warning", what, why, "wait for midnight UTC; or ask who else uses this location's quota")
+    ]
 
 
 def _age(at: datetime) -> float:

@@ -139,11 +139,12 @@ async def open_gohighlevel(
     *,
     on_request: OnRequest | None = None,
     credentials: GoHighLevelCredentials | None = None,
+    pace: Pace | None = None,
 ) -> AsyncIterator[GoHighLevelClient]:
     """A client for the tenant's location, paced by the shared budget. Raises ConfigError when it is not connected.
 
-    `credentials`: these instead of the tenant's own, to try them before they are stored.
+    `credentials`: these instead of the tenant's own, to try them before they are stored. `pace`: instead of the budget.
     """
-    access = await access_location(engine, tenant, credentials=credentials)
+    access = await access_location(engine, tenant, credentials=credentials, pace=pace)
     async with access.session:
         yield access.client(on_request)

@@ -1,7 +1,8 @@
 """Pacing of a GoHighLevel location, shared by all workers and all who call it: one request is one token in PostgreSQL.
 
 Published: 100 requests in 10 seconds and 200,000 a day for a location (GoHighLevel contract, section 8). 5 a second by
-default, never more than 8, and less where the answers' headers tell of a smaller limit. Deliveries leave a fifth of
+default, never more than 8, and less where the answers' headers tell of a smaller limit. After a 429 everybody pauses at
+least as long as was asked and goes on at half the speed, which grows back within a minute. Deliveries leave a fifth of
 the day's quota to people (reliability P11).
 """
 
@@ -42,6 +43,7 @@ class LocationPace:
         # One waiter of this process asks at a time, in the order in which they came.
         self._turn = asyncio.Lock()
         self._block = 0.0
+        self._pause = 0.0
         self._hold = 0.0
 
     async def take(self) -> None:
@@ -76,16 +78,19 @@ class LocationPace:
             self._hold = max(self._hold, seconds_to_quota() if few else 0.0)
 
     def slow_down(self, seconds: float) -> None:
-        """Nobody takes for `seconds`; written with the next `take`."""
-        self._block = max(self._block, seconds)
+        """After a 429: nobody takes for `seconds`, then at half the speed; written with the next `take`."""
+        self._pause = max(self._pause, seconds)
 
     async def flush(self) -> None:
         """Writes what was observed since the last `take`, so that other workers know it. Nothing new: no statement."""
         block, self._block = self._block, 0.0
+        pause, self._pause = self._pause, 0.0
         hold, self._hold = self._hold, 0.0
-        if self._rate <= 0 or (block <= 0 and hold <= 0):
+        if self._rate <= 0 or (block <= 0 and pause <= 0 and hold <= 0):
             return
         async with self._database.transaction(self._tenant) as session:
+            if pause > 0:
+                await session.run("slow_budget", {"tenant": self._tenant, "key": LOCATION_KEY, "seconds": pause})
             if block > 0:
                 await session.run("block_budget", {"tenant": self._tenant, "key": LOCATION_KEY, "seconds": block})
             if hold > 0:

@@ -13,6 +13,7 @@ from functools import partial
 from jobsync.engine.context import Engine
 from jobsync.engine.pull import read_patiently
 from jobsync.engine.store import CONTACT_STREAMS, Counts, store
+from jobsync.errors import TerminalError
 from jobsync.servicetitan.client import ServiceTitanClient
 from jobsync.servicetitan.pages import Page
 from jobsync.servicetitan.streams import STREAMS, Stream
@@ -31,8 +32,14 @@ async def look_up_parents(engine: Engine, client: ServiceTitanClient, tenant: st
                 ids = await session.value("list_wanted", {"tenant": tenant, "stream": name, "limit": LIMIT})
             if not ids:
                 break
-            whole = await _fetch_whole(client, stream, ids)
+            try:
+                whole = await _fetch_whole(client, stream, ids)
+            except TerminalError:
+                # An id that ServiceTitan refuses must not keep the others from being asked for each time.
+                await _note_asked(engine, tenant, name, ids)
+                raise
             await store(engine, tenant, stream, whole, counts, owners=ids if name in CONTACT_STREAMS else None)
+            await _note_asked(engine, tenant, name, ids)
         # Once a stream, not once a page: it looks through everything that waits.
         await _resolve(engine, tenant)
 
@@ -40,6 +47,11 @@ async def look_up_parents(engine: Engine, client: ServiceTitanClient, tenant: st
 async def _resolve(engine: Engine, tenant: str) -> None:
     async with engine.database.transaction(tenant) as session:
         await session.value("resolve_wanted", {"tenant": tenant})
+
+
+async def _note_asked(engine: Engine, tenant: str, name: str, ids: list[int]) -> None:
+    async with engine.database.transaction(tenant) as session:
+        await session.run("note_asked", {"tenant": tenant, "stream": name, "ids": ids})
 
 
 async def _fetch_whole(client: ServiceTitanClient, stream: Stream, ids: list[int]) -> Page:

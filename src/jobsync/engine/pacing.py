@@ -3,7 +3,7 @@
 ServiceTitan allows 60 calls a second per app and tenant (ServiceTitan contract, section 3); 50 are used at most. Pulls
 leave a fifth of the bucket alone, so that a call somebody waits for finds a token whatever they do (reliability P11).
 After a 429 everybody pauses as long as was asked, and goes on at half the speed. After ten failures among twenty requests
-nobody asks for a while, then one tries (reliability, "What happens on each answer": 5xx).
+of an app to an environment nobody asks for a while, then one tries (reliability, "What happens on each answer": 5xx).
 """
 
 from __future__ import annotations
@@ -41,10 +41,13 @@ class SharedPace:
         burst: float = SERVICETITAN_BURST,
         insist: bool = False,
         reserve: float = RESERVE,
+        breaker: bytes = b"",
     ) -> None:
-        """`insist`: requests that may try ServiceTitan although the breaker is open, one at a time."""
+        """`insist`: requests that may try ServiceTitan although the breaker is open, one at a time. `breaker`: which one;
+        tenants that reach one environment with one app share it."""
         self._database = database
         self._key = {"tenant": tenant, "key": SERVICETITAN_KEY}
+        self._breaker = {**self._key, "breaker": breaker}
         self._tenant = tenant
         self._insist = insist
         self._speed = {"rate": rate, "burst": burst, "want": 1, "reserve": reserve}
@@ -60,11 +63,11 @@ class SharedPace:
             async with self._database.transaction(self._tenant) as session:
                 if self._outcomes:
                     outcomes, self._outcomes = self._outcomes, []
-                    await session.value("note_outcomes", {**self._key, "outcomes": outcomes})
+                    await session.value("note_outcomes", {**self._breaker, "outcomes": outcomes})
                 # Whoever tries whether the breaker may close must not be held up by his own trial.
                 breaker = None
                 if not self._is_probe:
-                    breaker = await session.row("enter_breaker", {**self._key, "insist": self._insist})
+                    breaker = await session.row("enter_breaker", {**self._breaker, "insist": self._insist})
                     assert breaker is not None
                     self._is_probe = breaker["is_probe"]
                 if breaker is None or breaker["wait_seconds"] == 0:
@@ -101,6 +104,6 @@ class SharedPace:
         outcomes, self._outcomes = self._outcomes, []
         seconds, self._block, self._is_probe = self._block, 0.0, False
         async with self._database.transaction(self._tenant) as session:
-            await session.value("note_outcomes", {**self._key, "outcomes": outcomes})
+            await session.value("note_outcomes", {**self._breaker, "outcomes": outcomes})
             if seconds > 0:
                 await session.run("slow_budget", {**self._key, "seconds": seconds})

@@ -68,17 +68,14 @@ async def _pull_changes(
         except (AccessDenied, RecordMissing) as error:
             if error.code != "feed_refused":
                 raise
-            # Where the jobs' feed is refused, the others are not even tried for a day.
-            whose = "note_feeds_refused" if stream.name == "jobs" else "note_feed_refused"
         except RequestRejected as error:
             if error.code != "cursor_rejected":
                 raise
-            # The token was not taken: from the newest modification time that is stored, less the overlap. That says
-            # nothing about any other feed.
-            whose = "note_feed_refused"
-        # Remembered for a day, so that an idle reading costs one request and not the refused one too.
+            # The token was not taken: from the newest modification time that is stored, less the overlap.
+        # Remembered for a day, so that an idle reading costs one request and not the refused one too. It says nothing
+        # about any other feed: each has a scope of its own.
         async with engine.database.transaction(tenant) as session:
-            await session.run(whose, {"tenant": tenant, "stream": stream.name})
+            await session.run("note_feed_refused", {"tenant": tenant, "stream": stream.name})
         cursor = await _turn_to_list(engine, client, tenant, stream)
     await _pull_list(engine, client, tenant, stream, cursor, counts)
 

@@ -4,81 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from jobsync.engine.causes import API_CAUSES, CAUSES, FLAGS, UNFOUND
 from jobsync.engine.context import Engine
 from jobsync.errors import RecordMissing
 from jobsync.gohighlevel.payloads import webhook_body
 from jobsync.servicetitan.phones import normalise_phone
 
 MOST_MATCHES = 20
-CAUSES: dict[str, tuple[str, str]] = {
-    "unmapped": ("its business unit has no route", "jobsync units set {unit} --webhook URL"),
-    "on_sales_card": (
-        "it goes on with the card of the job whose sold estimate it was made from",
-        "jobsync units set {unit} --card own gives later jobs cards of their own",
-    ),
-    "unit_off": ("its business unit is switched off", "jobsync units set {unit} --webhook URL"),
-    "before_start": ("it was created before JobSync began to deliver", "jobsync arm --since DATE sends older jobs too"),
-    "backfilled": (
-        "a backfill brought it, and what a backfill brings is never sent by itself",
-        "jobsync backfill --since DATE --deliver, or: jobsync replay {job} --force --yes",
-    ),
-    "imported": (
-        "it was imported, and imported jobs are never sent by themselves",
-        "jobsync replay {job} --force --yes",
-    ),
-    "failed_outside": (
-        "the old flow had marked it as failed before this database was adopted",
-        "once JobSync delivers its unit: jobsync replay {job} --yes",
-    ),
-    "by_hand": ("somebody marked it as skipped", "jobsync replay {job} --force --yes"),
-    "deleted_in_ghl": (
-        "its card was deleted in GoHighLevel, and nobody makes it again by itself",
-        "jobsync replay {job} --force --yes makes a new one",
-    ),
-    "no_contact": (
-        "its customer and location have neither phone nor e-mail",
-        "add one in ServiceTitan; it goes out by itself",
-    ),
-    "shared_contact": (
-        "the contact with its phone or e-mail is another customer's, and a person has to decide",
-        "jobsync customers review, then: jobsync customers decide {customer} share (or skip)",
-    ),
-    "no_pipeline": (
-        "its unit's route names no pipeline that GoHighLevel has",
-        "jobsync units set {unit} --pipeline NAME",
-    ),
-    "test_only": (
-        "GoHighLevel took it for a test sample: the workflow's trigger is not saved or not published",
-        "publish the workflow, then: jobsync replay {job}",
-    ),
-    "rejected": ("the hook refused it", "see the answer above, then: jobsync replay {job}"),
-    "attempts_used_up": ("every attempt failed", "mend the hook, then: jobsync replay {job}"),
-    "worker_died": ("the worker died five times while sending it", "jobsync replay {job}"),
-    "retrying": ("the last attempt failed; it is tried again by itself", "mend the hook, or wait"),
-    "destination_unsent": ("the hook cannot be reached; it is tried again by itself", "check the hook's URL"),
-    "destination_gone": (
-        "the hook does not exist any more",
-        "paste the new URL: jobsync units set {unit} --webhook URL",
-    ),
-    "destination_unauthorized": (
-        "the hook refuses access",
-        "paste the new URL: jobsync units set {unit} --webhook URL",
-    ),
-    "destination_rate_limited": ("the hook asked to slow down; it is tried again by itself", "wait"),
-    "update": ("it changed since it was delivered; the update waits", "wait"),
-    "replay": ("a replay was asked for and waits", "wait"),
-}
-UNFOUND: dict[str, tuple[str, str]] = {
-    "missing": (
-        "GoHighLevel accepted it, and nothing of it is there: the workflow may be a draft, or its action fails",
-        "publish the workflow, then: jobsync replay {job} --force --yes",
-    ),
-    "unmarked": (
-        "GoHighLevel made a card that does not carry the job's id, so nothing can be proven",
-        "let the workflow write the custom field st_job_id",
-    ),
-    "unknown": ("GoHighLevel accepted it, and could not be asked yet whether it is there", "jobsync verify"),
-}
 
 
 async def identify_job(engine: Engine, tenant: str, text: str) -> int:
@@ -163,13 +95,19 @@ def _find(facts: dict[str, Any]) -> tuple[str, str | None]:
         waiting = _find_of_waiting(facts)
         if waiting is not None:
             return waiting
-    return CAUSES.get(facts["ghl_sync_reason"] or "", ("it waits for its turn", "wait"))
+    reason = facts["ghl_sync_reason"] or ""
+    if facts["destination_kind"] == "api" and reason in API_CAUSES:
+        return API_CAUSES[reason]
+    return CAUSES.get(reason, ("it waits for its turn", "wait"))
 
 
 def _find_of_delivered(facts: dict[str, Any]) -> tuple[str, str | None]:
     flags = facts["ghl_sync_flags"] or []
     if "doubled_in_ghl" in flags:
         return "it was read back from GoHighLevel, where two cards carry its id", "delete the newer one in GoHighLevel"
+    known = next((FLAGS[flag] for flag in FLAGS if flag in flags), None)
+    if known is not None:
+        return known
     if facts["state"] == "verified":
         return "it was read back from GoHighLevel", None
     if facts["verify_result"] in UNFOUND:

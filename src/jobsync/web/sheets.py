@@ -27,12 +27,13 @@ def answer_sheet(model: type[BaseModel], rows: Iterable[Mapping[str, Any]], name
     writer.writerow(columns)
     for row in rows:
         values = json.loads(row["row"])
-        writer.writerow([_cell(values.get(column)) for column in columns])
+        writer.writerow([safe_cell(values.get(column)) for column in columns])
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     return Response(out.getvalue().encode(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _cell(value: Any) -> str:
+def safe_cell(value: Any) -> str:
+    """A cell's text; one that a spreadsheet would take for a formula begins with an apostrophe."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)

@@ -35,10 +35,10 @@ select granted, wait_seconds from jobsync.take_budget(%(tenant)s, %(key)s, %(rat
 select jobsync.slow_budget(%(tenant)s, %(key)s, %(seconds)s);
 
 -- name: note_outcomes
-select jobsync.note_outcomes(%(tenant)s, %(key)s, %(outcomes)s);
+select jobsync.note_outcomes(%(tenant)s, %(key)s, %(breaker)s, %(outcomes)s);
 
 -- name: enter_breaker
-select wait_seconds, is_probe, is_tried from jobsync.enter_breaker(%(tenant)s, %(key)s, %(insist)s);
+select wait_seconds, is_probe, is_tried from jobsync.enter_breaker(%(breaker)s, %(insist)s);
 
 -- name: take_spare_budget
 select granted, wait_seconds from jobsync.take_spare_budget(%(tenant)s, %(key)s, %(rate)s, %(burst)s, %(want)s, %(reserve)s);

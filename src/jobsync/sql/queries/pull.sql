@@ -36,19 +36,18 @@ select stream from jobsync.cursors where tenant_id = %(tenant)s and next_read_at
 -- name: fail_cursor
 select jobsync.fail_cursor(%(tenant)s, %(stream)s, %(error)s);
 
--- name: note_feeds_refused
-update jobsync.tenants set feeds_refused_at = jobsync.now() where tenant_id = %(tenant)s;
-
 -- name: note_feed_refused
 update jobsync.cursors set feed_refused_at = jobsync.now() where tenant_id = %(tenant)s and stream = %(stream)s;
 
 -- name: is_feed_refused
-select coalesce(t.feeds_refused_at > jobsync.now() - interval '1 day', false) or exists (
-  select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = %(stream)s and c.feed_refused_at > jobsync.now() - interval '1 day')
-  from jobsync.tenants t where t.tenant_id = %(tenant)s;
+select exists (
+  select from jobsync.cursors c where c.tenant_id = %(tenant)s and c.stream = %(stream)s and c.feed_refused_at > jobsync.now() - interval '1 day');
 
 -- name: list_wanted
 select jobsync.list_wanted(%(tenant)s, %(stream)s, %(limit)s);
+
+-- name: note_asked
+select jobsync.note_asked(%(tenant)s, %(stream)s, %(ids)s);
 
 -- name: resolve_wanted
 select jobsync.resolve_wanted(%(tenant)s);

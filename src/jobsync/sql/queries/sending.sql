@@ -72,7 +72,7 @@ select j.st_job_id from public.jobs j
  order by (j.st_job_id = %(id)s) desc nulls last limit 1;
 
 -- name: tell_job
-select v.*, u.deliverer, u.destination_masked, u.destination_paused_at, u.destination_pause_reason, u.armed, u.armed_reason, u.sync_enabled, u.sync_to_ghl,
+select v.*, u.deliverer, u.destination_kind, u.destination_masked, u.destination_paused_at, u.destination_pause_reason, u.armed, u.armed_reason, u.sync_enabled, u.sync_to_ghl,
        t.mode, t.mode_reason, t.arm_remaining, j.created_at, j.st_customer_id, t.deliver_from, t.paused_at as tenant_paused_at, p.customer_name is not null as has_customer, p.phone is not null as has_phone, p.email is not null as has_email,
        p.customer_name, f.result as verify_result, f.checks as verify_checks, f.accepted_at as verify_accepted_at, f.check_at as verify_check_at
   from jobsync.v_job_status v

@@ -15,7 +15,6 @@ create table jobsync.tenants (
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
   next_pull_at timestamptz,
-  feeds_refused_at timestamptz,
   next_reconcile_at timestamptz,
   quarantine_tried_with text,
   execution_price numeric not null default 0.01,
@@ -32,7 +31,6 @@ comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
 comment on column jobsync.tenants.next_reconcile_at is 'When the daily comparison with ServiceTitan is due; null: not booked yet.';
 comment on column jobsync.tenants.quarantine_tried_with is 'Version of the software that last tried the quarantined records again; another one tries them once more.';
-comment on column jobsync.tenants.feeds_refused_at is 'When ServiceTitan last refused an export feed: lists are read instead, feeds tried again after a day.';
 insert into jobsync.tenants (tenant_id, name) values ('default', 'default');
 
 create table jobsync.connections (
@@ -71,15 +69,8 @@ create table jobsync.budgets (
   blocked_until timestamptz,
   slowness double precision not null default 1,
   slowed_at timestamptz,
-  outcomes boolean[] not null default '{}',
-  open_until timestamptz,
-  times_opened integer not null default 0,
-  probe_until timestamptz,
   primary key (tenant_id, budget_key)
 );
-comment on column jobsync.budgets.outcomes is 'Circuit breaker: the last twenty requests, false for 5xx, timeouts and resets.';
-comment on column jobsync.budgets.open_until is 'Circuit breaker: nobody asks before this; null: closed.';
-comment on column jobsync.budgets.probe_until is 'Circuit breaker: since it may close again, one worker tries; the others wait for it until this.';
 comment on column jobsync.budgets.slowness is 'Share of the rate that was left after the last 429; grows back within a minute of slowed_at.';
 comment on table jobsync.budgets is 'Token buckets shared by all workers: requests a second to ServiceTitan, to a GoHighLevel location, to a hook.';
 
@@ -217,7 +208,7 @@ language sql volatile as $$
          tokens = 0
    where b.tenant_id = p_tenant and b.budget_key = p_key
 $$;
-comment on function jobsync.block_budget(text, text, double precision) is 'After a 429: nobody takes from this bucket for p_seconds.';
+comment on function jobsync.block_budget(text, text, double precision) is 'Nobody takes from this bucket for p_seconds. A longer pause stays.';
 
 create function jobsync.slow_budget(p_tenant text, p_key text, p_seconds double precision) returns void
 language sql volatile as $$
@@ -226,7 +217,7 @@ language sql volatile as $$
      set slowness = greatest(1 / 64.0, jobsync.left_speed(b.slowness, b.slowed_at, pg_catalog.clock_timestamp()) / 2),
          slowed_at = greatest(b.slowed_at, pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => greatest(p_seconds, 1)))
    where b.tenant_id = p_tenant and b.budget_key = p_key and (b.slowed_at is null or b.slowed_at <= pg_catalog.clock_timestamp());
-  select jobsync.block_budget(p_tenant, p_key, p_seconds)
+  select jobsync.block_budget(p_tenant, p_key, p_seconds * (1 + 0.2 * pg_catalog.random()))
 $$;
 comment on function jobsync.slow_budget(text, text, double precision) is
-  'After a 429: nobody takes from this bucket for p_seconds, and then at half the speed, which grows back within a minute.';
+  'After a 429: nobody takes from this bucket for p_seconds and up to a fifth more, and then at half the speed, which grows back within a minute.';

@@ -224,7 +224,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                               and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
     'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
-                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + b.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / b.rate)
+                         when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
     'due', (select true from outbox o
@@ -237,6 +237,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
     cross join tenants t
     join destinations d on d.tenant_id = t.tenant_id and d.id = p_destination
     left join budgets b on b.tenant_id = t.tenant_id and b.budget_key = budget_key(d.kind, p_destination)
+    left join lateral (select b.rate * left_speed(b.slowness, b.slowed_at, clock_timestamp()) as rate) s on true
    where t.tenant_id = p_tenant
 $$;
 comment on function jobsync.destination_state(text, uuid) is 'Why a destination yields nothing right now: refusal, seconds until its budget has a request, whether anything is due.';
@@ -370,8 +371,9 @@ begin
     update tenants t set arm_remaining = t.arm_remaining + (select sum(b.value::integer) from jsonb_each_text(v_given_back) b)
      where t.tenant_id = p_tenant and t.arm_remaining is not null;
   end if;
-  if v_wait is not null then
-    perform block_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
+  -- By API the sender slowed the location's bucket already, with the answer itself.
+  if v_wait is not null and v_kind = 'webhook' then
+    perform slow_budget(p_tenant, budget_key(v_kind, p_destination), v_wait);
   end if;
   if v_test_only then
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,

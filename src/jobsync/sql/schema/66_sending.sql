@@ -179,7 +179,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off a
   -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
   select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
     cross join destinations d
-    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null
+    join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'
     cross join lateral (
       select 1 from outbox o
         join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id

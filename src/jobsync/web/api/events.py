@@ -62,7 +62,9 @@ async def watch_events(
     call: ThisCall,
     after: Place = None,
     limit: Limit = 200,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)] = None,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", max_length=40, pattern=r"^([0-9]{1,19}-[0-9]{1,18})?$")
+    ] = None,
 ) -> Response:
     """What happened after a place; without one, the place of this moment. With `Accept: text/event-stream`, a stream."""
     database = call.web.engine.database

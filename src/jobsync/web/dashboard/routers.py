@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from jobsync.web.dashboard import assets, live, lost, overview, sending, sign_in
+from jobsync.web.dashboard import (
+    assets,
+    contacts,
+    health,
+    imports,
+    live,
+    lost,
+    overview,
+    people,
+    reference,
+    routing,
+    rules,
+    sending,
+    settings,
+    sign_in,
+)
 
 DASHBOARD: tuple[APIRouter, ...] = (
     assets.router,
@@ -12,6 +27,14 @@ DASHBOARD: tuple[APIRouter, ...] = (
     sending.router,
     live.router,
     overview.router,
+    routing.router,
+    rules.router,
+    contacts.router,
+    health.router,
+    imports.router,
+    settings.router,
+    people.router,
+    reference.router,
     # The last one: it answers every address that is left.
     lost.router,
 )
