@@ -8,7 +8,11 @@ from jobsync.web.dashboard import (
     assets,
     contacts,
     health,
+<<<<<<< HEAD
     jobs,
+=======
+    imports,
+>>>>>>> main
     live,
     lost,
     needs_you,
@@ -38,6 +42,7 @@ DASHBOARD: tuple[APIRouter, ...] = (
     rules.router,
     contacts.router,
     health.router,
+    imports.router,
     settings.router,
     people.router,
     reference.router,
