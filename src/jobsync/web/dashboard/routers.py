@@ -8,11 +8,8 @@ from jobsync.web.dashboard import (
     assets,
     contacts,
     health,
-<<<<<<< HEAD
-    jobs,
-=======
     imports,
->>>>>>> main
+    jobs,
     live,
     lost,
     needs_you,
