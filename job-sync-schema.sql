@@ -6791,10 +6791,11 @@ create table jobsync.import_rows (
   primary key (tenant_id, import_id, entity, row_no),
   foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
 );
-create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+-- tenant_id last: led by it, another index would do for a look-up while the tables are new to the planner, and be read as a whole.
+create index import_rows_by_record on jobsync.import_rows (record_id, import_id, entity, tenant_id) where not failed;
 create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
-create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
-create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+create index import_rows_by_name on jobsync.import_rows (name_key, import_id, tenant_id) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (airtable_id, import_id, tenant_id) where airtable_id is not null;
 comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
 comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
 comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
@@ -6834,9 +6835,9 @@ create table jobsync.import_ledger (
   undo_result text,
   primary key (tenant_id, import_id, entity, row_no)
 );
-create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
-create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
-create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+create index import_ledger_by_hash on jobsync.import_ledger (row_hash, tenant_id);
+create index import_ledger_by_record on jobsync.import_ledger (record_id, entity, tenant_id);
+create index import_ledger_to_undo on jobsync.import_ledger (import_id, entity, row_no, tenant_id) where undone_at is null;
 comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
 comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
 comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';
@@ -7022,7 +7023,7 @@ comment on function jobsync.remove_smoke(text) is
   'Removes every row of a smoke test''s tenant, and of those that a crash left behind. Never another tenant''s. Answers how many rows.';
 
 -- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
--- shows what the import will do.
+-- shows what the import will do. Plans are made anew for each chunk: one kept from when the tables were empty would read them whole.
 
 create type jobsync.import_decision as (
   row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
@@ -7051,7 +7052,7 @@ comment on function jobsync.is_blank(jsonb) is 'True for what counts as not give
 
 create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
 returns setof jobsync.import_decision
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_prefer text;
   v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
@@ -7162,7 +7163,7 @@ comment on function jobsync.judge_import_rows(text, text, text, integer, integer
   'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
 
 create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 begin
   return coalesce((select array_agg(distinct r.st_customer_id)
     from (select x.st_customer_id from import_rows x
@@ -7414,7 +7415,7 @@ comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable
 -- its place in one transaction; and the way back.
 
 create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
@@ -7437,7 +7438,7 @@ comment on function jobsync.patch_customers(text, text, jsonb) is
   'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
 
 create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -7580,7 +7581,7 @@ $$;
 comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
 
 create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_rows integer[];
