@@ -29,9 +29,9 @@ def tell_verdict(status: dict[str, Any]) -> str:
     trouble = ", ".join(
         text
         for number, text in (
-            (waiting, f"{waiting} jobs need you"),
-            (retrying, f"{retrying} are tried again by themselves"),
-            (paused, f"{paused} hooks are paused"),
+            (waiting, f"{waiting} jobs need you" if waiting != 1 else "1 job needs you"),
+            (retrying, f"{retrying} are tried again by themselves" if retrying != 1 else "1 is tried again by itself"),
+            (paused, f"{paused} hooks are paused" if paused != 1 else "1 hook is paused"),
         )
         if number
     )
