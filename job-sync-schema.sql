@@ -5061,7 +5061,7 @@ returns table (st_job_id bigint, customer_id bigint, forced boolean, contact_has
                share_contact_id text, contact_settles double precision, contact_refused text,
                opportunity_id text, opportunity_gone boolean, told_hash bytea, told_pipeline text, told_stage text, told_status text, note_due boolean,
                outside_opportunity_id text, card_settles double precision, card_refused text,
-               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, delivered_outside boolean)
 language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
@@ -5078,7 +5078,8 @@ begin
            case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
            coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
            case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
-           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}')
+           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}'),
+           coalesce(o.event = 'updated' and j.delivered_hash is not null and j.ghl_accepted_at is null, false)
       from unnest(p_jobs) i(id)
       cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
       cross join lateral (select resolve_customer(p_tenant, j.st_customer_id) as customer_id offset 0) k
@@ -6791,10 +6792,11 @@ create table jobsync.import_rows (
   primary key (tenant_id, import_id, entity, row_no),
   foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
 );
-create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+-- tenant_id last: led by it, another index would do for a look-up while the tables are new to the planner, and be read as a whole.
+create index import_rows_by_record on jobsync.import_rows (record_id, import_id, entity, tenant_id) where not failed;
 create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
-create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
-create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+create index import_rows_by_name on jobsync.import_rows (name_key, import_id, tenant_id) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (airtable_id, import_id, tenant_id) where airtable_id is not null;
 comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
 comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
 comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
@@ -6834,9 +6836,9 @@ create table jobsync.import_ledger (
   undo_result text,
   primary key (tenant_id, import_id, entity, row_no)
 );
-create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
-create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
-create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+create index import_ledger_by_hash on jobsync.import_ledger (row_hash, tenant_id);
+create index import_ledger_by_record on jobsync.import_ledger (record_id, entity, tenant_id);
+create index import_ledger_to_undo on jobsync.import_ledger (import_id, entity, row_no, tenant_id) where undone_at is null;
 comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
 comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
 comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';
@@ -7022,7 +7024,7 @@ comment on function jobsync.remove_smoke(text) is
   'Removes every row of a smoke test''s tenant, and of those that a crash left behind. Never another tenant''s. Answers how many rows.';
 
 -- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
--- shows what the import will do.
+-- shows what the import will do. Plans are made anew for each chunk: one kept from when the tables were empty would read them whole.
 
 create type jobsync.import_decision as (
   row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
@@ -7051,7 +7053,7 @@ comment on function jobsync.is_blank(jsonb) is 'True for what counts as not give
 
 create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
 returns setof jobsync.import_decision
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_prefer text;
   v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
@@ -7162,7 +7164,7 @@ comment on function jobsync.judge_import_rows(text, text, text, integer, integer
   'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
 
 create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 begin
   return coalesce((select array_agg(distinct r.st_customer_id)
     from (select x.st_customer_id from import_rows x
@@ -7414,7 +7416,7 @@ comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable
 -- its place in one transaction; and the way back.
 
 create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
@@ -7437,7 +7439,7 @@ comment on function jobsync.patch_customers(text, text, jsonb) is
   'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
 
 create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -7580,7 +7582,7 @@ $$;
 comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
 
 create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_rows integer[];
@@ -7871,7 +7873,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
          j.created_on, j.modified_on, j.synced_from_st_at,
          case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
-              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
+              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl', 'card_unknown') then 'blocked' else 'skipped' end
               else 'pending' end as state
     from public.jobs j
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id

@@ -12,6 +12,7 @@ NEEDS_A_PERSON = frozenset(
         "attempts_used_up",
         "worker_died",
         "deleted_in_ghl",
+        "card_unknown",
         "no_contact",
         "shared_contact",
         "no_pipeline",
