@@ -111,10 +111,12 @@ async def begin_import(
         refusal = ask_about_dates(reading)
         if refusal is not None:
             raise refusal
-    _, tenants_zone = await read_references(engine, tenant, wishes)
-    number = await open_import(
-        engine, tenant, list(found.values()), wishes, zone=wishes.time_zone or tenants_zone, actor=actor
-    )
+    _, zone = await read_references(engine, tenant, wishes)
+    for parent in (reading.parent for reading in found.values() if reading.parent):
+        async with engine.database.transaction(tenant) as session:
+            known = await session.value("read_import", {"tenant": tenant, "import": parent})
+        zone = known["options"]["time_zone"] if known is not None else zone
+    number = await open_import(engine, tenant, list(found.values()), wishes, zone=wishes.time_zone or zone, actor=actor)
     await stage_files(engine, tenant, await read_import(engine, tenant, number), progress)
     return number
 
