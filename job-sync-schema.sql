@@ -273,6 +273,30 @@ end
 $$;
 comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
 
+-- The same for the values of a hundred records at once: a regular expression is set up anew for each call, which costs more
+-- than reading the values then does. Values are listed as `=value;`, null as `;`. Their number is counted, so that none can
+-- pass for two by a semicolon within.
+create function jobsync.are_as_many(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select pg_catalog.length(p_listed) - pg_catalog.length(pg_catalog.replace(p_listed, ';', '')) = p_count
+$$;
+comment on function jobsync.are_as_many(text, bigint) is 'True when the list holds so many values.';
+
+create function jobsync.are_plain_times_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count)
+     and p_listed ~ '^((=[12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z)?;)*$'
+$$;
+comment on function jobsync.are_plain_times_listed(text, bigint) is 'True when the list holds so many values, each null or an instant in UTC that casts without error.';
+
+create function jobsync.are_plain_ids_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=[0-9]{1,18})?;)*$'
+$$;
+comment on function jobsync.are_plain_ids_listed(text, bigint) is 'True when the list holds so many values, each null or a whole number of at most 18 digits.';
+
+create function jobsync.are_plain_lists_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=\[([0-9]{1,18}(, [0-9]{1,18})*)?\])?;)*$'
+$$;
+comment on function jobsync.are_plain_lists_listed(text, bigint) is 'True when the list holds so many values, each null or a JSON list of whole numbers.';
+
 -- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
 create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$
   select case pg_catalog.jsonb_typeof(p_document) when 'object' then
@@ -597,7 +621,7 @@ comment on column public.jobs.active is 'False when ServiceTitan deactivated the
 comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
-comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, or a caller''s own word.';
+comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, shadow, or a caller''s own word.';
 comment on column public.sync_logs.entity_type is 'What the run was about, such as job.';
 comment on column public.sync_logs.entity_id is 'ServiceTitan''s id, when the run was about one record.';
 comment on column public.sync_logs.status is 'running, completed, failed, or a caller''s own word.';
@@ -1292,6 +1316,8 @@ create function jobsync.resolve_quarantined(p_tenant text, p_stream text, p_ids 
 language sql volatile as $$
   update jobsync.quarantine q set resolved_at = p_now, resolution = 'a later version fits'
    where q.tenant_id = p_tenant and q.stream = p_stream and q.resolved_at is null and q.record_id = any (p_ids::text[])
+     -- Almost always there is none, and then no id is looked up.
+     and exists (select from jobsync.quarantine o where o.tenant_id = p_tenant and o.stream = p_stream and o.resolved_at is null)
 $$;
 comment on function jobsync.resolve_quarantined(text, text, bigint[], timestamptz) is
   'Closes quarantined records of which a version that fits was stored just now.';
@@ -1565,7 +1591,7 @@ language sql volatile as $$
   with closed as (
     update public.sync_logs l set status = 'failed', error_message = 'abandoned', completed_at = jobsync.now(),
            duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
-     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import')
+     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import', 'shadow')
        and l.started_at + coalesce(jobsync.try_numeric(l.metadata -> 'alive_s')::double precision * interval '1 second', interval '0') < jobsync.now() - p_older_than
     returning 1)
   select count(*)::integer from closed
@@ -1941,7 +1967,8 @@ comment on view jobsync.projections is
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
 -- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
 -- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
--- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
+-- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them. What is plain is
+-- asked of a hundred records at once, and of single ones only where one of the hundred (`suspects`) is not.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
 -- are locked in one order. Order of locks everywhere: routes, tenants, destinations, this (customers, jobs, wanted), rows of
@@ -1951,17 +1978,38 @@ create function jobsync.lock_stream(p_tenant text, p_stream text) returns void l
 $$;
 comment on function jobsync.lock_stream(text, text) is 'Until the transaction ends nobody else stores records of this stream of this tenant.';
 
-create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId',
-          p_doc ->> 'jobTypeId', p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
-          p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
-    and jobsync.are_plain_times(p_doc ->> 'createdOn', p_doc ->> 'modifiedOn', p_doc ->> 'completedOn')
+-- Stable, not immutable, although they depend on nothing else: so that their texts stand in the query that calls them.
+create function jobsync.has_job_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
-    and jobsync.is_plain_list(p_doc -> 'tagTypeIds') and jobsync.is_plain_list(p_doc -> 'estimateIds'), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'tagTypeIds') in ('array', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'estimateIds') in ('array', 'null'), true), false)
+$$;
+comment on function jobsync.has_job_shape(jsonb) is 'True when the record is an object whose lists, flags and total are what they are meant to be, or null.';
+
+create function jobsync.list_job_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'businessUnitId'), ';', '=' || (p_doc ->> 'jobTypeId'), ';',
+    '=' || (p_doc ->> 'invoiceId'), ';', '=' || (p_doc ->> 'campaignId'), ';', '=' || (p_doc ->> 'leadCallId'), ';', '=' || (p_doc ->> 'firstAppointmentId'), ';',
+    '=' || (p_doc ->> 'lastAppointmentId'), ';', '=' || (p_doc ->> 'appointmentCount'), ';')
+$$;
+comment on function jobsync.list_job_ids(jsonb) is 'The ids within a job, listed: `=value;`.';
+
+create function jobsync.list_job_times(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'createdOn'), ';', '=' || (p_doc ->> 'modifiedOn'), ';', '=' || (p_doc ->> 'completedOn'), ';')
+$$;
+comment on function jobsync.list_job_times(jsonb) is 'The times within a job, listed: `=value;`.';
+
+create function jobsync.list_job_lists(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'tagTypeIds'), ';', '=' || (p_doc ->> 'estimateIds'), ';')
+$$;
+comment on function jobsync.list_job_lists(jsonb) is 'The lists within a job, listed: `=value;`.';
+
+create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_job_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_job_ids(p_doc), 10)
+     and jobsync.are_plain_times_listed(jobsync.list_job_times(p_doc), 3) and jobsync.are_plain_lists_listed(jobsync.list_job_lists(p_doc), 2);
 end
 $$;
 comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
@@ -1979,8 +2027,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_links boolean := links_installs(p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
+  v_open bigint[];
   v_changed boolean[];
   v_pulled integer;
   v_stored integer;
@@ -1997,30 +2047,37 @@ begin
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
+    select p.n, p.id, p.doc, j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.modified_on as old_modified_on
       from page p
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_job_shape(f.doc)) and are_plain_ids_listed(string_agg(list_job_ids(f.doc), ''), 10 * count(*))
+                and are_plain_times_listed(string_agg(list_job_times(f.doc), ''), 3 * count(*)) and are_plain_lists_listed(string_agg(list_job_lists(f.doc), ''), 2 * count(*)))
   ), odd as materialized (
     -- What does not cast as it stands: made plain, or refused (doc is null).
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw,
+           case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_job(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.is_new, c.old_doc, c.old_source, c.old_modified_on, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_job(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.is_new, o.old_doc, o.old_source, o.old_modified_on, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc,
-           j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.job_hash as stored_hash, j.job_hash_version as stored_version,
+    select n.id, n.modified_on, n.given, coalesce(n.old_doc || n.raw, n.raw) as doc, n.is_new, n.old_doc, n.old_source, n.old_modified_on,
+           j.job_hash as stored_hash, j.job_hash_version as stored_version,
            j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
-           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on, j.first_appointment_id,
+           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.first_appointment_id,
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
-     where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
+     where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
            -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
@@ -2063,8 +2120,13 @@ begin
      where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
-                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash
+                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
+           case when y.is_new then
+             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
+      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
+      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
   ), written as (
     insert into public.jobs as t (
       tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
@@ -2074,18 +2136,11 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
       case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
       case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
-      cross join lateral (
-        select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
-              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
-          from (select) one
-          left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
-          left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
       st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
@@ -2103,11 +2158,12 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
+         (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_pulled, v_stored, v_touched, v_changed, v_refused, v_refused_raw;
+    into v_pulled, v_stored, v_touched, v_open, v_changed, v_refused, v_refused_raw;
 
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'jobs', v_refused, v_refused_raw, v_now);
@@ -2116,8 +2172,11 @@ begin
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
     -- Nobody waits for the parents of what is held.
     perform want_parents(p_tenant, case when p_hold is null then v_touched else
-      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
-    v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_open) and j.ghl_sync_reason is distinct from p_hold) end);
+  end if;
+  -- Where a new job is skipped, there is nothing to plan: it stands in the row.
+  if v_open is not null then
+    v_planned := plan_jobs(p_tenant, v_open, v_changed);
   end if;
   if p_hold is null then
     v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);
@@ -2232,14 +2291,20 @@ comment on function jobsync.note_asked(text, text, bigint[]) is
 -- written only where something differs.
 
 -- ServiceTitan has one name; GoHighLevel wants two. "Last, First" and "First Last" are read; one word is a first name.
+create function jobsync.spaced(p_name text) returns text language sql immutable parallel safe as $$
+  select pg_catalog.btrim(pg_catalog.translate(p_name, e'\t\n\r\f\v\u00a0', '      '))
+$$;
+comment on function jobsync.spaced(text) is 'The text without space around it, each kind of space as a space.';
+
 create function jobsync.first_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 2)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.regexp_replace(pg_catalog.btrim(p_name), '\s+\S+$', '') else p_name end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.left(jobsync.spaced(p_name), -pg_catalog.length(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)))
+    else p_name end), '')
 $$;
 comment on function jobsync.first_name(text) is 'First name out of "First Last" or "Last, First".';
 create function jobsync.last_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 1)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.substring(pg_catalog.btrim(p_name), '\S+$') end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)) end), '')
 $$;
 comment on function jobsync.last_name(text) is 'Last name out of "First Last" or "Last, First"; null for one word.';
 
@@ -2254,15 +2319,25 @@ create function jobsync.owner_id(p_doc jsonb) returns bigint language sql immuta
 $$;
 comment on function jobsync.owner_id(jsonb) is 'The customer''s id: of the guide''s form (customerId, firstName, ...) or ServiceTitan''s (id, name, ...).';
 
-create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'mergedToId')
-    and jobsync.are_plain_times(p_doc ->> 'modifiedOn')
+-- Stable, not immutable, as with_address is: so that their texts stand in the query that calls them.
+create function jobsync.has_owner_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'address') in ('object', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotService') in ('boolean', 'null'), true)
-    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false)
+$$;
+comment on function jobsync.has_owner_shape(jsonb) is 'True when the record is an object whose address is one, too, and whose flags are flags.';
+
+create function jobsync.list_owner_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'mergedToId'), ';')
+$$;
+comment on function jobsync.list_owner_ids(jsonb) is 'The ids within a customer or location, listed: `=value;`.';
+
+create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_owner_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_owner_ids(p_doc), 3)
+     and jobsync.are_plain_times_listed(pg_catalog.concat('=' || (p_doc ->> 'modifiedOn'), ';'), 1);
 end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
@@ -2282,8 +2357,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
@@ -2291,30 +2368,37 @@ begin
   end if;
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
+  v_any_contact := p_source = 'servicetitan' and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'customer');
   with page as materialized (
     select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, c as old
       from page p
       left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100 
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, c as old,
+    select n.id, n.modified_on, n.given, n.old,
            -- A new full name makes first and last names that came in the guide's form stale.
-           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
-                             else c.st_raw_data end, n.raw) as doc
+           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then (n.old).st_raw_data - array['firstName', 'lastName', 'companyName']
+                             else (n.old).st_raw_data end, n.raw) as doc
       from newest n
-      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = n.id offset 0) c on true
-     where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
+     where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
+        or (n.modified_on is null and (n.old).source = p_source)
   ), typed as (
     select m.id, m.doc,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
@@ -2325,8 +2409,10 @@ begin
       case when m.given ? 'companyName' then x."companyName" when not m.given ? 'name' then (m.old).company_name
            when x.type = 'Commercial' then x.name end as company_name,
       -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
-      case when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
-      case when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      -- An owner without any contact keeps what he has: it came through /db.
+      case when b.owner_id is not null then b.email when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when b.owner_id is not null then b.phone when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end as do_not_text,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
       case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
       case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
@@ -2345,13 +2431,14 @@ begin
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'customer', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
       state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
-      do_not_service, do_not_mail)
+      do_not_service, do_not_mail, do_not_text)
     select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
-      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail
+      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail, y.do_not_text
       from typed y order by y.id
     on conflict (tenant_id, st_customer_id) do update set
       st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
@@ -2360,24 +2447,21 @@ begin
       st_raw_data = excluded.st_raw_data, updated_at = v_now, synced_from_st_at = v_now, modified_on = excluded.modified_on,
       active = excluded.active, merged_to_id = excluded.merged_to_id,
       source = case t.source when 'servicetitan' then t.source else excluded.source end,
-      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail
-    returning t.st_customer_id
+      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail, do_not_text = excluded.do_not_text
+    returning t.st_customer_id, t.merged_to_id
   )
-  select (select array_agg(w.st_customer_id) from written w),
+  select (select array_agg(w.st_customer_id) from written w), (select array_agg(w.st_customer_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'customers', v_owners);
+  perform want_survivors(p_tenant, 'customers', v_merged);
   perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
-    if p_source = 'servicetitan' then
-      perform refresh_owners(p_tenant, 'customer', v_owners);
-    end if;
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -2392,38 +2476,46 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
   end if;
   perform lock_stream(p_tenant, 'locations');
+  v_any_contact := exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'location');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, l as old
       from page p
       left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
+    select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
-      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = n.id offset 0) l on true
-     where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
+     where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
-      merged_to_id, modified_on, st_raw_data, created_at, updated_at)
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
     select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
       case when m.given ? 'name' then x.name else (m.old).name end,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
@@ -2434,34 +2526,37 @@ begin
       case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
       coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
       nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
-      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now
+      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
+      case when b.owner_id is not null then b.phone else (m.old).phone end, case when b.owner_id is not null then b.email else (m.old).email end,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'location', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data
      order by m.id
     on conflict (tenant_id, st_location_id) do update set
       st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
       postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
-      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
-    returning t.st_location_id
+      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now,
+      phone = excluded.phone, email = excluded.email, do_not_text = excluded.do_not_text
+    returning t.st_location_id, t.merged_to_id
   )
-  select (select array_agg(w.st_location_id) from written w),
+  select (select array_agg(w.st_location_id) from written w), (select array_agg(w.st_location_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'locations', v_owners);
+  perform want_survivors(p_tenant, 'locations', v_merged);
   perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
-    perform refresh_owners(p_tenant, 'location', v_owners);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -2477,7 +2572,6 @@ declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
   v_stream text := p_owner_kind || '_contacts';
-  v_phones text[] := array(select p.value from jsonb_array_elements_text(p_phones) with ordinality p(value, n) order by p.n);
   v_pulled integer := jsonb_array_length(p_page);
   v_stored integer;
   v_written bigint[];
@@ -2492,21 +2586,26 @@ begin
   end if;
   perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, e.phone
+      from rows from (jsonb_array_elements(p_page), jsonb_array_elements_text(p_phones)) with ordinality e(doc, phone, n)
+  ), suspects as (
+    select p.n / 100 as hundred from page p group by p.n / 100
+    having not are_plain_times_listed(string_agg(concat('=' || (p.doc ->> 'modifiedOn'), ';'), ''), count(*))
   ), fresh as materialized (
     select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
-             and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
+             and (p.n / 100 <> all (array(select s.hundred from suspects s)) or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits,
+           case when p.n / 100 <> all (array(select s.hundred from suspects s)) then (p.doc ->> 'modifiedOn')::timestamptz
+                else try_timestamptz(p.doc -> 'modifiedOn') end as modified_on
       from page p
       left join lateral (
         select x.* from jobsync.contacts x
          where x.tenant_id = p_tenant and x.owner_kind = p_owner_kind and x.owner_id = p.owner_id and x.st_contact_id = p.id offset 0) c on true
      where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
-    select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
+    select distinct on (f.owner_id, f.id) f.*
       from fresh f where f.fits
-     order by f.owner_id, f.id, try_timestamptz(f.doc -> 'modifiedOn') desc nulls last, f.n desc
+     order by f.owner_id, f.id, f.modified_on desc nulls last, f.n desc
   ), differing as (
     select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
       from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
@@ -2569,16 +2668,24 @@ create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owner
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
+  v_known bigint[];
 begin
-  -- An owner without any contact keeps what he has: it came through /db.
+  -- An owner without any contact keeps what he has: it came through /db. One who is not here yet finds them when he comes.
   if p_owner_kind = 'customer' then
+    v_known := array(select c.st_customer_id from public.customers c where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners));
+  else
+    v_known := array(select l.st_location_id from locations l where l.tenant_id = p_tenant and l.st_location_id = any (p_owners));
+  end if;
+  if cardinality(v_known) = 0 then
+    return;
+  elsif p_owner_kind = 'customer' then
     update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', p_owners) b
+      from choose_contacts(p_tenant, 'customer', v_known) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
     update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', p_owners) b
+      from choose_contacts(p_tenant, 'location', v_known) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;
@@ -3843,14 +3950,18 @@ $$;
 comment on function jobsync.find_sales_jobs(text, bigint[]) is
   'For jobs of units with card: sales, the job whose card goes on with them: the one of the estimate they were made from, else the only one of their project with a sold estimate.';
 
+create function jobsync.links_installs(p_tenant text) returns boolean language sql stable set search_path = jobsync, public as $$
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  select exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') or exists (select from install_links l where l.tenant_id = p_tenant)
+$$;
+comment on function jobsync.links_installs(text) is 'True for a tenant some of whose install jobs go on with the card of their sales job.';
+
 create function jobsync.link_installs(p_tenant text, p_jobs bigint[]) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  -- What is linked stays so, also where the route gives later jobs cards of their own.
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
-     and not exists (select from install_links l where l.tenant_id = p_tenant) then
+  if not links_installs(p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
@@ -5158,6 +5269,9 @@ begin
 end
 $$;
 comment on function jobsync.note_contact_changes() is 'Trigger: notes customers whose contact may have to be told something new, or whose jobs waited for a phone or email.';
+-- Who is new may be whom an older job waited for.
+create trigger note_new_contacts after insert on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+create trigger note_new_contacts after insert on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 
@@ -6553,6 +6667,256 @@ end
 $$;
 comment on function jobsync.close_test_send(text, bigint, text, jsonb, boolean, text) is 'Writes what came of a test send into the audit; one that certainly was not executed is not counted.';
 
+-- Imports: CSV files of an Airtable base on their way into customers and jobs.
+--
+-- staged (import_rows, by COPY) -> judged, a thousand rows at a time -> written, with a line each in the ledger. What is written
+-- can be undone from the ledger. Nothing here is ever sent: new jobs are `skipped: imported`, and what fills blanks of a
+-- delivered job counts as delivered. Columns st_customer_id and st_job_id let erase_customer() find a person here as well.
+
+create table jobsync.imports (
+  tenant_id text not null default jobsync.current_tenant(),
+  id text not null default pg_catalog.left(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 6),
+  state text not null default 'staging'
+    constraint import_state_is_known check (state in ('staging', 'staged', 'applying', 'applied', 'undoing', 'undone')),
+  prefer text not null default 'database' constraint import_prefers_database_or_csv check (prefer in ('database', 'csv')),
+  options jsonb not null default '{}',
+  actor text not null,
+  run uuid,
+  report jsonb,
+  created_at timestamptz not null default jobsync.now(),
+  applied_at timestamptz,
+  undone_at timestamptz,
+  updated_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, id)
+);
+create index imports_by_time on jobsync.imports (tenant_id, created_at desc);
+comment on table jobsync.imports is 'One import of CSV files each: staging, staged (a dry run ends here), applying, applied, undoing, undone.';
+comment on column jobsync.imports.prefer is 'database: a row fills blanks only; csv: it also replaces what the database says otherwise.';
+comment on column jobsync.imports.options is 'How the files are read: time_zone, region, date_order, map.';
+comment on column jobsync.imports.report is 'The reconciliation that was last made.';
+
+create table jobsync.import_files (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  entity text not null constraint import_entity_is_known check (entity in ('customers', 'jobs')),
+  name text not null,
+  path text not null,
+  sha256 text not null,
+  bytes bigint not null,
+  reading jsonb not null,
+  total integer not null,
+  parent_import text,
+  staged_row integer not null default 0,
+  staged integer not null default 0,
+  judged_row integer not null default 0,
+  judged jsonb not null default '{}',
+  applied_row integer not null default 0,
+  applied jsonb not null default '{}',
+  primary key (tenant_id, import_id, entity),
+  foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
+);
+comment on table jobsync.import_files is 'The files of an import, and how far each was staged, judged (dry run) and applied: row numbers, and counts by outcome.';
+comment on column jobsync.import_files.reading is 'How the file is read: encoding, delimiter, header, columns, dates; what was noticed.';
+comment on column jobsync.import_files.parent_import is 'The import whose errors file this is; null: an original file.';
+
+create table jobsync.import_rows (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  entity text not null,
+  row_no integer not null,
+  record_id bigint,
+  st_customer_id bigint,
+  st_job_id bigint,
+  row_hash bytea not null,
+  modified_at timestamptz,
+  given smallint not null,
+  failed boolean not null,
+  fields jsonb not null,
+  extra jsonb,
+  cells jsonb not null,
+  issues jsonb,
+  found jsonb,
+  links text[],
+  name_key text,
+  airtable_id text,
+  origin_row integer,
+  primary key (tenant_id, import_id, entity, row_no),
+  foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
+);
+create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
+create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
+comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
+comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
+comment on column jobsync.import_rows.fields is 'What goes into columns, by column name; blanks are left out.';
+comment on column jobsync.import_rows.extra is 'What has no column: kept in st_raw_data under "airtable".';
+comment on column jobsync.import_rows.cells is 'The row as it stood in the file: a list of texts.';
+comment on column jobsync.import_rows.issues is 'What reading the row complained about: [{code, field, message, suggestion, is_error}].';
+comment on column jobsync.import_rows.found is 'The same, found by comparing it with the database and with other rows.';
+comment on column jobsync.import_rows.links is 'Names or Airtable ids of the customer where the row gives no id: the whole cell first, then its parts.';
+
+create table jobsync.import_names (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  name_key text not null,
+  st_customer_id bigint not null,
+  primary key (tenant_id, import_id, name_key, st_customer_id),
+  foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
+);
+comment on table jobsync.import_names is 'Customers that the links of an import''s jobs may mean, by name or Airtable id.';
+
+create table jobsync.import_ledger (
+  tenant_id text not null default jobsync.current_tenant(),
+  import_id text not null,
+  entity text not null,
+  row_no integer not null,
+  file_sha256 text not null,
+  row_hash bytea not null,
+  record_id bigint not null,
+  st_customer_id bigint,
+  st_job_id bigint,
+  outcome text not null constraint ledger_outcome_is_known check (outcome in ('new', 'filled', 'same', 'older', 'merged')),
+  prefer text not null,
+  prior jsonb,
+  wrote jsonb,
+  written_at timestamptz not null default jobsync.now(),
+  undone_at timestamptz,
+  undo_result text,
+  primary key (tenant_id, import_id, entity, row_no)
+);
+create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
+create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
+create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
+comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
+comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';
+comment on column jobsync.import_ledger.undo_result is 'deleted, restored, kept (changed since by somebody else), or nothing.';
+
+create function jobsync.open_import(p_tenant text, p_prefer text, p_options jsonb, p_files jsonb, p_actor text) returns text
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_id text;
+begin
+  -- Dry runs of the same files that nobody went on with are replaced by this one.
+  delete from imports i where i.tenant_id = p_tenant and i.state in ('staging', 'staged') and exists (
+    select from import_files f join jsonb_array_elements(p_files) n(file) on f.entity = n.file ->> 'entity' and f.sha256 = n.file ->> 'sha256'
+     where f.tenant_id = p_tenant and f.import_id = i.id);
+  loop
+    insert into imports (tenant_id, prefer, options, actor) values (p_tenant, p_prefer, p_options, p_actor) on conflict do nothing returning id into v_id;
+    exit when v_id is not null;
+  end loop;
+  insert into import_files (tenant_id, import_id, entity, name, path, sha256, bytes, reading, total, parent_import)
+  select p_tenant, v_id, n.file ->> 'entity', n.file ->> 'name', n.file ->> 'path', n.file ->> 'sha256', (n.file ->> 'bytes')::bigint, n.file -> 'reading',
+         (n.file ->> 'total')::integer, (select i.id from imports i where i.tenant_id = p_tenant and i.id = n.file ->> 'parent')
+    from jsonb_array_elements(p_files) n(file);
+  return v_id;
+end
+$$;
+comment on function jobsync.open_import(text, text, jsonb, jsonb, text) is
+  'Opens an import of files [{entity, name, path, sha256, bytes, reading, total, parent}]; answers its id. Dry runs of the same files end.';
+
+create function jobsync.note_staged(p_tenant text, p_import text, p_entity text, p_row integer, p_rows integer) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update import_files f set staged_row = p_row, staged = f.staged + p_rows
+   where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity and f.staged_row < p_row;
+  if not found and not exists (select from import_files f where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity and f.staged_row = p_row) then
+    raise exception 'another run stages import %', p_import using errcode = 'JS002';
+  end if;
+end
+$$;
+comment on function jobsync.note_staged(text, text, text, integer, integer) is 'Notes how far a file is staged, in the transaction that staged it. Refused where another run is further.';
+
+-- One key for a name, whoever wrote it: letters and digits alone, in small letters.
+create function jobsync.name_key(p_name text) returns text language sql immutable parallel safe as $$
+  select nullif(pg_catalog.regexp_replace(pg_catalog.lower(p_name), '[^[:alnum:]]+', ' ', 'g'), ' ')
+$$;
+comment on function jobsync.name_key(text) is 'The form in which names are compared.';
+
+create function jobsync.close_staging(p_tenant text, p_import text) returns void
+language plpgsql set search_path = jobsync, public as $$
+begin
+  update imports i set state = 'staged', updated_at = jobsync.now() where i.tenant_id = p_tenant and i.id = p_import and i.state = 'staging';
+  if not found or not exists (select from import_rows r where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs' and r.links is not null) then
+    return;
+  end if;
+  -- Names of customers have no index, for nothing else asks by them: all are read once for an import whose jobs name people.
+  with wanted as materialized (
+    select distinct btrim(name_key(l.link)) as key, l.link from import_rows r cross join lateral unnest(r.links) l(link)
+     where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs'
+  ), known as (
+    select w.link, r.record_id from wanted w
+      join import_rows r on r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'customers' and not r.failed
+       and (r.name_key = w.key or r.airtable_id = w.link)
+    union
+    select w.link, c.st_customer_id from wanted w
+      join (select x.st_customer_id, btrim(name_key(concat_ws(' ', x.first_name, x.last_name))) as key, btrim(name_key(x.company_name)) as company
+              from customers x where x.tenant_id = p_tenant) c on c.key = w.key or c.company = w.key
+  )
+  insert into import_names (tenant_id, import_id, name_key, st_customer_id)
+  select p_tenant, p_import, k.link, k.record_id from known k where k.record_id is not null on conflict do nothing;
+end
+$$;
+comment on function jobsync.close_staging(text, text) is 'Ends the staging of an import, and looks up the customers that its jobs name by name or Airtable id. Twice changes nothing.';
+
+create function jobsync.open_import_pass(p_tenant text, p_import text, p_apply boolean) returns jobsync.imports
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_import imports;
+begin
+  select * into v_import from imports i where i.tenant_id = p_tenant and i.id = p_import for update;
+  if not found then
+    raise exception 'import % is not known', p_import using errcode = 'JS004', hint = 'jobsync import list';
+  end if;
+  if v_import.state in ('undoing', 'undone') then
+    raise exception 'import % was undone', p_import using errcode = 'JS001', hint = 'Import the files again: jobsync import airtable ... --apply';
+  end if;
+  if not p_apply then
+    update import_files f set judged_row = 0, judged = '{}' where f.tenant_id = p_tenant and f.import_id = p_import;
+  elsif v_import.state = 'staged' then
+    insert into sync_logs (tenant_id, sync_type, status, metadata)
+    values (p_tenant, 'import', 'running', jsonb_build_object('import', p_import)) returning id into v_import.run;
+    update imports i set state = 'applying', run = v_import.run, updated_at = jobsync.now()
+     where i.tenant_id = p_tenant and i.id = p_import returning * into v_import;
+    perform write_audit(p_tenant, v_import.actor, 'import_began', 'import:' || p_import, jsonb_build_object('prefer', v_import.prefer));
+  elsif v_import.state = 'applying' then
+    -- The run of a process that died may have been closed as abandoned.
+    update sync_logs l set status = 'running', error_message = null, completed_at = null, duration_ms = null
+     where l.tenant_id = p_tenant and l.id = v_import.run and l.status <> 'running';
+  end if;
+  return v_import;
+end
+$$;
+comment on function jobsync.open_import_pass(text, text, boolean) is
+  'Begins, or goes on with, judging (p_apply false) or writing the staged rows; writing opens a run of type import. Answers the import.';
+
+create function jobsync.close_import(p_tenant text, p_import text, p_error text) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_import imports;
+  v_counts jsonb;
+begin
+  select * into v_import from imports i where i.tenant_id = p_tenant and i.id = p_import for update;
+  select jsonb_object_agg(f.entity, f.applied) into v_counts from import_files f where f.tenant_id = p_tenant and f.import_id = p_import;
+  update sync_logs l set
+    status = case when p_error is null then 'completed' else 'failed' end, error_message = left(p_error, 1000), completed_at = v_now,
+    metadata = l.metadata || jsonb_build_object('outcomes', v_counts),
+    records_processed = s.processed, records_failed = s.failed, records_succeeded = s.processed - s.failed,
+    duration_ms = least(2147483647, extract(epoch from v_now - l.started_at) * 1000)::integer
+    from (select coalesce(sum(c.value::integer), 0) as processed, coalesce(sum(c.value::integer) filter (where c.key = 'error'), 0) as failed
+            from jsonb_each(v_counts) e cross join lateral jsonb_each_text(e.value) c) s
+   where l.tenant_id = p_tenant and l.id = v_import.run and l.status = 'running';
+  if p_error is null and v_import.state = 'applying' then
+    update imports i set state = 'applied', applied_at = v_now, updated_at = v_now where i.tenant_id = p_tenant and i.id = p_import;
+    perform write_audit(p_tenant, v_import.actor, 'import_applied', 'import:' || p_import, coalesce(v_counts, '{}'));
+  end if;
+end
+$$;
+comment on function jobsync.close_import(text, text, text) is 'Closes the run of an import. With p_error it can be resumed; without, it is applied. Harmless when repeated.';
+
 -- The smoke test's tenant: invented, there for seconds, removed whole. Run as the owner.
 -- It is made without add_tenant: its ids are far above ServiceTitan's, so the indexes of a single tenant may stay.
 
@@ -6608,6 +6972,803 @@ end
 $$;
 comment on function jobsync.remove_smoke(text) is
   'Removes every row of a smoke test''s tenant, and of those that a crash left behind. Never another tenant''s. Answers how many rows.';
+
+-- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
+-- shows what the import will do.
+
+create type jobsync.import_decision as (
+  row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
+comment on type jobsync.import_decision is
+  'What becomes of one row: new (fields are all its values), filled (fields are the values to write, prior those that stand), same, older, merged or error (found says why).';
+
+create function jobsync.import_issue(p_code text, p_field text, p_message text, p_suggestion text, p_is_error boolean) returns jsonb
+language sql immutable parallel safe as $$
+  select jsonb_build_object('code', p_code, 'field', p_field, 'message', p_message, 'suggestion', p_suggestion, 'is_error', p_is_error)
+$$;
+comment on function jobsync.import_issue(text, text, text, text, boolean) is 'One complaint about a row, as import_rows.found holds them.';
+
+-- The same phone, however it was written down.
+create function jobsync.says_the_same(p_key text, p_old jsonb, p_new jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_old = p_new or case p_key
+    when 'phone' then pg_catalog.right(pg_catalog.regexp_replace(p_old #>> '{}', '\D', '', 'g'), 10) = pg_catalog.right(pg_catalog.regexp_replace(p_new #>> '{}', '\D', '', 'g'), 10)
+    when 'tag_type_ids' then p_old @> p_new and p_new @> p_old
+    else pg_catalog.lower(pg_catalog.btrim(p_old #>> '{}')) = pg_catalog.lower(pg_catalog.btrim(p_new #>> '{}')) end
+$$;
+comment on function jobsync.says_the_same(text, jsonb, jsonb) is 'True when two values of a column differ in spelling only.';
+
+create function jobsync.is_blank(p_value jsonb) returns boolean language sql immutable parallel safe as $$
+  select p_value is null or p_value in ('null', '""', '[]')
+$$;
+comment on function jobsync.is_blank(jsonb) is 'True for what counts as not given.';
+
+create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
+returns setof jobsync.import_decision
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_prefer text;
+  v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
+begin
+  select i.prefer into v_prefer from imports i where i.tenant_id = p_tenant and i.id = p_import;
+  return query
+  with chunk as materialized (
+    select r.* from import_rows r
+     where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no > p_from
+     order by r.row_no limit p_limit
+  ), grouped as materialized (
+    -- Rows of one record are one: the newest leads, else the most complete; what it leaves blank the others give.
+    select c.*, d.leading_row, d.times, coalesce(m.fields, c.fields) as all_fields, m.conflicts,
+           nullif(coalesce(c.links, d.links), '{}') as all_links
+      from chunk c
+      left join lateral (
+        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row, count(*) as times,
+               array(select jsonb_array_elements_text((array_agg(to_jsonb(g.links) order by g.modified_at desc nulls last, g.given desc, g.row_no)
+                 filter (where g.links is not null))[1])) as links
+          from import_rows g
+         where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
+        offset 0) d on true
+      left join lateral (
+        select jsonb_object_agg(k.key, k.value) as fields, array_agg(k.key order by k.key) filter (where k.says > 1) as conflicts
+          from (select e.key, (array_agg(e.value order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as value, count(distinct e.value) as says
+                  from import_rows g cross join lateral jsonb_each(g.fields) e
+                 where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed
+                 group by e.key) k
+         where d.times > 1) m on true
+  ), linked as materialized (
+    select g.*, w.customers as named, coalesce((g.all_fields ->> 'st_customer_id')::bigint, case when cardinality(w.customers) = 1 then w.customers[1] end) as customer
+      from grouped g
+      left join lateral (
+        -- The whole cell as one name; where nobody is called so, its parts, which must all mean one customer.
+        select case when whole.ids is not null then whole.ids else parts.ids end as customers
+          from (select array_agg(n.st_customer_id) as ids from import_names n
+                 where n.tenant_id = p_tenant and n.import_id = p_import and n.name_key = g.all_links[1]) whole,
+               (select array_agg(distinct n.st_customer_id) as ids from import_names n
+                 where n.tenant_id = p_tenant and n.import_id = p_import and n.name_key = any (g.all_links[2:])) parts) w
+        on p_entity = 'jobs' and g.all_links is not null and not g.all_fields ? 'st_customer_id'
+  ), held as materialized (
+    select l.*, case when p_entity = 'jobs' and l.customer is not null then l.all_fields || jsonb_build_object('st_customer_id', l.customer) else l.all_fields end as given_fields,
+           coalesce(c.old, j.old) as old, coalesce(c.raw, j.raw) as old_raw,
+           p_entity = 'jobs' and l.customer is not null and o.st_customer_id is null and s.row_no is null
+             and not (p_dry and p_connected) as is_orphan,
+           v_erases and (is_erased(p_tenant, case p_entity when 'jobs' then 'job' else 'customer' end, l.record_id)
+             or is_erased(p_tenant, 'customer', l.customer)) as is_erased,
+           (select true from import_ledger y where y.tenant_id = p_tenant and y.row_hash = l.row_hash and y.entity = p_entity and y.import_id <> p_import
+                and y.record_id = l.record_id and y.prefer = v_prefer and y.undone_at is null limit 1) as is_known
+      from linked l
+      left join lateral (select to_jsonb(x) - 'st_raw_data' as old, x.st_raw_data as raw from customers x
+                          where p_entity = 'customers' and x.tenant_id = p_tenant and x.st_customer_id = l.record_id offset 0) c on true
+      left join lateral (select to_jsonb(x) - 'st_raw_data' as old, x.st_raw_data as raw from jobs x
+                          where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_job_id = l.record_id offset 0) j on true
+      left join lateral (select x.st_customer_id from customers x
+                          where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_customer_id = l.customer offset 0) o on true
+      left join lateral (select x.row_no from import_rows x
+                          where p_entity = 'jobs' and p_dry and x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'customers'
+                            and x.record_id = l.customer and not x.failed limit 1) s on true
+  ), typed as materialized (
+    select h.*, case when h.failed then '{}' else (
+             select coalesce(jsonb_object_agg(k.key, t.row -> k.key), '{}') from jsonb_object_keys(h.given_fields) k(key),
+                    (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
+                                          else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end as row) t) end as new,
+           v_prefer = 'csv' or (h.old ->> 'source' = 'import'
+             and h.modified_at > coalesce(try_timestamptz_text(h.old_raw #>> '{airtable,modified}'), '-infinity')) as replaces
+      from held h
+  ), compared as materialized (
+    select t.*, x.blank, x.other from typed t
+      left join lateral (
+        select jsonb_object_agg(e.key, e.value) filter (where is_blank(t.old -> e.key)) as blank,
+               jsonb_object_agg(e.key, e.value) filter (where not is_blank(t.old -> e.key) and not says_the_same(e.key, t.old -> e.key, e.value)) as other
+          from jsonb_each(t.new) e where not is_blank(e.value)) x on t.old is not null
+  ), decided as (
+    select c.*, coalesce(c.blank, '{}') || case when c.replaces then coalesce(c.other, '{}') else '{}' end as patch,
+           case when c.failed then null
+             when c.is_erased then import_issue('erased', null, 'This person was erased on request and is not stored again.', 'Leave the row out.', true)
+             when c.all_links is not null and c.customer is null and not c.all_fields ? 'st_customer_id' then import_issue('ambiguous_link', 'Customer', case when coalesce(cardinality(c.named), 0) = 0
+                    then 'No customer is called "' || c.all_links[1] || '".'
+                    else cardinality(c.named) || ' customers are called "' || c.all_links[1] || '".' end, 'Write the customer''s ServiceTitan id into the cell.', true)
+             when c.is_orphan then import_issue('orphan_customer', 'Customer ID', 'Customer ' || c.customer || ' is neither in the files nor in the database'
+                    || case when p_connected then ', and ServiceTitan does not know it.' else '.' end,
+                    case when p_connected then 'Correct the id, or add the customer to the customers file.'
+                         else 'Connect ServiceTitan, or add the customer to the customers file; then import the row again.' end, true) end as failure
+      from compared c
+  )
+  select d.row_no, d.record_id, case p_entity when 'jobs' then d.customer else d.record_id end, d.row_hash,
+         case when d.failed or d.failure is not null then 'error'
+              when d.row_no <> d.leading_row then 'merged'
+              when d.old is null then 'new'
+              when d.is_known and d.times = 1 then 'same'
+              when d.patch <> '{}' then 'filled'
+              when d.other is not null then 'older'
+              else 'same' end,
+         case when d.failed or d.failure is not null or d.row_no <> d.leading_row then null when d.old is null then d.new else d.patch end,
+         case when d.old is not null then (select jsonb_object_agg(k.key, d.old -> k.key) from jsonb_object_keys(d.patch) k(key))
+           || case when d.old ->> 'source' = 'import' then jsonb_build_object('_airtable', d.old_raw -> 'airtable') else '{}' end end,
+         coalesce(d.extra, '{}') || jsonb_build_object('import', p_import, 'row', d.row_no)
+           || case when d.modified_at is null then '{}' else jsonb_build_object('modified', to_char(d.modified_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) end,
+         case when d.failure is not null then jsonb_build_array(d.failure)
+              when d.conflicts is not null and d.row_no = d.leading_row then jsonb_build_array(import_issue('dup_conflict', array_to_string(d.conflicts, ', '),
+                'Rows of the same record say different things; this one was taken (the newest, else the most complete).', 'Correct the value here and import the row again with --prefer csv, if it is wrong.', false)) end,
+         d.old ->> 'source'
+    from decided d order by d.row_no;
+end
+$$;
+comment on function jobsync.judge_import_rows(text, text, text, integer, integer, boolean, boolean) is
+  'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
+
+create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+  return coalesce((select array_agg(distinct r.st_customer_id)
+    from (select x.st_customer_id from import_rows x
+           where x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'jobs' and x.row_no > p_from order by x.row_no limit p_limit) r
+    left join lateral (select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.st_customer_id = r.st_customer_id offset 0) c on true
+   where r.st_customer_id is not null and c.st_customer_id is null), '{}');
+end
+$$;
+comment on function jobsync.list_import_orphans(text, text, integer, integer) is 'Customers of the next rows of jobs that are not in the database.';
+
+-- The records that an import makes, in the form in which they come through /db.
+create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+  select jsonb_strip_nulls(jsonb_build_object('customerId', p_id, 'locationId', p_fields -> 'st_location_id', 'firstName', p_fields -> 'first_name',
+      'lastName', p_fields -> 'last_name', 'companyName', p_fields -> 'company_name', 'email', p_fields -> 'email', 'phone', p_fields -> 'phone',
+      'address', nullif(jsonb_strip_nulls(jsonb_build_object('street', p_fields -> 'street', 'city', p_fields -> 'city', 'state', p_fields -> 'state',
+        'zip', p_fields -> 'postal_code', 'country', p_fields -> 'country', 'county', p_fields -> 'county')), '{}')))
+    || jsonb_build_object('airtable', p_extra)
+$$;
+comment on function jobsync.customer_of_import(bigint, jsonb, jsonb) is 'A customer as store_customers takes it (the guide''s form); what has no column stands under "airtable".';
+
+create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+  select jsonb_strip_nulls(jsonb_build_object('id', p_id, 'jobNumber', p_fields -> 'st_job_number', 'customerId', p_fields -> 'st_customer_id',
+      'locationId', p_fields -> 'st_location_id', 'businessUnitId', p_fields -> 'business_unit_id', 'jobTypeId', p_fields -> 'job_type_id',
+      'jobTypeName', p_fields -> 'job_type_name', 'jobStatus', p_fields -> 'job_status', 'priority', p_fields -> 'priority', 'summary', p_fields -> 'summary',
+      'createdOn', to_char((p_fields ->> 'created_on')::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+      'completedOn', to_char((p_fields ->> 'completed_on')::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+      'total', p_fields -> 'total', 'tagTypeIds', p_fields -> 'tag_type_ids'))
+    || jsonb_build_object('airtable', p_extra)
+$$;
+comment on function jobsync.job_of_import(bigint, jsonb, jsonb) is 'A job as store_jobs takes it; what has no column stands under "airtable". Its modification time is Airtable''s, not ServiceTitan''s: it is kept there, too.';
+
+-- Shadow: JobSync beside the old flow, each with its own database. Once a day what JobSync would have sent is held against what
+-- the old flow marked and what GoHighLevel holds; a verdict per unit says whether it is safe to switch. Nothing is ever sent by it.
+--
+-- Findings of a job: agreed (both), missed_by_old, unmarked (the old flow has it and did not mark it), pushed_unmarked (and
+-- GoHighLevel holds a card), skipped_here, missing_here, sent_by_both, sent_here (after the switch), left_alone (neither sends it), too_new (younger than half an hour).
+
+create table jobsync.shadow_jobs (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  st_job_id bigint not null,
+  business_unit_id bigint,
+  created_on timestamptz,
+  old_status text,
+  old_opportunity_id text,
+  old_marked_at timestamptz,
+  old_seen_at timestamptz,
+  card text constraint card_is_known check (card in ('verified', 'unmarked', 'missing', 'unknown')),
+  finding text,
+  reason text,
+  compared_at timestamptz not null,
+  primary key (tenant_id, st_job_id)
+);
+create index shadow_jobs_of_units on jobsync.shadow_jobs (tenant_id, business_unit_id, finding);
+comment on table jobsync.shadow_jobs is 'Jobs of the last comparison with the old flow''s database, with what the old flow says about each and what came of it.';
+comment on column jobsync.shadow_jobs.card is 'What GoHighLevel holds of a job that the old flow did not mark: verified (a card with its id), unmarked (its customer has a card since), missing; null: not looked for.';
+comment on column jobsync.shadow_jobs.reason is 'Why JobSync would not send it.';
+
+create table jobsync.shadow_units (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  business_unit_id bigint not null,
+  compared_at timestamptz not null,
+  counts jsonb not null,
+  clean_since timestamptz,
+  old_active_at timestamptz,
+  primary key (tenant_id, business_unit_id)
+);
+comment on table jobsync.shadow_units is 'The last comparison of each unit: jobs by finding, since when every comparison was clean, and when the old flow last did something.';
+
+create table jobsync.double_cards (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  opportunity_id text not null,
+  together text not null,
+  why text not null constraint double_is_known check (why in ('same job', 'same customer and name')),
+  keep boolean not null,
+  st_job_id bigint,
+  contact_id text,
+  pipeline_id text,
+  stage_id text,
+  status text,
+  created_at timestamptz,
+  minutes_after_first numeric,
+  found_at timestamptz not null,
+  primary key (tenant_id, opportunity_id)
+);
+comment on table jobsync.double_cards is 'Opportunities of GoHighLevel that exist more than once for one job, or for one customer under one name. JobSync reports them and deletes none.';
+comment on column jobsync.double_cards.together is 'The group: the oldest card''s id.';
+comment on column jobsync.double_cards.keep is 'True for the one to keep: where somebody moved a card that one, else the oldest.';
+
+create view jobsync.v_double_cards with (security_invoker = true) as
+  select d.tenant_id, d.together, d.why, d.keep, d.opportunity_id, d.st_job_id, d.contact_id, d.pipeline_id, d.stage_id, d.status, d.created_at, d.minutes_after_first
+    from jobsync.double_cards d order by d.together, d.created_at, d.opportunity_id;
+comment on view jobsync.v_double_cards is 'Cards that the old flow made twice, a clean-up list for a person: jobsync export --view v_double_cards --csv > doubles.csv';
+
+create function jobsync.note_old_jobs(p_tenant text, p_rows jsonb, p_now timestamptz) returns void language sql volatile as $$
+  insert into jobsync.shadow_jobs as s (tenant_id, st_job_id, business_unit_id, created_on, old_status, old_opportunity_id, old_marked_at, old_seen_at, compared_at)
+  select p_tenant, r.st_job_id, r.business_unit_id, r.created_on, coalesce(r.status, 'none'), jobsync.real_ghl_id(r.opportunity_id), r.marked_at, r.seen_at, p_now
+    from jsonb_to_recordset(p_rows) r (st_job_id bigint, business_unit_id bigint, created_on timestamptz, status text, opportunity_id text, marked_at timestamptz, seen_at timestamptz)
+  on conflict (tenant_id, st_job_id) do update set business_unit_id = excluded.business_unit_id, created_on = excluded.created_on, old_status = excluded.old_status,
+    old_opportunity_id = excluded.old_opportunity_id, old_marked_at = excluded.old_marked_at, old_seen_at = excluded.old_seen_at, compared_at = excluded.compared_at
+$$;
+comment on function jobsync.note_old_jobs(text, jsonb, timestamptz) is 'Keeps what the old flow''s database says about a page of its jobs.';
+
+-- The old flow was at work in a unit when it last stored or marked one of its jobs: arm refuses the unit for a day from then on.
+create function jobsync.note_old_activity(p_tenant text, p_now timestamptz) returns void language sql volatile as $$
+  insert into jobsync.outside_marks as m (tenant_id, business_unit_id, last_marked_at)
+  select p_tenant, s.business_unit_id, least(max(greatest(s.old_marked_at, s.old_seen_at)), jobsync.now()) from jobsync.shadow_jobs s
+   where s.tenant_id = p_tenant and s.compared_at = p_now and s.business_unit_id is not null and greatest(s.old_marked_at, s.old_seen_at) is not null
+   group by s.business_unit_id
+  on conflict (tenant_id, business_unit_id) do update set last_marked_at = greatest(m.last_marked_at, excluded.last_marked_at)
+$$;
+comment on function jobsync.note_old_activity(text, timestamptz) is 'Takes over when the old flow last touched each unit, by the rows that were read at that time.';
+
+create function jobsync.list_unmarked(p_tenant text, p_now timestamptz, p_most integer)
+returns table (st_job_id bigint, version integer, accepted_at timestamptz, ghl_opportunity_id text, ghl_contact_id text, phone text, email text)
+language sql stable as $$
+  select s.st_job_id, 0, s.created_on, s.old_opportunity_id, p.ghl_contact_id, p.phone, p.email
+    from (select x.* from jobsync.shadow_jobs x where x.tenant_id = p_tenant and x.compared_at = p_now and x.old_status <> 'synced' and coalesce(x.card, '') not in ('verified', 'unmarked')
+           order by x.created_on desc limit p_most) s
+    cross join lateral (select q.* from jobsync.projections q where q.tenant_id = p_tenant and q.st_job_id = s.st_job_id offset 0) p
+$$;
+comment on function jobsync.list_unmarked(text, timestamptz, integer) is 'The newest jobs that the old flow holds and did not mark, to be looked for in GoHighLevel.';
+
+create function jobsync.note_cards(p_tenant text, p_results jsonb) returns void language sql volatile as $$
+  update jobsync.shadow_jobs s set card = case r.result when 'verified' then 'verified' when 'unmarked' then 'unmarked' when 'missing' then 'missing' else 'unknown' end,
+         old_opportunity_id = coalesce(r.opportunity_id, s.old_opportunity_id)
+    from jsonb_to_recordset(p_results) r (st_job_id bigint, result text, opportunity_id text)
+   where s.tenant_id = p_tenant and s.st_job_id = r.st_job_id
+$$;
+comment on function jobsync.note_cards(text, jsonb) is 'Keeps what GoHighLevel holds of such jobs.';
+
+-- What the old flow delivered counts as delivered: its content is the baseline, so that a later `arm --since` sends only the rest.
+create function jobsync.baseline_old_deliveries(p_tenant text, p_jobs bigint[]) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_jobs bigint[] := lock_jobs(p_tenant, p_jobs);
+  v_done integer;
+begin
+  delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.attempts = 0 and o.lease_until is null and not o.forced;
+  update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, delivered_hash = j.job_hash,
+         ghl_synced_at = coalesce(s.old_marked_at, jobsync.now()), ghl_opportunity_id = coalesce(j.ghl_opportunity_id, s.old_opportunity_id), updated_at = jobsync.now()
+    from shadow_jobs s
+   where s.tenant_id = p_tenant and j.tenant_id = p_tenant and j.st_job_id = s.st_job_id and s.st_job_id = any (v_jobs) and j.st_job_id = any (v_jobs)
+     and j.delivered_hash is null and j.ghl_sync_status = 'pending'
+     and (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1) is null;
+  get diagnostics v_done = row_count;
+  return v_done;
+end
+$$;
+comment on function jobsync.baseline_old_deliveries(text, bigint[]) is 'Counts jobs as delivered that the old flow delivered and JobSync never tried. Answers how many; twice none.';
+
+create function jobsync.finish_comparison(p_tenant text, p_since timestamptz, p_now timestamptz) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
+declare
+  v_delivered bigint[];
+  v_report jsonb;
+begin
+  delete from shadow_jobs s where s.tenant_id = p_tenant and s.compared_at < p_now;
+  insert into shadow_jobs (tenant_id, st_job_id, business_unit_id, created_on, compared_at)
+  select p_tenant, j.st_job_id, u.st_business_unit_id, j.created_on, p_now
+    from business_units u
+    join jobs j on j.tenant_id = p_tenant and j.business_unit_id = u.st_business_unit_id and j.created_on >= p_since
+   where u.tenant_id = p_tenant
+  on conflict (tenant_id, st_job_id) do nothing;
+  update shadow_jobs s set finding = f.finding, reason = f.reason
+    from (select x.st_job_id,
+            case when x.created_on > p_now - interval '30 minutes' then 'too_new'
+                 when j.st_job_id is null then case when x.old_status in ('synced', 'pending', 'failed') then 'missing_here' else 'left_alone' end
+                 when j.ghl_accepted_at is not null then case when x.old_status = 'synced' and x.old_marked_at > j.ghl_accepted_at - interval '1 hour' then 'sent_by_both' else 'sent_here' end
+                 when x.old_status = 'synced' then case when j.ghl_sync_status in ('pending', 'synced') and coalesce(r.deliverer, 'none') = 'jobsync' then 'agreed' else 'skipped_here' end
+                 when j.ghl_sync_status not in ('pending', 'synced') then 'left_alone'
+                 when x.old_status is null then 'missed_by_old'
+                 when x.card in ('verified', 'unmarked') then 'pushed_unmarked'
+                 else 'unmarked' end as finding,
+            coalesce(j.ghl_sync_reason, case when r.deliverer is distinct from 'jobsync' then coalesce(r.deliverer, 'unmapped') end) as reason
+            from shadow_jobs x
+            left join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j on true
+            left join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id
+           where x.tenant_id = p_tenant and x.compared_at = p_now) f
+   where s.tenant_id = p_tenant and s.st_job_id = f.st_job_id;
+  select coalesce(array_agg(s.st_job_id order by s.st_job_id), '{}') into v_delivered from shadow_jobs s
+   where s.tenant_id = p_tenant and s.finding in ('agreed', 'pushed_unmarked') and s.old_status is not null;
+  perform baseline_old_deliveries(p_tenant, v_delivered);
+  insert into shadow_units as u (tenant_id, business_unit_id, compared_at, counts, clean_since, old_active_at)
+  select p_tenant, c.business_unit_id, p_now, jsonb_object_agg(c.finding, c.jobs),
+         case when bool_or(c.finding in ('missing_here', 'skipped_here', 'sent_by_both')) then null else p_now end, max(c.active)
+    from (select s.business_unit_id, s.finding, count(*) as jobs, max(greatest(s.old_marked_at, s.old_seen_at)) as active from shadow_jobs s
+           where s.tenant_id = p_tenant and s.business_unit_id is not null group by 1, 2) c
+   group by c.business_unit_id
+  on conflict (tenant_id, business_unit_id) do update set compared_at = excluded.compared_at, counts = excluded.counts,
+    clean_since = case when excluded.clean_since is not null then coalesce(u.clean_since, excluded.clean_since) end, old_active_at = greatest(u.old_active_at, excluded.old_active_at);
+  perform note_old_activity(p_tenant, p_now);
+  select jsonb_build_object('jobs', coalesce(sum(f.jobs), 0), 'findings', coalesce(jsonb_object_agg(f.finding, f.jobs), '{}')) into v_report
+    from (select s.finding, count(*) as jobs from shadow_jobs s where s.tenant_id = p_tenant group by s.finding) f;
+  return v_report;
+end
+$$;
+comment on function jobsync.finish_comparison(text, timestamptz, timestamptz) is
+  'Gives each job of the comparison its finding, baselines what the old flow delivered, and writes the counts of each unit. The same again changes nothing.';
+
+create function jobsync.keep_double_cards(p_tenant text, p_cards jsonb) returns integer language sql volatile as $$
+  with gone as (delete from jobsync.double_cards d where d.tenant_id = p_tenant and not exists (select from jsonb_to_recordset(p_cards) r (opportunity_id text) where r.opportunity_id = d.opportunity_id)),
+  kept as (
+    insert into jobsync.double_cards (tenant_id, opportunity_id, together, why, keep, st_job_id, contact_id, pipeline_id, stage_id, status, created_at, minutes_after_first, found_at)
+    select p_tenant, r.opportunity_id, r.together, r.why, r.keep, r.st_job_id, r.contact_id, r.pipeline_id, r.stage_id, r.status,
+           jobsync.try_timestamptz_text(r.created_at), r.minutes_after_first, jobsync.now()
+      from jsonb_to_recordset(p_cards) r (opportunity_id text, together text, why text, keep boolean, st_job_id bigint, contact_id text, pipeline_id text, stage_id text,
+                                          status text, created_at text, minutes_after_first numeric)
+    on conflict (tenant_id, opportunity_id) do update set together = excluded.together, why = excluded.why, keep = excluded.keep, status = excluded.status, stage_id = excluded.stage_id,
+      pipeline_id = excluded.pipeline_id, minutes_after_first = excluded.minutes_after_first, found_at = excluded.found_at
+    returning 1)
+  select count(*)::integer from kept
+$$;
+comment on function jobsync.keep_double_cards(text, jsonb) is 'Replaces the list of doubled cards by what was found now. Answers how many cards it holds.';
+
+create view jobsync.v_shadow_verdicts with (security_invoker = true) as
+  select u.tenant_id, u.st_business_unit_id, u.name, s.compared_at, coalesce(s.counts, '{}') as counts, s.clean_since, s.old_active_at, v.because is null as is_safe, v.because
+    from jobsync.unit_routes u
+    left join jobsync.shadow_units s on s.tenant_id = u.tenant_id and s.business_unit_id = u.st_business_unit_id
+    cross join lateral (select case
+      when u.sync_enabled is false or u.sync_to_ghl is false then null
+      when s.compared_at is null then 'no job of it was compared yet'
+      when s.compared_at < jobsync.now() - interval '26 hours' then 'the last comparison is older than a day'
+      when s.counts ? 'sent_by_both' then (s.counts ->> 'sent_by_both') || ' jobs were sent by both: the old flow still runs'
+      when u.deliverer <> 'jobsync' then 'JobSync has no route for it: jobsync units set ' || u.st_business_unit_id || ' --webhook URL'
+      when s.counts ? 'missing_here' then (s.counts ->> 'missing_here') || ' jobs that the old flow has are not here: jobsync pull, then compare again'
+      when s.counts ? 'skipped_here' then (s.counts ->> 'skipped_here') || ' jobs that the old flow delivered would be skipped here: jobsync why JOB'
+      when u.destination_paused_at is not null then 'its destination is paused: ' || coalesce(u.destination_pause_reason, 'no reason was noted')
+      when u.problem is not null then u.problem
+      when not s.counts ?| array['agreed', 'missed_by_old', 'unmarked', 'pushed_unmarked', 'sent_here'] then 'no job was booked that both could send'
+      when s.clean_since > jobsync.now() - interval '2 days' then 'it was compared cleanly for less than two days'
+    end as because) v;
+comment on view jobsync.v_shadow_verdicts is 'Is it safe to switch a unit from the old flow to JobSync: yes (is_safe), or not yet, because ...';
+
+-- A week after JobSync delivers alone, the old workflow can be deleted. Told for a week, then no more.
+create view jobsync.v_old_flow with (security_invoker = true) as
+  select x.tenant_id, x.switched_at, x.last_seen_at, x.stable_since, x.stable_since + interval '7 days' as delete_on,
+         x.stable_since <= jobsync.now() - interval '7 days' and x.stable_since > jobsync.now() - interval '14 days' as is_due
+    from (select t.tenant_id, w.switched_at, m.last_seen_at, greatest(w.switched_at, m.last_seen_at) as stable_since
+            from jobsync.tenants t
+            cross join lateral (select max(m.last_marked_at) as last_seen_at from jobsync.outside_marks m where m.tenant_id = t.tenant_id) m
+            cross join lateral (select greatest(t.mode_set_at, max(r.updated_at)) as switched_at from jobsync.routes r where r.tenant_id = t.tenant_id and r.deliverer = 'jobsync') w
+           where t.mode = 'live' and w.switched_at is not null
+             -- Only where there was an old flow, and none of its units is left to it.
+             and (m.last_seen_at is not null or exists (select from jobsync.adoptions a where a.tenant_id = t.tenant_id) or exists (select from jobsync.shadow_units s where s.tenant_id = t.tenant_id))
+             and not exists (select from jobsync.routes r where r.tenant_id = t.tenant_id and r.deliverer = 'external')) x;
+comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable_since: nothing of the old flow was seen since), and from when on its workflow can be deleted.';
+
+-- A pass over the staged rows of an import, a thousand at a time: counted (dry run) or written, each chunk with its ledger and
+-- its place in one transaction; and the way back.
+
+create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
+  v_noted bigint[] := array(select n.st_customer_id from contact_changes n where n.tenant_id = p_tenant and n.st_customer_id = any (v_ids));
+begin
+  update customers c set
+    st_location_id = n.st_location_id, first_name = n.first_name, last_name = n.last_name, company_name = n.company_name, email = left(n.email, 500),
+    phone = left(n.phone, 500), street = n.street, city = n.city, state = n.state, postal_code = n.postal_code, country = n.country, county = n.county,
+    ghl_contact_id = n.ghl_contact_id, updated_at = v_now,
+    st_raw_data = case when c.source = 'import' and d.extra is not null then coalesce(c.st_raw_data, '{}') || jsonb_build_object('airtable', d.extra) else c.st_raw_data end
+    from (select (x ->> 'record_id')::bigint as id, x -> 'fields' as patch, x -> 'extra' as extra from jsonb_array_elements(p_decisions) x) d
+    cross join lateral (select p.* from customers o cross join lateral jsonb_populate_record(o, d.patch) p
+                         where o.tenant_id = p_tenant and o.st_customer_id = d.id offset 0) n
+   where c.tenant_id = p_tenant and c.st_customer_id = any (v_ids) and c.st_customer_id = d.id;
+  -- What a file fills in is nothing that GoHighLevel has to be told, nor does it let a job go out that waited for a phone.
+  delete from contact_changes n where n.tenant_id = p_tenant and n.st_customer_id = any (v_ids) and n.st_customer_id <> all (v_noted);
+end
+$$;
+comment on function jobsync.patch_customers(text, text, jsonb) is
+  'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
+
+create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_version smallint := hash_version();
+  v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
+begin
+  update jobs j set
+    st_job_number = left(n.st_job_number, 500), st_customer_id = n.st_customer_id, st_location_id = n.st_location_id, business_unit_id = n.business_unit_id,
+    job_type_id = n.job_type_id, job_type_name = n.job_type_name, job_status = n.job_status, priority = n.priority, summary = n.summary,
+    created_on = n.created_on, completed_on = n.completed_on, total = n.total, tag_type_ids = n.tag_type_ids, ghl_opportunity_id = n.ghl_opportunity_id,
+    updated_at = v_now, job_hash = n.new_hash, job_hash_version = v_version,
+    -- What was delivered stays delivered: a blank that a file fills is no change to be sent.
+    delivered_hash = case when j.delivered_hash = j.job_hash then n.new_hash else j.delivered_hash end,
+    st_raw_data = case when j.source = 'import' and d.extra is not null then coalesce(j.st_raw_data, '{}') || jsonb_build_object('airtable', d.extra) else j.st_raw_data end
+    from (select (x ->> 'record_id')::bigint as id, x -> 'fields' as patch, x -> 'extra' as extra from jsonb_array_elements(p_decisions) x) d
+    cross join lateral (
+      select p.*, job_hash(left(p.st_job_number, 500), p.st_customer_id, p.st_location_id, p.business_unit_id, p.job_type_id, p.job_status, p.priority, p.summary,
+                           p.completed_on, p.total, p.campaign_id, p.tag_type_ids, p.active) as new_hash
+        from jobs o cross join lateral jsonb_populate_record(o, d.patch) p where o.tenant_id = p_tenant and o.st_job_id = d.id offset 0) n
+   where j.tenant_id = p_tenant and j.st_job_id = any (v_ids) and j.st_job_id = d.id;
+end
+$$;
+comment on function jobsync.patch_jobs(text, text, jsonb) is
+  'Gives columns of stored jobs new values ([{record_id, fields, extra}]), and plans nothing for it.';
+
+create function jobsync.write_import_rows(p_tenant text, p_import text, p_entity text, p_decisions jobsync.import_decision[]) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_page jsonb;
+  v_filled jsonb;
+  v_marks jsonb;
+  v_file import_files;
+  v_prefer text;
+begin
+  select * into v_file from import_files f where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
+  select i.prefer into v_prefer from imports i where i.tenant_id = p_tenant and i.id = p_import;
+  select jsonb_agg(case p_entity when 'customers' then customer_of_import(d.record_id, d.fields, d.extra) else job_of_import(d.record_id, d.fields, d.extra) end),
+         -- The ids of GoHighLevel do not come through /db.
+         jsonb_agg(jsonb_build_object('record_id', d.record_id, 'fields', jsonb_strip_nulls(jsonb_build_object(
+           'ghl_contact_id', d.fields -> 'ghl_contact_id', 'ghl_opportunity_id', d.fields -> 'ghl_opportunity_id'))))
+           filter (where d.fields ?| array['ghl_contact_id', 'ghl_opportunity_id'])
+    into v_page, v_marks from unnest(p_decisions) d where d.outcome = 'new';
+  select jsonb_agg(jsonb_build_object('record_id', d.record_id, 'fields', d.fields, 'extra', d.extra)) into v_filled from unnest(p_decisions) d where d.outcome = 'filled';
+  if v_page is not null and p_entity = 'customers' then
+    perform store_customers(p_tenant, v_page, 'import');
+  elsif v_page is not null then
+    -- Held: nothing that a file brings is ever sent by itself.
+    perform store_jobs(p_tenant, v_page, 'import', 'imported');
+  end if;
+  v_filled := coalesce(v_filled, '[]') || coalesce(v_marks, '[]');
+  if v_filled <> '[]' and p_entity = 'customers' then
+    perform patch_customers(p_tenant, p_import, v_filled);
+  elsif v_filled <> '[]' then
+    perform patch_jobs(p_tenant, p_import, v_filled);
+  end if;
+  insert into import_ledger (tenant_id, import_id, entity, row_no, file_sha256, row_hash, record_id, st_customer_id, st_job_id, outcome, prefer, prior, wrote, written_at)
+  select p_tenant, p_import, p_entity, d.row_no, v_file.sha256, d.row_hash, d.record_id, d.st_customer_id, case p_entity when 'jobs' then d.record_id end,
+         d.outcome, v_prefer, d.prior, case when d.outcome in ('new', 'filled') then d.fields end, n.at
+    from unnest(p_decisions) d, (select jobsync.now() as at offset 0) n
+   where d.outcome <> 'error';
+end
+$$;
+comment on function jobsync.write_import_rows(text, text, text, jobsync.import_decision[]) is
+  'Writes what was decided: new records by the same path as /db (jobs held as imported), filled ones column by column, and a line of the ledger for each row.';
+
+create function jobsync.pass_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer, p_apply boolean, p_connected boolean) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_file import_files;
+  v_state text;
+  v_decisions import_decision[];
+  v_counts jsonb;
+  v_last integer;
+begin
+  select i.state into v_state from imports i where i.tenant_id = p_tenant and i.id = p_import for no key update;
+  if p_apply and v_state is distinct from 'applying' or v_state in ('undoing', 'undone') then
+    raise exception 'import % is %', p_import, v_state using errcode = 'JS002';
+  end if;
+  select * into v_file from import_files f where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity for update;
+  if not found then
+    return jsonb_build_object('rows', 0, 'done', true);
+  end if;
+  if p_apply then
+    perform lock_stream(p_tenant, p_entity);
+  end if;
+  v_last := case when p_apply then v_file.applied_row else v_file.judged_row end;
+  select array_agg(d order by d.row_no), max(d.row_no) into v_decisions, v_last
+    from judge_import_rows(p_tenant, p_import, p_entity, v_last, p_limit, not p_apply, p_connected) d;
+  if v_decisions is null then
+    return jsonb_build_object('rows', 0, 'done', true);
+  end if;
+  if p_apply then
+    perform write_import_rows(p_tenant, p_import, p_entity, v_decisions);
+  end if;
+  update import_rows r set found = d.found from unnest(v_decisions) d
+   where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no = d.row_no and r.found is distinct from d.found;
+  select coalesce(case when p_apply then v_file.applied else v_file.judged end, '{}') || jsonb_object_agg(c.outcome,
+           c.rows + coalesce(((case when p_apply then v_file.applied else v_file.judged end) ->> c.outcome)::integer, 0)) into v_counts
+    from (select d.outcome, count(*) as rows from unnest(v_decisions) d group by 1
+          union all
+          -- Values of ServiceTitan that the file would replace: a person is asked first.
+          select 'replaced', count(*) from unnest(v_decisions) d
+           where d.known_source = 'servicetitan' and d.outcome = 'filled' and exists (select from jsonb_each(d.prior) e where not is_blank(e.value))
+          having count(*) > 0) c;
+  update import_files f set
+    applied_row = case when p_apply then v_last else f.applied_row end, applied = case when p_apply then v_counts else f.applied end,
+    judged_row = case when p_apply then f.judged_row else v_last end, judged = case when p_apply then f.judged else v_counts end
+   where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
+  if p_apply then
+    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+      from imports i where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
+    perform fold_tallies(p_tenant);
+  end if;
+  return jsonb_build_object('rows', cardinality(v_decisions), 'row', v_last, 'done', cardinality(v_decisions) < p_limit);
+end
+$$;
+comment on function jobsync.pass_import_rows(text, text, text, integer, boolean, boolean) is
+  'Counts (p_apply false) or writes the next p_limit rows of a file, and moves its place: {rows, row, done}. After the last row it does nothing.';
+
+create function jobsync.open_undo(p_tenant text, p_import text, p_actor text) returns text
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_state text;
+begin
+  select i.state into v_state from imports i where i.tenant_id = p_tenant and i.id = p_import for update;
+  if not found then
+    raise exception 'import % is not known', p_import using errcode = 'JS004', hint = 'jobsync import list';
+  end if;
+  if v_state in ('staging', 'staged') then
+    raise exception 'import % wrote nothing', p_import using errcode = 'JS001', hint = 'There is nothing to undo.';
+  end if;
+  if v_state in ('applying', 'applied') then
+    update imports i set state = 'undoing', updated_at = jobsync.now() where i.tenant_id = p_tenant and i.id = p_import;
+    update sync_logs l set status = 'failed', error_message = 'undone', completed_at = jobsync.now() from imports i
+     where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
+    perform write_audit(p_tenant, p_actor, 'import_undo_began', 'import:' || p_import);
+  end if;
+  return v_state;
+end
+$$;
+comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
+
+create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+  v_rows integer[];
+  v_deleted bigint[];
+  v_restored jsonb;
+begin
+  if exists (select from imports i where i.tenant_id = p_tenant and i.id = p_import and i.state = 'undone') then
+    return 0;
+  end if;
+  perform from imports i where i.tenant_id = p_tenant and i.id = p_import and i.state = 'undoing' for no key update;
+  if not found then
+    raise exception 'import % is not being undone', p_import using errcode = 'JS002';
+  end if;
+  perform lock_stream(p_tenant, p_entity);
+  v_rows := array(select l.row_no from import_ledger l where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = p_entity and l.undone_at is null
+                   order by l.row_no limit p_limit);
+  if v_rows = '{}' then
+    return 0;
+  end if;
+  -- A record that the import made goes, unless somebody else has had a hand in it since.
+  if p_entity = 'jobs' then
+    with gone as (
+      delete from jobs j using import_ledger l
+       where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = 'jobs' and l.row_no = any (v_rows) and l.outcome = 'new'
+         and j.tenant_id = p_tenant and j.st_job_id = l.record_id and j.source = 'import' and j.delivered_hash is null
+         and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'imported'
+         and not exists (select from import_ledger y where y.tenant_id = p_tenant and y.entity = 'jobs' and y.record_id = l.record_id and y.import_id <> p_import
+                            and y.undone_at is null and y.outcome in ('new', 'filled'))
+      returning j.st_job_id)
+    select array_agg(g.st_job_id) into v_deleted from gone g;
+  else
+    with gone as (
+      delete from customers c using import_ledger l
+       where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = 'customers' and l.row_no = any (v_rows) and l.outcome = 'new'
+         and c.tenant_id = p_tenant and c.st_customer_id = l.record_id and c.source = 'import'
+         and not exists (select from jobs j where j.tenant_id = p_tenant and j.st_customer_id = l.record_id)
+         and not exists (select from import_ledger y where y.tenant_id = p_tenant and y.entity = 'customers' and y.record_id = l.record_id and y.import_id <> p_import
+                            and y.undone_at is null and y.outcome in ('new', 'filled'))
+      returning c.st_customer_id)
+    select array_agg(g.st_customer_id) into v_deleted from gone g;
+  end if;
+  -- A column that the import filled gets its old value back, where it still has the one that the import gave it.
+  select jsonb_agg(jsonb_build_object('record_id', r.record_id, 'row_no', r.row_no, 'fields', r.fields, 'extra', r.extra)) into v_restored from (
+    select l.record_id, l.row_no, l.prior -> '_airtable' as extra, (select jsonb_object_agg(w.key, l.prior -> w.key) from jsonb_each(l.wrote) w where w.value = coalesce(c.old, j.old) -> w.key) as fields
+      from import_ledger l
+      left join lateral (select to_jsonb(x) as old from customers x where p_entity = 'customers' and x.tenant_id = p_tenant and x.st_customer_id = l.record_id offset 0) c on true
+      left join lateral (select to_jsonb(x) as old from jobs x where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_job_id = l.record_id offset 0) j on true
+     where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = p_entity and l.row_no = any (v_rows) and l.outcome = 'filled') r
+   where r.fields is not null;
+  if v_restored is not null and p_entity = 'customers' then
+    perform patch_customers(p_tenant, p_import, v_restored);
+  elsif v_restored is not null then
+    perform patch_jobs(p_tenant, p_import, v_restored);
+  end if;
+  update import_ledger l set undone_at = v_now, undo_result = case
+      when l.outcome = 'new' then case when l.record_id = any (v_deleted) then 'deleted' else 'kept' end
+      when l.outcome = 'filled' then case when exists (select from jsonb_array_elements(v_restored) r where (r ->> 'row_no')::integer = l.row_no) then 'restored' else 'kept' end
+      else 'nothing' end
+   where l.tenant_id = p_tenant and l.import_id = p_import and l.entity = p_entity and l.row_no = any (v_rows);
+  if p_entity = 'jobs' then
+    perform fold_tallies(p_tenant);
+  end if;
+  return cardinality(v_rows);
+end
+$$;
+comment on function jobsync.undo_import_rows(text, text, text, integer) is
+  'Takes the next rows of an import back: records it made are deleted, columns it filled get their old values; what was changed since stays. Answers how many rows; 0: all done.';
+
+create function jobsync.close_undo(p_tenant text, p_import text, p_actor text) returns jsonb
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_counts jsonb;
+begin
+  select coalesce(jsonb_object_agg(c.undo_result, c.rows), '{}') into v_counts
+    from (select l.undo_result, count(*) as rows from import_ledger l
+           where l.tenant_id = p_tenant and l.import_id = p_import and l.undo_result is not null group by 1) c;
+  update imports i set state = 'undone', undone_at = jobsync.now(), updated_at = jobsync.now()
+   where i.tenant_id = p_tenant and i.id = p_import and i.state = 'undoing';
+  if found then
+    perform write_audit(p_tenant, p_actor, 'import_undone', 'import:' || p_import, v_counts);
+  end if;
+  return v_counts;
+end
+$$;
+comment on function jobsync.close_undo(text, text, text) is 'Ends an undo; answers rows by what was done: deleted, restored, kept, nothing.';
+
+-- What is said about an import: complaints counted, and the reconciliation of its files with the database.
+
+create function jobsync.count_import_issues(p_tenant text, p_import text) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(jsonb_object_agg(e.entity, e.codes), '{}')
+    from (select c.entity, jsonb_object_agg(c.code, jsonb_build_object('rows', c.rows, 'is_error', c.is_error)) as codes
+            from (select r.entity, i ->> 'code' as code, bool_or((i ->> 'is_error')::boolean) as is_error, count(distinct r.row_no) as rows
+                    from import_rows r cross join lateral jsonb_array_elements(coalesce(r.issues, '[]') || coalesce(r.found, '[]')) i
+                   where r.tenant_id = p_tenant and r.import_id = p_import and (r.issues is not null or r.found is not null)
+                   group by 1, 2) c
+           group by c.entity) e
+$$;
+comment on function jobsync.count_import_issues(text, text) is 'Rows by file and complaint: {entity: {code: {rows, is_error}}}.';
+
+create function jobsync.list_shared_ways(p_tenant text, p_import text) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  with shared as materialized (
+    select w.kind, w.value, array_agg(distinct r.record_id) as customers
+      from import_rows r cross join lateral (values ('phone', r.fields ->> 'phone'), ('email', r.fields ->> 'email')) w(kind, value)
+     where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'customers' and not r.failed and w.value is not null
+     group by 1, 2 having count(distinct r.record_id) > 1)
+  select jsonb_build_object('count', (select count(*) from shared),
+    'first', (select coalesce(jsonb_agg(jsonb_build_object('kind', f.kind, 'value', f.value, 'customers', to_jsonb(f.customers[:20])) order by cardinality(f.customers) desc, f.value), '[]')
+                from (select s.* from shared s order by cardinality(s.customers) desc, s.value limit 50) f))
+$$;
+comment on function jobsync.list_shared_ways(text, text) is 'Phones and emails that customers of different ids share in a file: {count, first}. They are reported, never merged. Reads the whole file.';
+
+-- A row that failed is settled once the errors file brought it in.
+create function jobsync.count_open_errors(p_tenant text, p_import text) returns jsonb
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(jsonb_object_agg(f.entity, jsonb_build_object('errors', e.errors, 'settled', e.settled)), '{}')
+    from import_files f
+    cross join lateral (
+      select count(*) as errors, count(*) filter (where s.settled) as settled
+        from import_rows r
+        cross join lateral (select exists (
+          select from import_files k
+            join import_rows c on c.tenant_id = k.tenant_id and c.import_id = k.import_id and c.entity = k.entity and c.origin_row = r.row_no
+            join import_ledger l on l.tenant_id = c.tenant_id and l.import_id = c.import_id and l.entity = c.entity and l.row_no = c.row_no and l.undone_at is null
+           where k.tenant_id = p_tenant and k.parent_import = p_import and k.entity = f.entity) as settled) s
+       where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = f.entity and (r.issues is not null or r.found is not null)
+         and (r.failed or jsonb_path_exists(r.found, '$[*] ? (@.is_error == true)'))) e
+   where f.tenant_id = p_tenant and f.import_id = p_import
+$$;
+comment on function jobsync.count_open_errors(text, text) is 'Rows of an import that failed, and how many of them its errors file brought in since: {entity: {errors, settled}}.';
+
+create type jobsync.imported_record as (record_id bigint, csv_unit bigint, csv_month text, csv_total numeric, is_here boolean, unit bigint, month text, total numeric, source text);
+comment on type jobsync.imported_record is 'One record of an import''s file beside the row of the database; is_here false: there is none.';
+
+create function jobsync.list_imported(p_tenant text, p_import text, p_entity text) returns setof jobsync.imported_record
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_zone text := (select coalesce(i.options ->> 'time_zone', 'UTC') from imports i where i.tenant_id = p_tenant and i.id = p_import);
+begin
+  return query
+  select k.record_id, k.unit, to_char(k.created_on at time zone v_zone, 'YYYY-MM'), k.total, coalesce(j.st_job_id, c.st_customer_id) is not null,
+         j.business_unit_id, to_char(j.created_on at time zone v_zone, 'YYYY-MM'), j.total, coalesce(j.source, c.source)
+    from (select distinct on (r.record_id) r.record_id, (r.fields ->> 'business_unit_id')::bigint as unit, (r.fields ->> 'created_on')::timestamptz as created_on,
+                 (r.fields ->> 'total')::numeric as total
+            from import_rows r
+           where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and not r.failed
+             and not coalesce(jsonb_path_exists(r.found, '$[*] ? (@.is_error == true)'), false)
+           order by r.record_id, r.modified_at desc nulls last, r.given desc, r.row_no) k
+    left join jobs j on p_entity = 'jobs' and j.tenant_id = p_tenant and j.st_job_id = k.record_id
+    left join customers c on p_entity = 'customers' and c.tenant_id = p_tenant and c.st_customer_id = k.record_id;
+end
+$$;
+comment on function jobsync.list_imported(text, text, text) is 'Every record of an import''s file beside what the database holds under its id. Reads the whole import.';
+
+create function jobsync.compare_import(p_tenant text, p_import text, p_entity text) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+begin
+  return (
+    with held as materialized (select * from list_imported(p_tenant, p_import, p_entity))
+    select jsonb_build_object(
+      'records', count(*), 'here', count(*) filter (where h.is_here), 'confirmed', count(*) filter (where h.source = 'servicetitan'),
+      'missing', count(*) filter (where not h.is_here),
+      'missing_ids', (select coalesce(jsonb_agg(m.record_id order by m.record_id), '[]') from (select x.record_id from held x where not x.is_here order by 1 limit 100) m),
+      'money', case when p_entity = 'jobs' then jsonb_build_object('csv', coalesce(sum(h.csv_total), 0), 'database', coalesce(sum(h.total) filter (where h.csv_total is not null), 0),
+        'differing', count(*) filter (where h.csv_total <> h.total), 'differing_unconfirmed', count(*) filter (where h.csv_total <> h.total and h.source <> 'servicetitan'),
+        'ids', (select coalesce(jsonb_agg(m.record_id order by m.record_id), '[]') from (select x.record_id from held x where x.csv_total <> x.total order by 1 limit 100) m)) end,
+      'units', case when p_entity = 'jobs' then (
+        select coalesce(jsonb_agg(jsonb_build_object('id', g.unit, 'name', u.name, 'csv', g.csv, 'database', g.db, 'servicetitan', g.st) order by g.csv desc, g.unit), '[]')
+          from (select s.unit, sum(s.csv) as csv, sum(s.db) as db, sum(s.st) as st
+                  from (select x.csv_unit as unit, 1 as csv, 0 as db, 0 as st from held x
+                        union all
+                        select coalesce(x.unit, x.csv_unit), 0, 1, (x.source = 'servicetitan')::integer from held x where x.is_here) s group by 1) g
+          left join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = g.unit) end,
+      'months', case when p_entity = 'jobs' then (
+        select coalesce(jsonb_agg(jsonb_build_object('month', g.month, 'csv', g.csv, 'database', g.db, 'servicetitan', g.st, 'csv_total', g.csv_total, 'database_total', g.total)
+                                  order by g.month nulls last), '[]')
+          from (select s.month, sum(s.csv) as csv, sum(s.db) as db, sum(s.st) as st, sum(s.csv_total) as csv_total, sum(s.total) as total
+                  from (select x.csv_month as month, 1 as csv, 0 as db, 0 as st, x.csv_total, 0::numeric as total from held x
+                        union all
+                        select coalesce(x.month, x.csv_month), 0, 1, (x.source = 'servicetitan')::integer, 0, x.total from held x where x.is_here) s group by 1) g) end)
+      from held h);
+end
+$$;
+comment on function jobsync.compare_import(text, text, text) is
+  'A file of an import against the database, in numbers: records, those that are here and those that ServiceTitan confirmed by a pull; for jobs by unit and month, and money.';
+
+create function jobsync.list_unconfirmed(p_tenant text, p_import text, p_entity text, p_limit integer) returns bigint[]
+language sql stable set search_path = jobsync, public as $$
+  select coalesce(array_agg(k.record_id order by k.record_id), '{}')
+    from (select h.record_id from list_imported(p_tenant, p_import, p_entity) h where h.source is distinct from 'servicetitan' order by h.record_id limit p_limit) k
+$$;
+comment on function jobsync.list_unconfirmed(text, text, text, integer) is 'Ids of an import''s file that no pull has brought yet: ServiceTitan may not know them.';
+
+create function jobsync.list_recent_outside(p_tenant text, p_import text, p_days integer) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+declare
+  v_newest timestamptz;
+begin
+  select max((r.fields ->> 'created_on')::timestamptz) into v_newest from import_rows r
+   where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs' and not r.failed;
+  if v_newest is null or not exists (select from cursors c where c.tenant_id = p_tenant and c.stream = 'jobs' and c.caught_up_at is not null) then
+    return null;
+  end if;
+  return (
+    with outside as materialized (
+      select j.st_job_id from jobs j
+       where j.tenant_id = p_tenant and j.modified_on >= v_newest - p_days * interval '1 day' and j.created_on >= v_newest - p_days * interval '1 day'
+         and j.source = 'servicetitan' and j.active
+         and not exists (select from import_rows r where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = 'jobs' and r.record_id = j.st_job_id and not r.failed))
+    select jsonb_build_object('since', v_newest - p_days * interval '1 day', 'count', count(*),
+                              'ids', (select coalesce(jsonb_agg(m.st_job_id), '[]') from (select o.st_job_id from outside o order by 1 limit 100) m)) from outside);
+end
+$$;
+comment on function jobsync.list_recent_outside(text, text, integer) is
+  'Jobs of ServiceTitan booked in the last p_days of the file''s time, or later, that the file does not have; null where it cannot be told.';
+
+create function jobsync.show_import_rows(p_tenant text, p_import text, p_entity text, p_rows integer[], p_limit integer) returns jsonb
+language plpgsql stable set search_path = jobsync, public as $$
+begin
+  return (
+    select coalesce(jsonb_agg(s.shown order by s.row_no), '[]') from (
+      select r.row_no, jsonb_build_object('row', r.row_no, 'id', r.record_id, 'is_here', coalesce(c.old, j.old) is not null, 'source', coalesce(c.old, j.old) ->> 'source',
+               'fields', (select coalesce(jsonb_agg(jsonb_build_object('field', e.key, 'csv', e.value, 'database', coalesce(c.old, j.old) -> e.key,
+                                   'same', coalesce(says_the_same(e.key, coalesce(c.old, j.old) -> e.key, e.value), false)) order by e.key), '[]') from jsonb_each(t.row) e
+                           where r.fields ? e.key)) as shown
+        from import_rows r
+        left join lateral (select to_jsonb(x) as old from customers x where p_entity = 'customers' and x.tenant_id = p_tenant and x.st_customer_id = r.record_id offset 0) c on true
+        left join lateral (select to_jsonb(x) as old from jobs x where p_entity = 'jobs' and x.tenant_id = p_tenant and x.st_job_id = r.record_id offset 0) j on true
+        cross join lateral (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, r.fields))
+                                                 else to_jsonb(jsonb_populate_record(null::public.jobs, r.fields)) end as row) t
+       where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no = any (p_rows) and not r.failed
+       order by r.row_no limit p_limit) s);
+end
+$$;
+comment on function jobsync.show_import_rows(text, text, text, integer[], integer) is 'Rows of a file side by side with the database, field by field.';
 
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
@@ -7214,6 +8375,18 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
     from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
   union all
+  select s.tenant_id, 'sent_by_both', s.business_unit_id::text, 'critical', (s.counts ->> 'sent_by_both') || ' jobs of unit ' || s.business_unit_id || ' were sent by JobSync and by the old flow',
+         'The old flow still runs beside a live JobSync.', 'switch the old workflow off, or: jobsync pause', (s.counts ->> 'sent_by_both')::bigint
+    from jobsync.shadow_units s where s.counts ? 'sent_by_both' and s.compared_at > jobsync.now() - interval '26 hours'
+  union all
+  select d.tenant_id, 'double_cards', '', 'warning', count(*) || ' cards in GoHighLevel stand there more than once for one job or customer', 'The old flow pushed them again; JobSync deletes nothing.',
+         'jobsync export --view v_double_cards --csv > doubles.csv', count(*)
+    from jobsync.double_cards d where not d.keep and d.found_at > jobsync.now() - interval '26 hours' group by d.tenant_id
+  union all
+  select o.tenant_id, 'old_flow_can_go', to_char(o.delete_on, 'YYYY-MM-DD'), 'warning', 'The old workflow can be deleted: JobSync has delivered alone for a week',
+         'Nothing of the old flow was seen since ' || to_char(o.stable_since at time zone 'UTC', 'YYYY-MM-DD') || '.', 'delete it in n8n, take JOBSYNC_OLD_DATABASE_URL away, then: jobsync alerts mute old_flow_can_go --hours 720', 1
+    from jobsync.v_old_flow o where o.is_due
+  union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
     from jobsync.alert_channels h where h.failures >= 3;
@@ -7355,6 +8528,7 @@ create function jobsync.digest_facts(p_tenant text) returns jsonb language sql s
       'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
                  select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
                   where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'old_flow', (select to_jsonb(o) from v_old_flow o where o.tenant_id = p_tenant),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
                    from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
 $$;

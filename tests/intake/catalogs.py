@@ -6,12 +6,14 @@ from typing import Any
 
 import psycopg
 
+# A view over all columns of jobs shows its owner's columns, too.
+PLAIN = "c.relname not in ('jobs_pending_ghl_sync', 'v_pending_jobs', 'v_offered_jobs')"
 OURS = "(n.nspname in ('jobsync', 'public'))"
 FACTS = f"""
 select 'column ' || n.nspname || '.' || c.relname || '.' || a.attname, concat_ws(' | ', format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid),
        a.attidentity, case when n.nspname = 'jobsync' or c.relkind = 'v' then a.attnum end, col_description(c.oid, a.attnum))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-  left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum where {OURS} and c.relkind in ('r', 'v') and c.relname <> 'jobs_pending_ghl_sync' and c.relname <> 'v_pending_jobs'
+  left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum where {OURS} and c.relkind in ('r', 'v') and {PLAIN}
 union all
 select 'relation ' || n.nspname || '.' || c.relname, concat_ws(' | ', c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.reloptions::text, obj_description(c.oid, 'pg_class'))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where {OURS} and c.relkind in ('r', 'v', 'm', 'S')
@@ -33,10 +35,9 @@ union all
 select 'grant ' || n.nspname || '.' || c.relname || ' ' || a.grantee::regrole || ' ' || a.privilege_type, a.is_grantable::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join lateral aclexplode(c.relacl) a where {OURS} and a.grantee <> 0
 """
-# A view over all columns of jobs shows its owner's columns, too.
 VIEWS = f"""
 select 'view ' || n.nspname || '.' || c.relname, pg_get_viewdef(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
- where {OURS} and c.relkind = 'v' and c.relname not in ('jobs_pending_ghl_sync', 'v_pending_jobs')
+ where {OURS} and c.relkind = 'v' and {PLAIN}
 """
 
 

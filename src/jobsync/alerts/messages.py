@@ -50,6 +50,10 @@ def tell_digest(row: Mapping[str, Any]) -> tuple[str, str]:
         f"{sends.get('records_failed') or 0} failed.",
         f"Waiting: {status['planned']}. Sent this month: {status['sends_this_month']} (about {cost:.2f} in paid workflow triggers).",
     ]
+    if (old := facts.get("old_flow")) is not None and not old["is_due"]:
+        lines.append(
+            f"The old workflow can be deleted on {old['delete_on'][:10]}, if nothing of it is seen until then."
+        )
     if open_alerts:
         lines += ["", "Open:"] + [f"! {alert['title']}   Fix: {alert['fix']}" for alert in open_alerts[:MOST_IN_ONE]]
     if reasons:

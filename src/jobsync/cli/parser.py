@@ -21,6 +21,7 @@ from jobsync.cli import (
     demo,
     doctor,
     export,
+    imports,
     init,
     jobs,
     openapi,
@@ -86,6 +87,7 @@ app.command("deliver")(passes.deliver)
 app.command("verify")(verify.verify)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.add_typer(imports.app, name="import")
 app.command("send-test")(verify.send_test_job)
 app.command("plan")(sending.plan)
 app.command("arm")(sending.arm)

@@ -48,6 +48,10 @@ def _describe_place(stream: dict[str, Any]) -> str:
     return f"{name} {stream['pulled']:,}{total}"
 
 
+def _describe_cost(stream: dict[str, Any]) -> str:
+    return "rows" if stream["requests"] is None else f"read, {stream['requests']} requests"
+
+
 class _Pace:
     """Records a second of one stream since this command first saw it, and how long the rest takes."""
 
@@ -77,18 +81,20 @@ class _Lines:
             over = stream["status"] in ("completed", "not granted")
             if over and stream["stream"] not in self._done:
                 self._done.add(stream["stream"])
-                say(f"{_describe_place(stream)}: {stream['pulled']:,} read, {stream['requests']} requests")
+                say(f"{_describe_place(stream)}: {stream['pulled']:,} {_describe_cost(stream)}")
             elif due and stream["status"] == "running":
                 self._said_at = time.monotonic()
                 speed = f", {rate:,.0f}/s" if rate else ""
-                say(f"{_describe_place(stream)}{speed}, ETA {describe_seconds(eta)}, {stream['requests']} requests")
+                cost = f", {_describe_cost(stream)}" if stream["requests"] is not None else ""
+                say(f"{_describe_place(stream)}{speed}, ETA {describe_seconds(eta)}{cost}")
 
 
 class _Bars:
     """A bar for each stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: str = "Live jobs go first. Ctrl-C is safe; go on with --resume.") -> None:
         self._pace = _Pace()
+        self._note = note
         self._bars = Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(bar_width=24),
@@ -100,7 +106,7 @@ class _Bars:
 
     def __enter__(self) -> Self:
         self._bars.start()
-        self._bars.console.print("Live jobs go first. Ctrl-C is safe; go on with --resume.")
+        self._bars.console.print(self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,8 +124,37 @@ class _Bars:
                 total=stream["total"] if stream["status"] != "waiting" else None,
                 told=stream["status"]
                 if stream["status"] != "running"
-                else f"{rate or 0:,.0f}/s  ETA {describe_seconds(eta)}  {stream['requests']} requests",
+                else f"{rate or 0:,.0f}/s  ETA {describe_seconds(eta)}"
+                + (f"  {stream['requests']} requests" if stream["requests"] is not None else ""),
             )
+
+
+CountProgress = Callable[[str, int, int | None], None]
+
+
+@contextmanager
+def open_counter(*, quiet: bool = False) -> Iterator[CountProgress]:
+    """Gives a function that shows work that is counted in rows, one step after another: (what, done, total)."""
+    steps: dict[str, dict[str, Any]] = {}
+
+    def note(show: ShowProgress) -> CountProgress:
+        def told(what: str, done: int, total: int | None) -> None:
+            for step in steps.values():
+                step["status"] = "completed"
+            status = "completed" if total is not None and done >= total else "running"
+            steps.pop(what, None)
+            steps[what] = {"stream": what, "pulled": done, "total": total, "status": status, "requests": None}
+            show({"streams": list(steps.values())})
+
+        return told
+
+    if quiet:
+        yield lambda what, done, total: None
+    elif sys.stderr.isatty():
+        with _Bars(note="Ctrl-C is safe; go on with --resume.") as bars:
+            yield note(bars.show)
+    else:
+        yield note(_Lines().show)
 
 
 class _Told(ProgressColumn):

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from jobsync.cli.imports import reconcile_import, tell_reconciliation
 from jobsync.cli.output import print_json, print_lines
 from jobsync.cli.shared import AsJson, run, settings_of, tenant_of
+from jobsync.config import Settings
 from jobsync.engine.opening import open_engine
 from jobsync.engine.reconcile import DAYS, OPEN_FINDINGS
 from jobsync.engine.reconcile import reconcile as compare
@@ -31,11 +33,20 @@ def reconcile(
     fix_missing: Annotated[
         bool, typer.Option("--fix-missing", help="Store what is missing, and newer versions of what differs.")
     ] = False,
+    number: Annotated[
+        str | None,
+        typer.Option(
+            "--import", metavar="ID", help="Compare the files of this import instead, and say whether Airtable can go."
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write the whole report into this file, as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare jobs and customers with ServiceTitan; exit 4 when something is missing or differs."""
     settings, tenant = settings_of(context), tenant_of(context)
+    if number is not None:
+        _reconcile_import(settings, tenant, number, as_json=as_json)
+        return
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
@@ -50,6 +61,14 @@ def reconcile(
         print_lines(describe_reconcile(found))
     if is_open(found):
         raise typer.Exit(4)
+
+
+def _reconcile_import(settings: Settings, tenant: str, number: str, *, as_json: bool) -> None:
+    async def act() -> dict[str, Any]:
+        async with open_engine(settings) as engine:
+            return await reconcile_import(engine, tenant, number, Path.cwd())
+
+    tell_reconciliation(run(act()), as_json=as_json)
 
 
 def is_open(found: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from jobsync.cli.output import print_json, print_lines, say
+from jobsync.cli.shadow import tell_comparison
 from jobsync.cli.shared import ACTOR, AsJson, Yes, read_moment, run, settings_of, tenant_of
 from jobsync.cli.watching import watch_status
 from jobsync.engine import sending
@@ -16,7 +17,8 @@ from jobsync.engine.opening import open_engine
 from jobsync.engine.plan import read_plan, read_rebaseline
 from jobsync.engine.verdict import tell_verdict
 from jobsync.engine.verify import wait_until_verified
-from jobsync.errors import ConfirmationNeeded
+from jobsync.errors import ConfirmationNeeded, InvalidInput
+from jobsync.intake.shadow import DAYS, arm_after_looking, compare_with_old_flow
 from jobsync.tasks.worker import sync_once
 
 WAIT_FOR_FIRST = 45.0
@@ -84,12 +86,29 @@ def plan(
     rebaseline: Annotated[
         bool, typer.Option("--rebaseline", help="Instead: delivered jobs that would be told differently today.")
     ] = False,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 8 when something would be sent.")] = False,
+    shadow: Annotated[
+        bool,
+        typer.Option(
+            "--shadow", help="Instead: compare with the old flow (JOBSYNC_OLD_DATABASE_URL); is it safe to switch?"
+        ),
+    ] = False,
+    days: Annotated[int, typer.Option(help="With --shadow: compare jobs booked within so many days.")] = DAYS,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code", help="Exit 8 when something would be sent (with --shadow: 3 when it is not safe to switch)."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what would be sent, what is skipped and why, and what it costs."""
     settings, tenant = settings_of(context), tenant_of(context)
     started = read_moment(since, "--since")
+    if shadow:
+        if rebaseline or show or unit is not None or started is not None:
+            raise InvalidInput("--shadow goes with --days, --exit-code and --json only.")
+        _compare(context, days, exit_code, as_json)
+        return
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings, look_only=True, initialise=False) as engine:
@@ -104,6 +123,22 @@ def plan(
         print_lines(describe_rebaseline(found) if rebaseline else describe_plan(found))
     if exit_code and found["outdated" if rebaseline else "planned"]:
         raise typer.Exit(8)
+
+
+def _compare(context: typer.Context, days: int, exit_code: bool, as_json: bool) -> None:
+    settings, tenant = settings_of(context), tenant_of(context)
+
+    async def act() -> dict[str, Any]:
+        async with open_engine(settings) as engine:
+            return await compare_with_old_flow(engine, tenant, days=days)
+
+    found = run(act())
+    if as_json:
+        print_json(found)
+    else:
+        print_lines(tell_comparison(found))
+    if exit_code and not all(unit["is_safe"] for unit in found["units"]):
+        raise typer.Exit(3)
 
 
 def describe_plan(found: dict[str, Any]) -> list[str]:
@@ -186,13 +221,13 @@ def arm(
             )
             if not yes:
                 _confirm(f"Send {'the first ' + str(limit) if limit else 'them, and every later job'}?")
-            answer = await sending.arm_tenant(
+            answer = await arm_after_looking(
                 engine, tenant, actor=ACTOR, limit=limit, since=started, cap_hour=cap_hour, cap_day=cap_day
             )
             if limit is not None:
                 answer |= await _send_first(engine, tenant)
                 if not yes and sys.stdin.isatty() and typer.confirm("Looks right? Arm fully", err=True):
-                    answer = await sending.arm_tenant(engine, tenant, actor=ACTOR)
+                    answer = await arm_after_looking(engine, tenant, actor=ACTOR)
             return answer
 
     answer = run(act())

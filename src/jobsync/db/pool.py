@@ -7,7 +7,7 @@ sweeps and migrations do. In: a DSN. Out: `Session` objects. Raises the errors o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -66,6 +66,12 @@ class Session:
         """Runs the statement; the number of rows it touched."""
         cursor = await self._connection.execute(get_query(name), parameters)
         return cursor.rowcount
+
+    async def copy(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows into the COPY statement of this name, one after another."""
+        async with self._connection.cursor().copy(get_query(name)) as copy:
+            for row in rows:
+                await copy.write_row(row)
 
     @asynccontextmanager
     async def stream(

@@ -6,7 +6,7 @@ so whoever creates looks first (`search_opportunities`), and after an ambiguous 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from jobsync.gohighlevel.caller import path_id
@@ -16,6 +16,7 @@ from jobsync.gohighlevel.refusals import Call
 
 PAGE = 100
 MOST_PAGES = 100
+MOST_WALKED = 1000
 
 _SEARCH = Call("search_opportunities", "search the opportunities")
 _GET = Call("get_opportunity", "read an opportunity", by_id=True)
@@ -54,6 +55,25 @@ class OpportunityCalls(ContactCalls):
                 break
             query = {**query, **_next_page(meta, page)}
         raise self._unreadable(_SEARCH)
+
+    async def walk_opportunities(self, *, most_pages: int = MOST_WALKED) -> AsyncIterator[list[Opportunity]]:
+        """All cards of the location, in all pipelines and statuses, a page of 100 at a time, newest first.
+
+        Ends after `most_pages`; what is made meanwhile may be missing. A card may come twice, on two pages.
+        """
+        query: dict[str, Any] = {"location_id": self.location_id, "status": "all", "limit": PAGE}
+        seen: set[str] = set()
+        for page in range(1, most_pages + 1):
+            answer = await self._call(_SEARCH, "GET", "/opportunities/search", query=query)
+            rows = self._list(_SEARCH, answer, "opportunities", parse_opportunity)
+            fresh = [row for row in rows if row.id not in seen]
+            seen.update(row.id for row in fresh)
+            if fresh:
+                yield fresh
+            meta: Mapping[str, Any] = answer["meta"] if isinstance(answer.get("meta"), Mapping) else {}
+            if len(rows) < PAGE or not fresh:
+                return
+            query = {**query, **_next_page(meta, page)}
 
     async def get_opportunity(self, opportunity_id: str) -> Opportunity:
         """One card, as it is now (no lag). Raises RecordMissing."""

@@ -9,6 +9,7 @@
     verify              reads back what one tenant's GoHighLevel accepted
     backfill            a slice of a tenant's history (tasks/backfills.py)
     read_pipelines (5 min)  pipelines and stages of GoHighLevel that were not read for an hour
+    compare_old_flow (daily)  what JobSync would have sent against what the old flow marked
     watch (every min)   alerts, digests and the dead-man ping, in a queue of its own
 
 A task runs at most once at a time per lock; a worker that dies holds its task until its heartbeat is too old
@@ -52,6 +53,7 @@ from jobsync.engine.reconcile import reconcile
 from jobsync.engine.senders import open_sender
 from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, JobSyncError
+from jobsync.intake.shadow import compare_with_old_flow, has_old_flow
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
 from jobsync.tasks.backfills import BACKFILL_TASK, defer_running_backfills, register_backfill
@@ -161,12 +163,29 @@ def register_tasks(
         async def prune_daily(context: JobContext, timestamp: int) -> None:
             await prune_all(engine)
 
+        @app.periodic(cron="41 5 * * *")
+        @app.task(name="compare_old_flow", queue=CARE_QUEUE, lock="shadow", queueing_lock="shadow", pass_context=True)
+        async def compare_daily(context: JobContext, timestamp: int) -> None:
+            await compare_old_flow(duties)
+
         @app.periodic(cron="* * * * *")
         @app.task(name="watch", queue="alerts", lock="watch", queueing_lock="watch", pass_context=True)
         async def watch_all(context: JobContext, timestamp: int) -> None:
             await watch(engine)
 
     return duties
+
+
+async def compare_old_flow(duties: Duties) -> bool:
+    """The daily comparison with the old flow, where its database is named. True when it was made."""
+    if not has_old_flow(duties.engine, DEFAULT_TENANT):
+        return False
+    try:
+        await compare_with_old_flow(duties.engine, DEFAULT_TENANT, trigger="schedule")
+    except JobSyncError as error:
+        get_log(tenant=DEFAULT_TENANT).warning("comparison_failed", code=error.code, error_type=type(error).__name__)
+        return False
+    return True
 
 
 async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None) -> UUID:

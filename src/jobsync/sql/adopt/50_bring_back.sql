@@ -6,6 +6,7 @@ select pg_catalog.set_config('search_path', 'pg_catalog', true);
 do $back$
 declare
   v_found record;
+  v_behind record;
   v_text text;
   v_commands text[];
 begin
@@ -44,9 +45,22 @@ begin
     execute format('grant select on jobsync.clock to %s', v_found.role);
     v_commands := array['public.jobs', 'public.customers', 'public.business_units', 'public.sync_logs', 'public.sync_state'];
     if v_found.looks_at_views then
-      v_commands := v_commands || array['jobsync.routes', 'jobsync.locations', 'jobsync.tallies'];
-      execute format('grant select on jobsync.v_pending_jobs, jobsync.v_tallies, jobsync.tallies, jobsync.routes, jobsync.locations, '
-        'public.jobs, public.customers, public.business_units, public.sync_logs to %s', v_found.role);
+      -- Whatever the two views read, also through other views.
+      for v_behind in
+        with recursive behind(oid) as (
+          select c.oid from pg_class c where c.relnamespace = 'public'::regnamespace and c.relname in ('jobs_pending_ghl_sync', 'sync_statistics')
+          union
+          select d.refobjid from behind b join pg_rewrite r on r.ev_class = b.oid
+            join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+        )
+        select b.oid::regclass::text as name, c.relkind, c.relrowsecurity from behind b join pg_class c on c.oid = b.oid
+         where c.relname not in ('jobs_pending_ghl_sync', 'sync_statistics')
+      loop
+        execute format('grant select on %s to %s', v_behind.name, v_found.role);
+        if v_behind.relrowsecurity then
+          v_commands := v_commands || v_behind.name;
+        end if;
+      end loop;
     end if;
     if v_found.may_write then
       v_commands := v_commands || array['jobsync.tallies', 'jobsync.events', 'jobsync.delivered_facts', 'jobsync.contact_changes', 'jobsync.erasure_keys', 'jobsync.erased',

@@ -368,6 +368,9 @@ begin
 end
 $$;
 comment on function jobsync.note_contact_changes() is 'Trigger: notes customers whose contact may have to be told something new, or whose jobs waited for a phone or email.';
+-- Who is new may be whom an older job waited for.
+create trigger note_new_contacts after insert on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+create trigger note_new_contacts after insert on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 

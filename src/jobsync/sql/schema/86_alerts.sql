@@ -137,6 +137,18 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'It was renamed in GoHighLevel; routes and rules follow by its id, n8n flows and reports that use the name do not.', 'jobsync pipelines list', 1
     from jobsync.audit a where a.action in ('stage_renamed', 'pipeline_renamed') and a.at > jobsync.now() - interval '1 day'
   union all
+  select s.tenant_id, 'sent_by_both', s.business_unit_id::text, 'critical', (s.counts ->> 'sent_by_both') || ' jobs of unit ' || s.business_unit_id || ' were sent by JobSync and by the old flow',
+         'The old flow still runs beside a live JobSync.', 'switch the old workflow off, or: jobsync pause', (s.counts ->> 'sent_by_both')::bigint
+    from jobsync.shadow_units s where s.counts ? 'sent_by_both' and s.compared_at > jobsync.now() - interval '26 hours'
+  union all
+  select d.tenant_id, 'double_cards', '', 'warning', count(*) || ' cards in GoHighLevel stand there more than once for one job or customer', 'The old flow pushed them again; JobSync deletes nothing.',
+         'jobsync export --view v_double_cards --csv > doubles.csv', count(*)
+    from jobsync.double_cards d where not d.keep and d.found_at > jobsync.now() - interval '26 hours' group by d.tenant_id
+  union all
+  select o.tenant_id, 'old_flow_can_go', to_char(o.delete_on, 'YYYY-MM-DD'), 'warning', 'The old workflow can be deleted: JobSync has delivered alone for a week',
+         'Nothing of the old flow was seen since ' || to_char(o.stable_since at time zone 'UTC', 'YYYY-MM-DD') || '.', 'delete it in n8n, take JOBSYNC_OLD_DATABASE_URL away, then: jobsync alerts mute old_flow_can_go --hours 720', 1
+    from jobsync.v_old_flow o where o.is_due
+  union all
   select h.tenant_id, 'channel_down', h.channel, 'warning', 'Alerts do not get through to ' || split_part(h.channel, ':', 1), 'It refused or did not answer ' || h.failures || ' times.',
          'jobsync alerts test', h.failures
     from jobsync.alert_channels h where h.failures >= 3;
@@ -278,6 +290,7 @@ create function jobsync.digest_facts(p_tenant text) returns jsonb language sql s
       'reasons', (select coalesce(jsonb_agg(to_jsonb(r) order by r.jobs desc), '[]') from (
                  select u.reason, u.ghl_sync_status, u.business_unit_name, u.jobs from v_unsynced_reasons u
                   where u.tenant_id = p_tenant and u.reason <> 'before_start' order by u.jobs desc limit 8) r),
+      'old_flow', (select to_jsonb(o) from v_old_flow o where o.tenant_id = p_tenant),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_object('title', a.title, 'fix', a.fix) order by a.severity, a.opened_at), '[]')
                    from alerts a where a.tenant_id = p_tenant and a.resolved_at is null))
 $$;

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from jobsync.engine import sending
 from jobsync.engine.tokens import GRACE_SECONDS, create_token, list_tokens, revoke_token, rotate_token
 from jobsync.errors import CallRefused, ConfirmationNeeded, RecordMissing
+from jobsync.intake.shadow import arm_after_looking
 from jobsync.web.answers import JsonAnswer, raw
 from jobsync.web.api.fields import Body, BodyId, Cap, Grace, Instant, SendLimit, ShortText
 from jobsync.web.api.rows import LogRow, Row
@@ -197,7 +198,7 @@ async def arm(call: ThisCall, body: Arm | None = None) -> JsonAnswer:
             hint='Send {"confirm": true}, with a "limit" at first.',
             **counted,
         )
-    answer = await sending.arm_tenant(
+    answer = await arm_after_looking(
         call.web.engine,
         call.tenant,
         actor=call.actor,
