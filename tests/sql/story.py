@@ -264,7 +264,7 @@ class Story:
 @contextmanager
 def told(dsn: str, tenant: str = "default") -> Iterator[Story]:
     """A story that is rolled back at its end."""
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row) as connection:
         connection.execute("set timezone = 'UTC'")
         yield Story(connection, tenant)
         connection.rollback()
@@ -273,6 +273,6 @@ def told(dsn: str, tenant: str = "default") -> Iterator[Story]:
 @contextmanager
 def committed(dsn: str, tenant: str = "default") -> Iterator[Story]:
     """A story in which each call commits."""
-    with psycopg.connect(dsn, row_factory=dict_row, autocommit=True) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row, autocommit=True) as connection:
         connection.execute("set timezone = 'UTC'")
         yield Story(connection, tenant)

@@ -9,6 +9,7 @@ import anyio
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from tests.sql.story import INSTALL, SALES, Story, job, told
 
@@ -231,7 +232,9 @@ async def test_eight_claimers_at_the_same_time_never_get_the_same_job(dsn: str) 
     in_flight: Counter[int] = Counter()
 
     async def work(number: int) -> None:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+        async with await psycopg.AsyncConnection[dict[str, Any]].connect(
+            dsn, autocommit=True, row_factory=dict_row
+        ) as connection:
             for turn in range(20):
                 hook = hooks[(number + turn) % 2]
                 async with connection.transaction():
@@ -260,7 +263,7 @@ async def test_eight_claimers_at_the_same_time_never_get_the_same_job(dsn: str) 
                         "select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', 'default', true)"
                     )
                     await connection.execute(
-                        "select jobsync.finish_deliveries('default', %s, %s)", (hook, psycopg.types.json.Jsonb(results))
+                        "select jobsync.finish_deliveries('default', %s, %s)", (hook, Jsonb(results))
                     )
                     for row in rows:
                         in_flight[row["st_customer_id"]] -= 1
