@@ -46,7 +46,7 @@ def read_rows(dsn: str) -> dict[str, list[dict[str, Any]]]:
         "business_units": "id",
         "sync_state": "key",
     }
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row) as connection:
         return {name: connection.execute(f"select * from {name} order by {key}".encode()).fetchall() for name, key in keys.items()}  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def adopted(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def ask(dsn: str, statement: str, *values: Any, role: str | None = None) -> list[dict[str, Any]]:
     """The rows of a statement, taken back afterwards."""
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row) as connection:
         if role:
             connection.execute(f"set local role {role}".encode())
         cursor = connection.execute(statement.encode(), values or None)

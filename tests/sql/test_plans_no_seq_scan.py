@@ -93,7 +93,7 @@ def loaded_dsn(server: Server, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def loaded(loaded_dsn: str) -> Iterator[Story]:
-    with psycopg.connect(loaded_dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(loaded_dsn, row_factory=dict_row) as connection:
         yield Story(connection)
         connection.rollback()
         # What was rolled back lies about in the tables all the same, and would be read by the next.
