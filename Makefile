@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo up test check bench lock test-long soak browser dev
+.PHONY: help setup demo up test check bench docs lock test-long soak browser dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -44,6 +44,9 @@ soak: dev ## Run the tests that take hours
 
 browser: ## Find a chromium for the browser tests, or install one (as root)
 	@requirements/browser
+
+docs: dev ## Build the documentation into build/site; a warning fails it
+	@$(BIN)/python -m docs.site $(ARGS)
 
 lock: dev ## Renew requirements/*.txt from requirements/*.in
 	@for name in build runtime dev; do \

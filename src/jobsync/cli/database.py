@@ -11,6 +11,7 @@ import typer
 
 from jobsync.cli.adoption import tell_adoption
 from jobsync.cli.backup import backup_database, restore_database
+from jobsync.cli.keys import rotate_stored_keys
 from jobsync.cli.output import print_json, print_lines, say
 from jobsync.cli.personal import prune_database
 from jobsync.cli.shared import AsJson, run, settings_of
@@ -25,6 +26,7 @@ app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=N
 app.command("backup")(backup_database)
 app.command("restore")(restore_database)
 app.command("prune")(prune_database)
+app.command("rotate-key")(rotate_stored_keys)
 
 
 @app.command("migrate")
