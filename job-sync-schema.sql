@@ -1697,11 +1697,12 @@ comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of 
 create table jobsync.tallies (
   tenant_id text not null,
   id bigint generated always as identity,
-  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs')),
+  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs', 'hours')),
   class text not null,
   reason text,
   business_unit_id bigint,
   destination_id uuid,
+  hour timestamptz,
   rows bigint not null,
   timed bigint not null default 0,
   milliseconds bigint not null default 0,
@@ -1711,12 +1712,26 @@ create table jobsync.tallies (
 create index tallies_unfolded on jobsync.tallies (tenant_id) where not folded;
 comment on table jobsync.tallies is
   'Differences whose sums are counts: jobs by status, reason and unit; the outbox by event, what it waits for and destination; open quarantine by stream; runs by type and status (reason).';
+comment on column jobsync.tallies.hour is 'Only of topic hours: jobs that reached a state in this hour; folded into jobsync.state_hours.';
 comment on column jobsync.tallies.timed is 'Of runs: how many of them have a duration; milliseconds is the sum of these.';
 comment on column jobsync.tallies.folded is 'True: the sum of many lines. False: what one statement changed.';
+
+create table jobsync.state_hours (
+  tenant_id text not null,
+  hour timestamptz not null,
+  class text not null,
+  unit_key bigint not null,
+  rows bigint not null,
+  primary key (tenant_id, hour, class, unit_key)
+);
+comment on table jobsync.state_hours is
+  'How many jobs reached a state in each of the last hours, by unit: verified and accepted by the hour in which they were accepted, failed and skipped by the hour in which they became so. Kept for two days.';
+comment on column jobsync.state_hours.unit_key is 'The business unit; 0: none.';
 
 create view jobsync.v_tallies with (security_invoker = true) as
   select t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id, sum(t.rows)::bigint as rows, sum(t.timed)::bigint as timed, sum(t.milliseconds)::bigint as milliseconds
     from jobsync.tallies t
+   where t.topic <> 'hours'
    group by t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id
   having sum(t.rows) <> 0;
 comment on view jobsync.v_tallies is 'How many rows of each class there are; see jobsync.tallies for what the columns mean by topic.';
@@ -1731,13 +1746,19 @@ begin
   end if;
   with gone as (
     delete from tallies t where t.tenant_id = p_tenant returning t.*
+  ), hours as (
+    insert into state_hours as h (tenant_id, hour, class, unit_key, rows)
+    select p_tenant, g.hour, g.class, coalesce(g.business_unit_id, 0), sum(g.rows) from gone g where g.topic = 'hours' group by g.hour, g.class, coalesce(g.business_unit_id, 0)
+    on conflict (tenant_id, hour, class, unit_key) do update set rows = h.rows + excluded.rows
   ), kept as (
     insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
     select p_tenant, g.topic, g.class, g.reason, g.business_unit_id, g.destination_id, sum(g.rows), sum(g.timed), sum(g.milliseconds), true from gone g
+     where g.topic <> 'hours'
      group by g.topic, g.class, g.reason, g.business_unit_id, g.destination_id having sum(g.rows) <> 0 or sum(g.timed) <> 0
     returning 1
   )
   select count(*) into v_folded from gone;
+  delete from state_hours h where h.tenant_id = p_tenant and h.hour < jobsync.now() - interval '2 days';
   return v_folded;
 end
 $$;
@@ -1805,6 +1826,36 @@ create trigger tally_added after insert on jobsync.outbox referencing new table 
 create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
 create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
 
+-- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
+-- again later stays failed in the hour in which it failed. Held history is no event.
+create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  insert into tallies (tenant_id, topic, class, business_unit_id, hour, rows)
+  select d.tenant_id, 'hours', d.class, d.business_unit_id, d.hour, sum(d.rows)
+    from (select a.tenant_id, a.business_unit_id, 1 as rows,
+                 case when a.ghl_sync_status <> 'synced' then a.ghl_sync_status when a.ghl_verified_at >= a.ghl_accepted_at then 'verified' else 'accepted' end as class,
+                 date_trunc('hour', case when a.ghl_sync_status = 'synced' then coalesce(a.ghl_accepted_at, a.ghl_synced_at) else v_now end) as hour
+            from added a
+           where a.ghl_sync_status = 'failed' or a.ghl_sync_status = 'skipped' and a.ghl_sync_reason not in ('before_start', 'backfilled', 'imported')
+              or a.ghl_sync_status = 'synced' and coalesce(a.ghl_accepted_at, a.ghl_synced_at) > v_now - interval '26 hours'
+          union all
+          select r.tenant_id, r.business_unit_id, -1,
+                 case when r.ghl_sync_status <> 'synced' then r.ghl_sync_status when r.ghl_verified_at >= r.ghl_accepted_at then 'verified' else 'accepted' end,
+                 date_trunc('hour', case when r.ghl_sync_status = 'synced' then coalesce(r.ghl_accepted_at, r.ghl_synced_at) else v_now end)
+            from removed r
+           where r.ghl_sync_status = 'failed' or r.ghl_sync_status = 'skipped' and r.ghl_sync_reason not in ('before_start', 'backfilled', 'imported')
+              or r.ghl_sync_status = 'synced' and coalesce(r.ghl_accepted_at, r.ghl_synced_at) > v_now - interval '26 hours') d
+   where d.hour is not null
+   group by d.tenant_id, d.class, d.business_unit_id, d.hour
+  having sum(d.rows) > 0 or sum(d.rows) < 0 and d.class in ('verified', 'accepted');
+  return null;
+end
+$$;
+comment on function jobsync.tally_hours() is 'Trigger: writes how many jobs a statement brought into each state, by hour and unit.';
+create trigger tally_hours after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_hours();
+
 create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin
   if tg_op <> 'INSERT' then
@@ -1854,7 +1905,7 @@ begin
   -- Nobody may change a counted row between the count and the new lines.
   lock table jobs, outbox, quarantine, sync_logs in share row exclusive mode;
   perform pg_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant));
-  delete from tallies t where t.tenant_id = p_tenant;
+  delete from tallies t where t.tenant_id = p_tenant and t.topic <> 'hours';
   insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
   select p_tenant, 'jobs', j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, null::uuid, count(*), 0, 0, true
     from jobs j where j.tenant_id = p_tenant and j.ghl_sync_status <> 'synced' group by 3, 4, 5
@@ -4310,8 +4361,11 @@ begin
     v_window := v_window * 8;
   end loop;
 
-  select array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) into v_jobs
-    from (select o.st_job_id, o.next_attempt_at from outbox o
+  -- What two workers died with goes out alone, so that the one that kills them is set aside and not those beside it.
+  select case when (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1]
+              then (array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id))[1:1]
+              else array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) filter (where not l.suspect) end into v_jobs
+    from (select o.st_job_id, o.next_attempt_at, o.rescues + case when o.lease_until is null then 0 else 1 end >= 2 as suspect from outbox o
            where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
              and (o.lease_until is null or o.lease_until <= v_now)
            order by o.next_attempt_at, o.st_job_id limit v_limit for update skip locked) l;
@@ -5015,7 +5069,7 @@ returns table (st_job_id bigint, customer_id bigint, forced boolean, contact_has
                share_contact_id text, contact_settles double precision, contact_refused text,
                opportunity_id text, opportunity_gone boolean, told_hash bytea, told_pipeline text, told_stage text, told_status text, note_due boolean,
                outside_opportunity_id text, card_settles double precision, card_refused text,
-               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, delivered_outside boolean)
 language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
@@ -5032,7 +5086,8 @@ begin
            case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
            coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
            case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
-           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}')
+           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}'),
+           coalesce(o.event = 'updated' and j.delivered_hash is not null and j.ghl_accepted_at is null, false)
       from unnest(p_jobs) i(id)
       cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
       cross join lateral (select resolve_customer(p_tenant, j.st_customer_id) as customer_id offset 0) k
@@ -6752,10 +6807,11 @@ create table jobsync.import_rows (
   primary key (tenant_id, import_id, entity, row_no),
   foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
 );
-create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+-- tenant_id last: led by it, another index would do for a look-up while the tables are new to the planner, and be read as a whole.
+create index import_rows_by_record on jobsync.import_rows (record_id, import_id, entity, tenant_id) where not failed;
 create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
-create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
-create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+create index import_rows_by_name on jobsync.import_rows (name_key, import_id, tenant_id) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (airtable_id, import_id, tenant_id) where airtable_id is not null;
 comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
 comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
 comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
@@ -6795,9 +6851,9 @@ create table jobsync.import_ledger (
   undo_result text,
   primary key (tenant_id, import_id, entity, row_no)
 );
-create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
-create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
-create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+create index import_ledger_by_hash on jobsync.import_ledger (row_hash, tenant_id);
+create index import_ledger_by_record on jobsync.import_ledger (record_id, entity, tenant_id);
+create index import_ledger_to_undo on jobsync.import_ledger (import_id, entity, row_no, tenant_id) where undone_at is null;
 comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
 comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
 comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';
@@ -6983,7 +7039,7 @@ comment on function jobsync.remove_smoke(text) is
   'Removes every row of a smoke test''s tenant, and of those that a crash left behind. Never another tenant''s. Answers how many rows.';
 
 -- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
--- shows what the import will do.
+-- shows what the import will do. Plans are made anew for each chunk: one kept from when the tables were empty would read them whole.
 
 create type jobsync.import_decision as (
   row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
@@ -7012,7 +7068,7 @@ comment on function jobsync.is_blank(jsonb) is 'True for what counts as not give
 
 create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
 returns setof jobsync.import_decision
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_prefer text;
   v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
@@ -7123,7 +7179,7 @@ comment on function jobsync.judge_import_rows(text, text, text, integer, integer
   'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
 
 create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 begin
   return coalesce((select array_agg(distinct r.st_customer_id)
     from (select x.st_customer_id from import_rows x
@@ -7375,7 +7431,7 @@ comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable
 -- its place in one transaction; and the way back.
 
 create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
@@ -7398,7 +7454,7 @@ comment on function jobsync.patch_customers(text, text, jsonb) is
   'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
 
 create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -7541,7 +7597,7 @@ $$;
 comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
 
 create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_rows integer[];
@@ -7832,7 +7888,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
          j.created_on, j.modified_on, j.synced_from_st_at,
          case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
-              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
+              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl', 'card_unknown') then 'blocked' else 'skipped' end
               else 'pending' end as state
     from public.jobs j
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
@@ -8112,6 +8168,89 @@ create view jobsync.v_customers_to_mend with (security_invoker = true) as
         and o.active is distinct from false and o.merged_to_id is null);
 comment on view jobsync.v_customers_to_mend is
   'Customers that GoHighLevel cannot tell apart or reach: no_contact, invalid_contact (given, and no valid phone or e-mail), shared_phone, shared_email; one row per customer and reason. Reads all customers.';
+
+-- What the pages ask: lists that end at their limit in the order of an index, hours and runs of a day, one job's two sides.
+
+create view jobsync.v_state_hours with (security_invoker = true) as
+  select h.tenant_id, h.hour, h.class, h.unit_key, sum(h.rows)::bigint as rows
+    from (select x.tenant_id, x.hour, x.class, x.unit_key, x.rows from jobsync.state_hours x
+          union all
+          select t.tenant_id, t.hour, t.class, case when t.business_unit_id is null then 0 else t.business_unit_id end, t.rows from jobsync.tallies t where t.topic = 'hours') h
+   group by h.tenant_id, h.hour, h.class, h.unit_key;
+comment on view jobsync.v_state_hours is 'How many jobs reached a state in each of the last hours, by unit (unit_key 0: none): what is folded and what is not yet.';
+
+-- A list never looks further than 1,000 jobs for what it shows: a filter that hardly anything fits gives a short page, whose
+-- last row is where the next look begins.
+create function jobsync.browse_jobs(p_tenant text, p_status text, p_reason text, p_unit bigint, p_before_at timestamptz, p_before_id bigint, p_limit integer)
+returns table (st_job_id bigint, sort_at timestamptz)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  if p_status in ('pending', 'failed', 'skipped') then
+    -- Each class (reason, unit) has its own stretch of the index; the newest of all of them are the page.
+    return query
+      select x.st_job_id, x.created_on
+        from (select v.reason, case when v.business_unit_id is null then 0 else v.business_unit_id end as unit_key from v_tallies v
+               where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = p_status and v.rows > 0 and (p_reason is null or v.reason = p_reason)
+                 and (p_unit is null or v.business_unit_id = p_unit)) c
+       cross join lateral (
+         select j.st_job_id, j.created_on from jobs j
+          where j.tenant_id = p_tenant and j.ghl_sync_status = p_status and j.ghl_sync_status <> 'synced'
+            and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = c.reason
+            and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = c.unit_key
+            and (p_before_id is null or (j.created_on, j.st_job_id) < (p_before_at, p_before_id))
+          order by j.created_on desc, j.st_job_id desc limit p_limit) x
+       order by x.created_on desc, x.st_job_id desc limit p_limit;
+  elsif p_status = 'unverified' then
+    return query
+      select x.st_job_id, x.accepted_at
+        from (select v.st_job_id, v.accepted_at, v.result from verifications v
+               where v.tenant_id = p_tenant and (p_before_id is null or v.st_job_id < p_before_id) order by v.st_job_id desc limit 1000) x
+        join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id and (p_unit is null or j.business_unit_id = p_unit)
+       where x.result in ('missing', 'unmarked') order by x.st_job_id desc limit p_limit;
+  elsif p_unit is not null then
+    return query
+      select x.st_job_id, x.created_on
+        from (select j.st_job_id, j.created_on, j.ghl_sync_status from jobs j
+               where j.tenant_id = p_tenant and j.business_unit_id = p_unit and (p_before_id is null or (j.created_on, j.st_job_id) < (p_before_at, p_before_id))
+               order by j.created_on desc, j.st_job_id desc limit 1000) x
+       where p_status is null or x.ghl_sync_status = p_status order by x.created_on desc, x.st_job_id desc limit p_limit;
+  else
+    return query
+      select x.st_job_id, x.created_on
+        from (select j.st_job_id, j.created_on, j.ghl_sync_status from jobs j
+               where j.tenant_id = p_tenant and (p_before_id is null or j.st_job_id < p_before_id) order by j.st_job_id desc limit case when p_status is null then p_limit else 1000 end) x
+       where p_status is null or x.ghl_sync_status = p_status order by x.st_job_id desc limit p_limit;
+  end if;
+end
+$$;
+comment on function jobsync.browse_jobs(text, text, text, bigint, timestamptz, bigint, integer) is
+  'A page of jobs by status (unverified: accepted and never found), reason and unit, newest first; behind (p_before_at, p_before_id). Looks at 1,000 jobs at most.';
+
+create function jobsync.skip_job(p_tenant text, p_job bigint, p_note text, p_actor text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_status text;
+begin
+  perform lock_jobs(p_tenant, array[p_job]);
+  if exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job and o.lease_until > jobsync.now()) then
+    raise exception 'the job is being sent right now; try again in a minute' using errcode = 'JS005';
+  end if;
+  update jobs j set ghl_sync_status = 'skipped', ghl_sync_reason = 'by_hand', ghl_sync_error = null, updated_at = jobsync.now()
+   where j.tenant_id = p_tenant and j.st_job_id = p_job and j.ghl_sync_status <> 'synced' returning j.ghl_sync_status into v_status;
+  if v_status is null then
+    if exists (select from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_job) then
+      raise exception 'the job was delivered; there is nothing to skip' using errcode = 'JS005';
+    end if;
+    raise exception 'no job has the id %', p_job using errcode = 'JS004';
+  end if;
+  delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+  perform write_audit(p_tenant, p_actor, 'skipped', 'job:' || p_job, jsonb_build_object('reason', left(p_note, 500)));
+  return true;
+end
+$$;
+comment on function jobsync.skip_job(text, bigint, text, text) is
+  'A person takes a job out (skipped: by_hand) and says why; replay with force brings it back. Refused for what was delivered or is being sent.';
 
 -- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
 

@@ -107,6 +107,12 @@ async def test_the_implementation_guide(
         (programs / "curl").chmod(0o755)
         monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     shutil.copy(CHECKOUT / ".env.example", tmp_path / ".env.example")
+    (tmp_path / "customers.csv").write_text(
+        "ST ID,Location ID,First Name,Last Name,Email,Phone\n70001,80001,Ada,Lovelace,ada@example.com,602-555-0100\n"
+    )
+    (tmp_path / "jobs.csv").write_text(
+        "Job ID,Job Number,Customer ID,Business Unit ID,Status,Created\n90001,40001,70001,1314,Completed,2024-05-20\n"
+    )
     sock, stop = open_socket("127.0.0.1", 0), asyncio.Event()
     more = {**FRESH, "PORT": sock.getsockname()[1]}
     service: list[asyncio.Task[None]] = []

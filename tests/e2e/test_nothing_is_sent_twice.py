@@ -98,7 +98,6 @@ async def test_the_old_flow_and_a_live_jobsync_on_one_database_send_no_job_twice
             await stage.route(unit, hook)
         for unit in THEIRS:
             assert (await stage.jobsync("units", "set", str(unit), "--external")).code == 0
-        assert stage.engine is not None
         sock, stop = open_socket("127.0.0.1", 0), asyncio.Event()
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         service = asyncio.ensure_future(serve(create_app(stage.settings(), stage.engine.database), sock, stop))

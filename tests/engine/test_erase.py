@@ -28,7 +28,9 @@ async def choose_customer(stage: Stage) -> tuple[int, list[str]]:
     for table, kind in (("customers", "id"), ("locations", "customerId"), ("jobs", "customerId")):
         rows = stage.titan.dataset().tables[table]
         for key in rows.keys():  # noqa: SIM118
-            fields = rows.get(key).fields()
+            found = rows.get(key)
+            assert found is not None
+            fields = found.fields()
             if fields[kind] == customer:
                 words |= {str(fields.get("summary") or ""), str(fields.get("name") or "")}
                 words.add(str((fields.get("address") or {}).get("street") or ""))
@@ -49,7 +51,6 @@ async def test_an_erased_customer_leaves_no_word_behind_and_never_comes_back(
     dsn: str, tmp_path: Path, pg_dump: Program
 ) -> None:
     async with open_stage(dsn, tmp_path, jobs=40) as stage:
-        assert stage.engine is not None
         await stage.route_all()
         await stage.sync()
         customer, words = await choose_customer(stage)

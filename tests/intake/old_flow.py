@@ -21,7 +21,7 @@ def make_old_database(dsn: str, stage: Stage, *, unmarked: Iterable[int] = (), l
         connection.execute(TABLES.encode())
         connection.execute(BEHAVIOUR.encode())
         with connection.cursor() as cursor:
-            names = COPIED.split(", ")
+            names = [str(name) for name in COPIED.split(", ")]
             marks = ", ".join(["%s"] * (len(names) + 3))
             cursor.executemany(
                 f"insert into jobs ({COPIED}, ghl_sync_status, ghl_opportunity_id, ghl_synced_at) values ({marks})".encode(),

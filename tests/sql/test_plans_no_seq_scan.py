@@ -93,7 +93,7 @@ def loaded_dsn(server: Server, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def loaded(loaded_dsn: str) -> Iterator[Story]:
-    with psycopg.connect(loaded_dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(loaded_dsn, row_factory=dict_row) as connection:
         yield Story(connection)
         connection.rollback()
         # What was rolled back lies about in the tables all the same, and would be read by the next.
@@ -146,6 +146,15 @@ STATEMENTS: dict[str, str] = {
     "the estimates of a job": "select * from jobsync.v_estimates where st_job_id = 5",
     "the invoices of a job": "select * from jobsync.v_invoices where st_job_id = 5",
     "the units with their routes": "select * from jobsync.unit_routes",
+    "jobs by what they wait for": "select count(*) from jobsync.browse_jobs('default', 'pending', null, null, null, null, 50)",
+    "older jobs by state": "select count(*) from jobsync.browse_jobs('default', 'skipped', 'before_start', null, now() - interval '3 days', 5000, 50)",
+    "all jobs": "select count(*) from jobsync.browse_jobs('default', null, null, null, null, null, 50)",
+    "older jobs": "select count(*) from jobsync.browse_jobs('default', null, null, null, now(), 5000, 50)",
+    "delivered jobs": "select count(*) from jobsync.browse_jobs('default', 'synced', null, null, null, null, 50)",
+    "jobs of a unit": f"select count(*) from jobsync.browse_jobs('default', null, null, {POOL}, null, null, 50)",
+    "failed jobs of a unit": f"select count(*) from jobsync.browse_jobs('default', 'failed', null, {POOL}, now() - interval '3 days', 5000, 50)",
+    "jobs never found": "select count(*) from jobsync.browse_jobs('default', 'unverified', null, null, null, null, 50)",
+    "the last hours": "select * from jobsync.v_state_hours where hour > now() - interval '24 hours'",
     "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x', true)",
     "failed jobs that are due again": f"select jobsync.due_retries('default', {POOL}, 100)",
 }
@@ -255,6 +264,8 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
     "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
     "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
+    "browse_jobs": {"status": "failed", "before_at": None, "before_id": None}, "list_runs": {"before_at": None}, "skip_job": {"job": 9, "note": "x"},
+    "write_job_audit": {"details": Jsonb({})}, "show_run": {"run": uuid.UUID(int=0)},
     "note_asked": {"stream": "customers", "ids": [1]}, "note_outcomes": {"breaker": b"x", "outcomes": [True]}, "enter_breaker": {"breaker": b"x", "insist": False},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip

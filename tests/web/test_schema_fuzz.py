@@ -41,7 +41,7 @@ async def admin(start_api: StartApi, database: Database) -> AsyncIterator[Api]:
 
 
 async def test_every_operation_holds_to_its_description(admin: Api) -> None:
-    await hold_to_description(admin, cases_each=4, at_least=150)
+    await hold_to_description(admin, cases_each=9, at_least=1000)
 
 
 @pytest.mark.long

@@ -47,18 +47,19 @@ FOREGROUND_QUEUES = (PULL_QUEUE, DELIVER_QUEUE)
 
 async def _run(app: App, engine: Engine, *, wait: bool, queues: Sequence[str] = FOREGROUND_QUEUES) -> None:
     stalled = engine.settings.stalled_seconds
+    limits: dict[str, Any] = {} if wait else {"queues": list(queues)}
+    # A one-shot worker stops for want of further tasks: what it still works on is not to be cut off by that.
+    limits["shutdown_graceful_timeout"] = GRACE_SECONDS if wait else None
     await app.run_worker_async(
-        queues=None if wait else list(queues),
         wait=wait,
         concurrency=CONCURRENCY,
         install_signal_handlers=False,
         listen_notify=wait,
         fetch_job_polling_interval=2.0,
-        # A one-shot worker stops for want of further tasks: what it still works on is not to be cut off by that.
-        shutdown_graceful_timeout=GRACE_SECONDS if wait else None,
         update_heartbeat_interval=stalled / HEARTBEATS,
         stalled_worker_timeout=stalled,
         delete_jobs="successful",
+        **limits,
     )
 
 

@@ -101,8 +101,11 @@ begin
     v_window := v_window * 8;
   end loop;
 
-  select array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) into v_jobs
-    from (select o.st_job_id, o.next_attempt_at from outbox o
+  -- What two workers died with goes out alone, so that the one that kills them is set aside and not those beside it.
+  select case when (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1]
+              then (array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id))[1:1]
+              else array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) filter (where not l.suspect) end into v_jobs
+    from (select o.st_job_id, o.next_attempt_at, o.rescues + case when o.lease_until is null then 0 else 1 end >= 2 as suspect from outbox o
            where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
              and (o.lease_until is null or o.lease_until <= v_now)
            order by o.next_attempt_at, o.st_job_id limit v_limit for update skip locked) l;

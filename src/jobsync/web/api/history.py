@@ -136,7 +136,7 @@ async def deliver(call: ThisCall, run: RunPath, body: Confirmation | None = None
     """Makes the old jobs of a backfill due that were never delivered."""
     await _read(call, run)
     if body is None or not body.confirm:
-        counted = await backfill.count_old_jobs(call.web.engine, call.tenant, run)
+        counted: dict[str, Any] = {**await backfill.count_old_jobs(call.web.engine, call.tenant, run)}
         raise ConfirmationNeeded(
             f"This would send {counted['jobs']} old jobs.", hint='Send {"confirm": true}.', **counted
         )
