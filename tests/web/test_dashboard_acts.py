@@ -13,7 +13,8 @@ from jobsync.db.pool import Database
 from jobsync.engine.backfill import open_backfill, read_backfill
 from jobsync.engine.context import Engine
 from tests.sql.story import POOL, SALES, Story, committed, job
-from tests.web.conftest import Api, StartApi
+from tests.upstreams import open_upstreams
+from tests.web.conftest import Api, StartApi, connected_to
 from tests.web.visitor import let_in, words
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +139,23 @@ async def test_a_job_is_skipped_with_a_note_that_stands_in_its_story(api: Api, d
     assert (await visitor.send("/ui/jobs/99/skip", {"note": "x"})).status == 404
     story.page(job(5, summary="Changed", modifiedOn="2026-03-09T10:00:00Z"))
     assert story.job(5)["ghl_sync_status"] == "skipped", "a change does not bring it back"
+
+
+async def test_a_job_is_read_again_from_servicetitan_and_stored_as_a_pull_does(
+    start_api: StartApi, dsn: str, story: Story
+) -> None:
+    async with open_upstreams(jobs=5) as (titan, _):
+        api = await start_api(connected_to(titan))
+        visitor = let_in(api, dsn, "operator")
+        number = min(titan.simulator.dataset().tables["jobs"].keys())
+        story.page(job(number, jobStatus="Invented", modifiedOn="2001-01-01T00:00:00Z"))
+        done = await visitor.follow(await visitor.send(f"/ui/jobs/{number}/reread"))
+        assert "It changed; the new state is stored." in done.text
+        assert story.job(number)["job_status"] != "Invented"
+        again = await visitor.follow(await visitor.send(f"/ui/jobs/{number}/reread"))
+        assert "the same as before" in again.text
+        assert (await visitor.send("/ui/jobs/5/reread")).status == 404
+    assert audit(story) == [("user:the.operator", "reread", f"job:{number}")] * 2
 
 
 async def test_a_group_is_muted_where_an_alert_is_open(api: Api, dsn: str, story: Story) -> None:

@@ -84,6 +84,9 @@ def show_status(
     context: typer.Context,
     as_json: AsJson = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 3 when something is pending.")] = False,
+    adoption: Annotated[
+        bool, typer.Option("--adoption", help="Also what was found when the old guide's database was taken over.")
+    ] = False,
 ) -> None:
     """Show versions applied and pending."""
     settings = settings_of(context)
@@ -103,11 +106,19 @@ def show_status(
                 f"applied: {', '.join(found['applied']) or 'nothing'}   pending: {', '.join(found['pending']) or 'nothing'}",
                 f"guide tables {len(found['tables'])}/5, functions {len(found['functions'])}/3, views {len(found['views'])}/2",
                 *(["It holds the tables of the old guide. Next: jobsync db migrate"] if found["to_adopt"] else []),
-                *(tell_adoption(found["adoption"]) if found["adoption"] else []),
+                *_tell_taken_over(found["adoption"], adoption),
             ]
         )
     if check and found["pending"]:
         raise CheckFailed("The database is behind this version.", hint="Next: jobsync db migrate")
+
+
+def _tell_taken_over(report: dict[str, Any] | None, whole: bool) -> list[str]:
+    if report is None:
+        return ["No old database was taken over."] if whole else []
+    if whole:
+        return tell_adoption(report)
+    return [f"Taken over from the old guide on {report['adopted_at'][:10]}: jobsync db status --adoption"]
 
 
 @app.command("url")
