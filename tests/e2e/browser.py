@@ -151,6 +151,14 @@ def measure_overflow(page: Page) -> int:
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+def find_sticking_out(page: Page) -> list[str]:
+    """Names of cards whose content is wider than they are."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.card')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+        ".map(each => (each.querySelector('h1, h2, h3') || each).textContent.trim().slice(0, 60))"
+    )
+
+
 def picture_folder() -> Path:
     """Where screenshots go: JOBSYNC_SCREENSHOTS, or build/screenshots."""
     folder = Path(os.environ.get("JOBSYNC_SCREENSHOTS") or Path(__file__).parents[2] / "build/screenshots")

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,13 @@ def chromium() -> Iterator[Chromium]:
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Demo]:
+    """The demo that most browser tests share."""
+    with open_demo() as opened:
+        yield opened
+
+
+@contextmanager
+def open_demo() -> Iterator[Demo]:
     """The demo as a newcomer starts it, in an empty folder, on free ports."""
     folder = Path(tempfile.mkdtemp(prefix="jobsync-browser-"))
     # Any user may enter, so that its PostgreSQL stands in it also where the tests run as root.
