@@ -12,6 +12,7 @@ import pytest
 
 from jobsync.engine.workflows import NAMES
 from jobsync.web.app import describe_api
+from jobsync.web.calls import GuardedRoute
 from tests.house.leaks import check_no_secret
 from tests.house.tree import CHECKOUT, SourceFile
 from tests.upstreams import call_jobsync
@@ -111,8 +112,21 @@ def test_calls_of_jobsync_are_tried_again_and_posts_to_a_hook_are_not(document: 
             ]
 
 
-def test_every_url_names_an_endpoint_with_its_parameters(document: dict[str, Any], tmp_path: Path) -> None:
-    described = describe_api(make_settings(tmp_path))["paths"]
+@pytest.fixture(scope="module")
+def routes() -> list[GuardedRoute]:
+    """What the service answers to."""
+    return list_routes()
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The paths of the API's description."""
+    return describe_api(make_settings(tmp_path_factory.mktemp("api")))["paths"]
+
+
+def test_every_url_names_an_endpoint_with_its_parameters(
+    document: dict[str, Any], routes: list[GuardedRoute], described: dict[str, Any]
+) -> None:
     for node in document["nodes"]:
         url = node["parameters"].get("url", "")
         if not url.startswith(OURS):
@@ -121,11 +135,11 @@ def test_every_url_names_an_endpoint_with_its_parameters(document: dict[str, Any
             ]
             continue
         path, method = url.removeprefix(OURS), node["parameters"].get("method", "GET")
-        routes = [route for route in list_routes() if method in route.methods and route.path_regex.match(path)]
-        assert routes, f"{node['name']}: {method} {path}"
+        answering = [route for route in routes if method in route.methods and route.path_regex.match(path)]
+        assert answering, f"{node['name']}: {method} {path}"
         given = {one["name"] for one in node["parameters"].get("queryParameters", {}).get("parameters", [])}
         if path.startswith("/db/"):
-            known = {one["name"] for one in described[routes[0].path][method.lower()].get("parameters", [])}
+            known = {one["name"] for one in described[answering[0].path][method.lower()].get("parameters", [])}
             assert given <= known, node["name"]
 
 

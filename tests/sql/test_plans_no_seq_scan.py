@@ -280,6 +280,7 @@ NOT_ASKED = {
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {
+    "count_workers",
     "list_stale_pipelines",
     "count_queue",
     "list_findings",

@@ -222,7 +222,8 @@ def _ask_before_replacing(found: dict[str, Any], asked: _Asked) -> None:
     replaced = sum(file["judged"].get("replaced", 0) for file in found["files"])
     if replaced and not asked.yes:
         _confirm(
-            f"--prefer csv replaces what ServiceTitan says of {replaced:,} records. Do it?", "Nothing was written."
+            f"--prefer csv replaces what ServiceTitan says of {replaced:,} record{'' if replaced == 1 else 's'}. Do it?",
+            "Nothing was written.",
         )
 
 

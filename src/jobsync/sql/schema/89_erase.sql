@@ -181,6 +181,15 @@ begin
    where e.tenant_id = p_tenant and e.tx = o.tx and e.id = o.id;
   get diagnostics v_count = row_count;
   v_counts := v_counts || jsonb_build_object('events', v_count);
+  -- The rows of an import's files: of a dry run that nobody went on with a week, else as long as an old flow may be kept beside.
+  delete from import_rows r using (
+    select x.import_id, x.entity, x.row_no from imports i
+      join import_rows x on x.tenant_id = i.tenant_id and x.import_id = i.id
+     where i.tenant_id = p_tenant and (i.state in ('staging', 'staged') and i.updated_at < v_now - interval '7 days'
+                                       or i.state in ('applied', 'undone') and i.updated_at < v_now - interval '90 days') limit p_most) o
+   where r.tenant_id = p_tenant and r.import_id = o.import_id and r.entity = o.entity and r.row_no = o.row_no;
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || jsonb_build_object('import_rows', v_count);
   select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
   if v_days is not null then
     foreach v_table in array array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates', 'jobsync.invoices',
@@ -196,4 +205,4 @@ begin
 end
 $$;
 comment on function jobsync.prune(text, integer) is
-  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, texts in raw records as tenants.raw_days says. Answers counts.';
+  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7), texts in raw records as tenants.raw_days says. Answers counts.';
