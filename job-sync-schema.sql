@@ -4267,7 +4267,9 @@ create function jobsync.claim_deliveries(
   p_due_before timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+-- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
@@ -4304,13 +4306,16 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
-  if v_destination.kind = 'webhook' then
-    perform settle_rescued(p_tenant, p_destination, v_now);
+  -- Only where a worker died: looked for among the few rows that are in flight.
+  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+    if v_destination.kind = 'webhook' then
+      perform settle_rescued(p_tenant, p_destination, v_now);
+    end if;
+    perform give_up_rescued(p_tenant, p_destination, v_now);
   end if;
-  perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
-  v_window := v_limit * 4;
+  v_window := v_limit * 2;
   loop
     with due as materialized (
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
@@ -6572,13 +6577,19 @@ create function jobsync.job_facts(j public.jobs) returns jsonb language sql stab
 $$;
 comment on function jobsync.job_facts(public.jobs) is 'The facts that job_hash covers, readable; the summary as a hash.';
 
-create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+-- A set of one, so that its joins stand in the query that asks for many.
+create function jobsync.names_told(p_tenant text, p_unit bigint, p_type bigint) returns table (told_as jsonb) language sql stable rows 1 as $$
   select jsonb_build_object('body_version', jobsync.body_version(), 'unit_name', u.name, 'type_name', t.name,
     'destination', r.destination_id, 'pipeline', coalesce(r.pipeline_name, u.ghl_pipeline_name), 'stage', r.stage_name)
     from (select) x
     left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
     left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = p_unit
     left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = p_type
+$$;
+comment on function jobsync.names_told(text, bigint, bigint) is 'One row: the names and the route under which a job of this unit and type is told now.';
+
+create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+  select n.told_as from jobsync.names_told(p_tenant, p_unit, p_type) n
 $$;
 comment on function jobsync.told_as(text, bigint, bigint) is 'Names and route under which a job of this unit and type is told now.';
 
@@ -6600,8 +6611,9 @@ begin
     -- It changed while it was under way: what was told stands nowhere any more.
     delete from jobsync.delivered_facts f using told t where t.outdated and f.tenant_id = t.tenant_id and f.st_job_id = t.st_job_id
   ), names as materialized (
-    select d.tenant_id, d.business_unit_id, d.job_type_id, jobsync.told_as(d.tenant_id, d.business_unit_id, d.job_type_id) as told_as
+    select d.tenant_id, d.business_unit_id, d.job_type_id, n.told_as
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
+     cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
   insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
   select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as
@@ -9014,11 +9026,19 @@ begin
   end if;
   -- What GoHighLevel keeps is to be deleted there by its owner: these are its ids.
   select jsonb_build_object(
-      'contacts', (select coalesce(jsonb_agg(distinct c.ghl_contact_id), '[]') from customers c
-                    where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers) and c.ghl_contact_id is not null),
-      'opportunities', (select coalesce(jsonb_agg(distinct j.ghl_opportunity_id), '[]') from jobs j
-                         where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_opportunity_id is not null))
-    into v_outside;
+      'contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and not k.shared), '[]'),
+      -- Another customer's, too: a person decides what becomes of it.
+      'shared_contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and k.shared), '[]'),
+      'opportunities', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'opportunity'), '[]'))
+    into v_outside
+    from (select g.kind, g.id, g.kind = 'contact' and exists (
+                   select from contact_links o where o.tenant_id = p_tenant and o.contact_id = g.id and o.st_customer_id <> all (v_customers)) as shared
+            from (select 'contact' as kind, c.ghl_contact_id as id from customers c where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from contact_links l where l.tenant_id = p_tenant and l.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)
+                  union select 'opportunity', j.ghl_opportunity_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
+                  union select 'opportunity', l.opportunity_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)) g
+           where g.id is not null) k;
   perform lock_jobs(p_tenant, v_jobs);
   insert into erasure_keys (tenant_id) values (p_tenant) on conflict do nothing;
   insert into erased (tenant_id, kind, record_hash)

@@ -27,7 +27,7 @@ async def test_failed_runs_of_the_last_hour_are_told_in_slack_and_by_mail(n8n: N
         open_hook() as slack,
         open_mailbox() as box,
     ):
-        people = {"slackUrl": f"{slack.root}/slack", "emailTo": "office@example.com"}
+        people: dict[str, Any] = {"slackUrl": f"{slack.root}/slack", "emailTo": "office@example.com"}
         await n8n.add_credentials(mail_account(box))
         await n8n.add(
             await prepare(stage, "failed-sync-alert", url, **people),

@@ -25,7 +25,7 @@ FAILING = 4622
 
 def taken(stage: Stage) -> Counter[int]:
     """How often GoHighLevel took each job."""
-    return Counter(int(post.job) for post in stage.level.ledger.posts if post.answered == "queued")
+    return Counter(int(post.job or 0) for post in stage.level.ledger.posts if post.answered == "queued")
 
 
 def statuses(stage: Stage) -> dict[int, str]:

@@ -96,11 +96,19 @@ begin
   end if;
   -- What GoHighLevel keeps is to be deleted there by its owner: these are its ids.
   select jsonb_build_object(
-      'contacts', (select coalesce(jsonb_agg(distinct c.ghl_contact_id), '[]') from customers c
-                    where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers) and c.ghl_contact_id is not null),
-      'opportunities', (select coalesce(jsonb_agg(distinct j.ghl_opportunity_id), '[]') from jobs j
-                         where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_opportunity_id is not null))
-    into v_outside;
+      'contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and not k.shared), '[]'),
+      -- Another customer's, too: a person decides what becomes of it.
+      'shared_contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and k.shared), '[]'),
+      'opportunities', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'opportunity'), '[]'))
+    into v_outside
+    from (select g.kind, g.id, g.kind = 'contact' and exists (
+                   select from contact_links o where o.tenant_id = p_tenant and o.contact_id = g.id and o.st_customer_id <> all (v_customers)) as shared
+            from (select 'contact' as kind, c.ghl_contact_id as id from customers c where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from contact_links l where l.tenant_id = p_tenant and l.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)
+                  union select 'opportunity', j.ghl_opportunity_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
+                  union select 'opportunity', l.opportunity_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)) g
+           where g.id is not null) k;
   perform lock_jobs(p_tenant, v_jobs);
   insert into erasure_keys (tenant_id) values (p_tenant) on conflict do nothing;
   insert into erased (tenant_id, kind, record_hash)
