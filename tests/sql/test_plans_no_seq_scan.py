@@ -275,6 +275,8 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
     "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest", "open_smoke", "remove_smoke", "forget_channel_states", "note_rotation",
+    # Go on with an open cursor, or need somebody who is there.
+    "fetch_view", "open_session",
     # Asked of the old flow's own database.
     "look_at_old_database", "read_old_jobs",
 }  # fmt: skip
