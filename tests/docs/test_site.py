@@ -86,8 +86,8 @@ async def test_the_recipes_of_troubleshooting_security_and_operations_work(dsn: 
         await stage.route_all()
         await stage.sync()
         reader = on_stage(stage, JOB=stage.job_ids()[0], READER=f"reader_{uuid.uuid4().hex[:8]}")
-        for page in ("troubleshooting", "security"):
-            await walk_page(f"docs/{page}.md", reader)
+        for page in ("docs/troubleshooting.md", "docs/security.md"):
+            await walk_page(page, reader)
 
         async def call(*words: str, **changes: Any) -> Ran:
             # A program's child can only be waited for in a main thread.

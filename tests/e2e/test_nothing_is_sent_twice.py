@@ -137,7 +137,7 @@ async def test_the_old_flow_and_a_live_jobsync_on_an_adopted_database_send_no_jo
         fill_guide_database(empty_dsn, stage, synced=pushed, pending=held)
         adopted = await stage.jobsync("db", "migrate", "--json")
         assert (adopted.code, adopted.json["adoption"]["rows"]["jobs"]) == (0, len(pushed | held))
-        async with open_engine(stage.settings()) as stage.engine:
+        async with open_engine(stage.settings()) as stage.opened:
             hook = stage.add_hook()
             await stage.sync(deliver=False, streams=("business_units",))
             for unit in OURS:

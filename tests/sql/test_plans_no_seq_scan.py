@@ -245,6 +245,8 @@ LINK_QUERIES = (
 )
 SHADOW_VALUES = {"days": 7, "now": datetime.now(UTC), "rows": Jsonb([]), "cards": Jsonb([]), "most": 10}
 OTHER_VALUES: dict[str, dict[str, Any]] = {
+    "reseal_connections": {"id": "servicetitan", "before": b"y"}, "reseal_access_tokens": {"id": "servicetitan", "before": b"y"},
+    "reseal_destinations": {"id": str(uuid.UUID(int=0)), "before": b"y"}, "reseal_alert_settings": {"before": b"y"}, "move_fingerprint": {"older": [b"y"]},
     **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
     **dict.fromkeys(("open_shadow_run", "note_old_jobs", "note_old_activity", "list_unmarked", "finish_comparison", "keep_double_cards", "read_now_minus_days"), SHADOW_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
@@ -273,6 +275,8 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
     "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest", "open_smoke", "remove_smoke", "forget_channel_states", "note_rotation",
+    # Go on with an open cursor, or need somebody who is there.
+    "fetch_view", "open_session",
     # Asked of the old flow's own database.
     "look_at_old_database", "read_old_jobs",
 }  # fmt: skip
