@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo up test check bench lock test-long soak browser dev
+.PHONY: help setup demo up test check bench docs lock test-long test-n8n soak browser dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -12,7 +12,7 @@ WORKERS ?= 2
 BROWSER := $(if $(wildcard tests/e2e/test_browser*.py),browser)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with the locked packages and .venv/bin/jobsync (works offline the second time)
 	@requirements/install runtime
@@ -39,11 +39,18 @@ bench: dev ## Run the benchmark; options in ARGS
 test-long: dev ## Run the tests that take minutes
 	@$(BIN)/pytest -m long --timeout 1800 $(ARGS)
 
+test-n8n: dev ## Run the n8n workflows in two real versions of n8n (installs them from npm, once)
+	@requirements/n8n
+	@$(BIN)/pytest -m n8n --timeout 3600 $(ARGS)
+
 soak: dev ## Run the tests that take hours
 	@$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
 browser: ## Find a chromium for the browser tests, or install one (as root)
 	@requirements/browser
+
+docs: dev ## Build the documentation into build/site; a warning fails it
+	@$(BIN)/python -m docs.site $(ARGS)
 
 lock: dev ## Renew requirements/*.txt from requirements/*.in
 	@for name in build runtime dev; do \

@@ -273,6 +273,30 @@ end
 $$;
 comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
 
+-- The same for the values of a hundred records at once: a regular expression is set up anew for each call, which costs more
+-- than reading the values then does. Values are listed as `=value;`, null as `;`. Their number is counted, so that none can
+-- pass for two by a semicolon within.
+create function jobsync.are_as_many(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select pg_catalog.length(p_listed) - pg_catalog.length(pg_catalog.replace(p_listed, ';', '')) = p_count
+$$;
+comment on function jobsync.are_as_many(text, bigint) is 'True when the list holds so many values.';
+
+create function jobsync.are_plain_times_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count)
+     and p_listed ~ '^((=[12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z)?;)*$'
+$$;
+comment on function jobsync.are_plain_times_listed(text, bigint) is 'True when the list holds so many values, each null or an instant in UTC that casts without error.';
+
+create function jobsync.are_plain_ids_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=[0-9]{1,18})?;)*$'
+$$;
+comment on function jobsync.are_plain_ids_listed(text, bigint) is 'True when the list holds so many values, each null or a whole number of at most 18 digits.';
+
+create function jobsync.are_plain_lists_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=\[([0-9]{1,18}(, [0-9]{1,18})*)?\])?;)*$'
+$$;
+comment on function jobsync.are_plain_lists_listed(text, bigint) is 'True when the list holds so many values, each null or a JSON list of whole numbers.';
+
 -- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
 create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$
   select case pg_catalog.jsonb_typeof(p_document) when 'object' then
@@ -1292,6 +1316,8 @@ create function jobsync.resolve_quarantined(p_tenant text, p_stream text, p_ids 
 language sql volatile as $$
   update jobsync.quarantine q set resolved_at = p_now, resolution = 'a later version fits'
    where q.tenant_id = p_tenant and q.stream = p_stream and q.resolved_at is null and q.record_id = any (p_ids::text[])
+     -- Almost always there is none, and then no id is looked up.
+     and exists (select from jobsync.quarantine o where o.tenant_id = p_tenant and o.stream = p_stream and o.resolved_at is null)
 $$;
 comment on function jobsync.resolve_quarantined(text, text, bigint[], timestamptz) is
   'Closes quarantined records of which a version that fits was stored just now.';
@@ -1671,11 +1697,12 @@ comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of 
 create table jobsync.tallies (
   tenant_id text not null,
   id bigint generated always as identity,
-  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs')),
+  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs', 'hours')),
   class text not null,
   reason text,
   business_unit_id bigint,
   destination_id uuid,
+  hour timestamptz,
   rows bigint not null,
   timed bigint not null default 0,
   milliseconds bigint not null default 0,
@@ -1685,12 +1712,26 @@ create table jobsync.tallies (
 create index tallies_unfolded on jobsync.tallies (tenant_id) where not folded;
 comment on table jobsync.tallies is
   'Differences whose sums are counts: jobs by status, reason and unit; the outbox by event, what it waits for and destination; open quarantine by stream; runs by type and status (reason).';
+comment on column jobsync.tallies.hour is 'Only of topic hours: jobs that reached a state in this hour; folded into jobsync.state_hours.';
 comment on column jobsync.tallies.timed is 'Of runs: how many of them have a duration; milliseconds is the sum of these.';
 comment on column jobsync.tallies.folded is 'True: the sum of many lines. False: what one statement changed.';
+
+create table jobsync.state_hours (
+  tenant_id text not null,
+  hour timestamptz not null,
+  class text not null,
+  unit_key bigint not null,
+  rows bigint not null,
+  primary key (tenant_id, hour, class, unit_key)
+);
+comment on table jobsync.state_hours is
+  'How many jobs reached a state in each of the last hours, by unit: verified and accepted by the hour in which they were accepted, failed and skipped by the hour in which they became so. Kept for two days.';
+comment on column jobsync.state_hours.unit_key is 'The business unit; 0: none.';
 
 create view jobsync.v_tallies with (security_invoker = true) as
   select t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id, sum(t.rows)::bigint as rows, sum(t.timed)::bigint as timed, sum(t.milliseconds)::bigint as milliseconds
     from jobsync.tallies t
+   where t.topic <> 'hours'
    group by t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id
   having sum(t.rows) <> 0;
 comment on view jobsync.v_tallies is 'How many rows of each class there are; see jobsync.tallies for what the columns mean by topic.';
@@ -1705,13 +1746,19 @@ begin
   end if;
   with gone as (
     delete from tallies t where t.tenant_id = p_tenant returning t.*
+  ), hours as (
+    insert into state_hours as h (tenant_id, hour, class, unit_key, rows)
+    select p_tenant, g.hour, g.class, coalesce(g.business_unit_id, 0), sum(g.rows) from gone g where g.topic = 'hours' group by g.hour, g.class, coalesce(g.business_unit_id, 0)
+    on conflict (tenant_id, hour, class, unit_key) do update set rows = h.rows + excluded.rows
   ), kept as (
     insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
     select p_tenant, g.topic, g.class, g.reason, g.business_unit_id, g.destination_id, sum(g.rows), sum(g.timed), sum(g.milliseconds), true from gone g
+     where g.topic <> 'hours'
      group by g.topic, g.class, g.reason, g.business_unit_id, g.destination_id having sum(g.rows) <> 0 or sum(g.timed) <> 0
     returning 1
   )
   select count(*) into v_folded from gone;
+  delete from state_hours h where h.tenant_id = p_tenant and h.hour < jobsync.now() - interval '2 days';
   return v_folded;
 end
 $$;
@@ -1779,6 +1826,36 @@ create trigger tally_added after insert on jobsync.outbox referencing new table 
 create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
 create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
 
+-- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
+-- again later stays failed in the hour in which it failed. Held history is no event.
+create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  insert into tallies (tenant_id, topic, class, business_unit_id, hour, rows)
+  select d.tenant_id, 'hours', d.class, d.business_unit_id, d.hour, sum(d.rows)
+    from (select a.tenant_id, a.business_unit_id, 1 as rows,
+                 case when a.ghl_sync_status <> 'synced' then a.ghl_sync_status when a.ghl_verified_at >= a.ghl_accepted_at then 'verified' else 'accepted' end as class,
+                 date_trunc('hour', case when a.ghl_sync_status = 'synced' then coalesce(a.ghl_accepted_at, a.ghl_synced_at) else v_now end) as hour
+            from added a
+           where a.ghl_sync_status = 'failed' or a.ghl_sync_status = 'skipped' and a.ghl_sync_reason not in ('before_start', 'backfilled', 'imported')
+              or a.ghl_sync_status = 'synced' and coalesce(a.ghl_accepted_at, a.ghl_synced_at) > v_now - interval '26 hours'
+          union all
+          select r.tenant_id, r.business_unit_id, -1,
+                 case when r.ghl_sync_status <> 'synced' then r.ghl_sync_status when r.ghl_verified_at >= r.ghl_accepted_at then 'verified' else 'accepted' end,
+                 date_trunc('hour', case when r.ghl_sync_status = 'synced' then coalesce(r.ghl_accepted_at, r.ghl_synced_at) else v_now end)
+            from removed r
+           where r.ghl_sync_status = 'failed' or r.ghl_sync_status = 'skipped' and r.ghl_sync_reason not in ('before_start', 'backfilled', 'imported')
+              or r.ghl_sync_status = 'synced' and coalesce(r.ghl_accepted_at, r.ghl_synced_at) > v_now - interval '26 hours') d
+   where d.hour is not null
+   group by d.tenant_id, d.class, d.business_unit_id, d.hour
+  having sum(d.rows) > 0 or sum(d.rows) < 0 and d.class in ('verified', 'accepted');
+  return null;
+end
+$$;
+comment on function jobsync.tally_hours() is 'Trigger: writes how many jobs a statement brought into each state, by hour and unit.';
+create trigger tally_hours after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_hours();
+
 create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin
   if tg_op <> 'INSERT' then
@@ -1828,7 +1905,7 @@ begin
   -- Nobody may change a counted row between the count and the new lines.
   lock table jobs, outbox, quarantine, sync_logs in share row exclusive mode;
   perform pg_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant));
-  delete from tallies t where t.tenant_id = p_tenant;
+  delete from tallies t where t.tenant_id = p_tenant and t.topic <> 'hours';
   insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
   select p_tenant, 'jobs', j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, null::uuid, count(*), 0, 0, true
     from jobs j where j.tenant_id = p_tenant and j.ghl_sync_status <> 'synced' group by 3, 4, 5
@@ -1941,7 +2018,8 @@ comment on view jobsync.projections is
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
 -- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
 -- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
--- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
+-- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them. What is plain is
+-- asked of a hundred records at once, and of single ones only where one of the hundred (`suspects`) is not.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
 -- are locked in one order. Order of locks everywhere: routes, tenants, destinations, this (customers, jobs, wanted), rows of
@@ -1951,17 +2029,38 @@ create function jobsync.lock_stream(p_tenant text, p_stream text) returns void l
 $$;
 comment on function jobsync.lock_stream(text, text) is 'Until the transaction ends nobody else stores records of this stream of this tenant.';
 
-create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId',
-          p_doc ->> 'jobTypeId', p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
-          p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
-    and jobsync.are_plain_times(p_doc ->> 'createdOn', p_doc ->> 'modifiedOn', p_doc ->> 'completedOn')
+-- Stable, not immutable, although they depend on nothing else: so that their texts stand in the query that calls them.
+create function jobsync.has_job_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
-    and jobsync.is_plain_list(p_doc -> 'tagTypeIds') and jobsync.is_plain_list(p_doc -> 'estimateIds'), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'tagTypeIds') in ('array', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'estimateIds') in ('array', 'null'), true), false)
+$$;
+comment on function jobsync.has_job_shape(jsonb) is 'True when the record is an object whose lists, flags and total are what they are meant to be, or null.';
+
+create function jobsync.list_job_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'businessUnitId'), ';', '=' || (p_doc ->> 'jobTypeId'), ';',
+    '=' || (p_doc ->> 'invoiceId'), ';', '=' || (p_doc ->> 'campaignId'), ';', '=' || (p_doc ->> 'leadCallId'), ';', '=' || (p_doc ->> 'firstAppointmentId'), ';',
+    '=' || (p_doc ->> 'lastAppointmentId'), ';', '=' || (p_doc ->> 'appointmentCount'), ';')
+$$;
+comment on function jobsync.list_job_ids(jsonb) is 'The ids within a job, listed: `=value;`.';
+
+create function jobsync.list_job_times(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'createdOn'), ';', '=' || (p_doc ->> 'modifiedOn'), ';', '=' || (p_doc ->> 'completedOn'), ';')
+$$;
+comment on function jobsync.list_job_times(jsonb) is 'The times within a job, listed: `=value;`.';
+
+create function jobsync.list_job_lists(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'tagTypeIds'), ';', '=' || (p_doc ->> 'estimateIds'), ';')
+$$;
+comment on function jobsync.list_job_lists(jsonb) is 'The lists within a job, listed: `=value;`.';
+
+create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_job_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_job_ids(p_doc), 10)
+     and jobsync.are_plain_times_listed(jobsync.list_job_times(p_doc), 3) and jobsync.are_plain_lists_listed(jobsync.list_job_lists(p_doc), 2);
 end
 $$;
 comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
@@ -1979,8 +2078,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_links boolean := links_installs(p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
+  v_open bigint[];
   v_changed boolean[];
   v_pulled integer;
   v_stored integer;
@@ -1997,30 +2098,37 @@ begin
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
+    select p.n, p.id, p.doc, j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.modified_on as old_modified_on
       from page p
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_job_shape(f.doc)) and are_plain_ids_listed(string_agg(list_job_ids(f.doc), ''), 10 * count(*))
+                and are_plain_times_listed(string_agg(list_job_times(f.doc), ''), 3 * count(*)) and are_plain_lists_listed(string_agg(list_job_lists(f.doc), ''), 2 * count(*)))
   ), odd as materialized (
     -- What does not cast as it stands: made plain, or refused (doc is null).
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw,
+           case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_job(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.is_new, c.old_doc, c.old_source, c.old_modified_on, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_job(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.is_new, o.old_doc, o.old_source, o.old_modified_on, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc,
-           j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.job_hash as stored_hash, j.job_hash_version as stored_version,
+    select n.id, n.modified_on, n.given, coalesce(n.old_doc || n.raw, n.raw) as doc, n.is_new, n.old_doc, n.old_source, n.old_modified_on,
+           j.job_hash as stored_hash, j.job_hash_version as stored_version,
            j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
-           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on, j.first_appointment_id,
+           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.first_appointment_id,
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
-     where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
+     where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
            -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
@@ -2063,8 +2171,13 @@ begin
      where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
-                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash
+                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
+           case when y.is_new then
+             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
+      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
+      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
   ), written as (
     insert into public.jobs as t (
       tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
@@ -2074,18 +2187,11 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
       case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
       case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
-      cross join lateral (
-        select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
-              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
-          from (select) one
-          left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
-          left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
       st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
@@ -2103,11 +2209,12 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
+         (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_pulled, v_stored, v_touched, v_changed, v_refused, v_refused_raw;
+    into v_pulled, v_stored, v_touched, v_open, v_changed, v_refused, v_refused_raw;
 
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'jobs', v_refused, v_refused_raw, v_now);
@@ -2116,8 +2223,11 @@ begin
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
     -- Nobody waits for the parents of what is held.
     perform want_parents(p_tenant, case when p_hold is null then v_touched else
-      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
-    v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_open) and j.ghl_sync_reason is distinct from p_hold) end);
+  end if;
+  -- Where a new job is skipped, there is nothing to plan: it stands in the row.
+  if v_open is not null then
+    v_planned := plan_jobs(p_tenant, v_open, v_changed);
   end if;
   if p_hold is null then
     v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);
@@ -2232,14 +2342,20 @@ comment on function jobsync.note_asked(text, text, bigint[]) is
 -- written only where something differs.
 
 -- ServiceTitan has one name; GoHighLevel wants two. "Last, First" and "First Last" are read; one word is a first name.
+create function jobsync.spaced(p_name text) returns text language sql immutable parallel safe as $$
+  select pg_catalog.btrim(pg_catalog.translate(p_name, e'\t\n\r\f\v\u00a0', '      '))
+$$;
+comment on function jobsync.spaced(text) is 'The text without space around it, each kind of space as a space.';
+
 create function jobsync.first_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 2)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.regexp_replace(pg_catalog.btrim(p_name), '\s+\S+$', '') else p_name end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.left(jobsync.spaced(p_name), -pg_catalog.length(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)))
+    else p_name end), '')
 $$;
 comment on function jobsync.first_name(text) is 'First name out of "First Last" or "Last, First".';
 create function jobsync.last_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 1)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.substring(pg_catalog.btrim(p_name), '\S+$') end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)) end), '')
 $$;
 comment on function jobsync.last_name(text) is 'Last name out of "First Last" or "Last, First"; null for one word.';
 
@@ -2254,15 +2370,25 @@ create function jobsync.owner_id(p_doc jsonb) returns bigint language sql immuta
 $$;
 comment on function jobsync.owner_id(jsonb) is 'The customer''s id: of the guide''s form (customerId, firstName, ...) or ServiceTitan''s (id, name, ...).';
 
-create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'mergedToId')
-    and jobsync.are_plain_times(p_doc ->> 'modifiedOn')
+-- Stable, not immutable, as with_address is: so that their texts stand in the query that calls them.
+create function jobsync.has_owner_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'address') in ('object', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotService') in ('boolean', 'null'), true)
-    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false)
+$$;
+comment on function jobsync.has_owner_shape(jsonb) is 'True when the record is an object whose address is one, too, and whose flags are flags.';
+
+create function jobsync.list_owner_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'mergedToId'), ';')
+$$;
+comment on function jobsync.list_owner_ids(jsonb) is 'The ids within a customer or location, listed: `=value;`.';
+
+create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_owner_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_owner_ids(p_doc), 3)
+     and jobsync.are_plain_times_listed(pg_catalog.concat('=' || (p_doc ->> 'modifiedOn'), ';'), 1);
 end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
@@ -2282,8 +2408,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
@@ -2291,30 +2419,37 @@ begin
   end if;
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
+  v_any_contact := p_source = 'servicetitan' and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'customer');
   with page as materialized (
     select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, c as old
       from page p
       left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100 
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, c as old,
+    select n.id, n.modified_on, n.given, n.old,
            -- A new full name makes first and last names that came in the guide's form stale.
-           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
-                             else c.st_raw_data end, n.raw) as doc
+           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then (n.old).st_raw_data - array['firstName', 'lastName', 'companyName']
+                             else (n.old).st_raw_data end, n.raw) as doc
       from newest n
-      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = n.id offset 0) c on true
-     where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
+     where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
+        or (n.modified_on is null and (n.old).source = p_source)
   ), typed as (
     select m.id, m.doc,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
@@ -2325,8 +2460,10 @@ begin
       case when m.given ? 'companyName' then x."companyName" when not m.given ? 'name' then (m.old).company_name
            when x.type = 'Commercial' then x.name end as company_name,
       -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
-      case when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
-      case when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      -- An owner without any contact keeps what he has: it came through /db.
+      case when b.owner_id is not null then b.email when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when b.owner_id is not null then b.phone when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end as do_not_text,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
       case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
       case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
@@ -2345,13 +2482,14 @@ begin
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'customer', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
       state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
-      do_not_service, do_not_mail)
+      do_not_service, do_not_mail, do_not_text)
     select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
-      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail
+      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail, y.do_not_text
       from typed y order by y.id
     on conflict (tenant_id, st_customer_id) do update set
       st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
@@ -2360,24 +2498,21 @@ begin
       st_raw_data = excluded.st_raw_data, updated_at = v_now, synced_from_st_at = v_now, modified_on = excluded.modified_on,
       active = excluded.active, merged_to_id = excluded.merged_to_id,
       source = case t.source when 'servicetitan' then t.source else excluded.source end,
-      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail
-    returning t.st_customer_id
+      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail, do_not_text = excluded.do_not_text
+    returning t.st_customer_id, t.merged_to_id
   )
-  select (select array_agg(w.st_customer_id) from written w),
+  select (select array_agg(w.st_customer_id) from written w), (select array_agg(w.st_customer_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'customers', v_owners);
+  perform want_survivors(p_tenant, 'customers', v_merged);
   perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
-    if p_source = 'servicetitan' then
-      perform refresh_owners(p_tenant, 'customer', v_owners);
-    end if;
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -2392,38 +2527,46 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
   end if;
   perform lock_stream(p_tenant, 'locations');
+  v_any_contact := exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'location');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, l as old
       from page p
       left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
+    select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
-      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = n.id offset 0) l on true
-     where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
+     where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
-      merged_to_id, modified_on, st_raw_data, created_at, updated_at)
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
     select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
       case when m.given ? 'name' then x.name else (m.old).name end,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
@@ -2434,34 +2577,37 @@ begin
       case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
       coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
       nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
-      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now
+      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
+      case when b.owner_id is not null then b.phone else (m.old).phone end, case when b.owner_id is not null then b.email else (m.old).email end,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'location', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data
      order by m.id
     on conflict (tenant_id, st_location_id) do update set
       st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
       postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
-      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
-    returning t.st_location_id
+      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now,
+      phone = excluded.phone, email = excluded.email, do_not_text = excluded.do_not_text
+    returning t.st_location_id, t.merged_to_id
   )
-  select (select array_agg(w.st_location_id) from written w),
+  select (select array_agg(w.st_location_id) from written w), (select array_agg(w.st_location_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'locations', v_owners);
+  perform want_survivors(p_tenant, 'locations', v_merged);
   perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
-    perform refresh_owners(p_tenant, 'location', v_owners);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -2477,7 +2623,6 @@ declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
   v_stream text := p_owner_kind || '_contacts';
-  v_phones text[] := array(select p.value from jsonb_array_elements_text(p_phones) with ordinality p(value, n) order by p.n);
   v_pulled integer := jsonb_array_length(p_page);
   v_stored integer;
   v_written bigint[];
@@ -2492,21 +2637,26 @@ begin
   end if;
   perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, e.phone
+      from rows from (jsonb_array_elements(p_page), jsonb_array_elements_text(p_phones)) with ordinality e(doc, phone, n)
+  ), suspects as (
+    select p.n / 100 as hundred from page p group by p.n / 100
+    having not are_plain_times_listed(string_agg(concat('=' || (p.doc ->> 'modifiedOn'), ';'), ''), count(*))
   ), fresh as materialized (
     select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
-             and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
+             and (p.n / 100 <> all (array(select s.hundred from suspects s)) or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits,
+           case when p.n / 100 <> all (array(select s.hundred from suspects s)) then (p.doc ->> 'modifiedOn')::timestamptz
+                else try_timestamptz(p.doc -> 'modifiedOn') end as modified_on
       from page p
       left join lateral (
         select x.* from jobsync.contacts x
          where x.tenant_id = p_tenant and x.owner_kind = p_owner_kind and x.owner_id = p.owner_id and x.st_contact_id = p.id offset 0) c on true
      where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
-    select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
+    select distinct on (f.owner_id, f.id) f.*
       from fresh f where f.fits
-     order by f.owner_id, f.id, try_timestamptz(f.doc -> 'modifiedOn') desc nulls last, f.n desc
+     order by f.owner_id, f.id, f.modified_on desc nulls last, f.n desc
   ), differing as (
     select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
       from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
@@ -2569,16 +2719,24 @@ create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owner
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
+  v_known bigint[];
 begin
-  -- An owner without any contact keeps what he has: it came through /db.
+  -- An owner without any contact keeps what he has: it came through /db. One who is not here yet finds them when he comes.
   if p_owner_kind = 'customer' then
+    v_known := array(select c.st_customer_id from public.customers c where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners));
+  else
+    v_known := array(select l.st_location_id from locations l where l.tenant_id = p_tenant and l.st_location_id = any (p_owners));
+  end if;
+  if cardinality(v_known) = 0 then
+    return;
+  elsif p_owner_kind = 'customer' then
     update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', p_owners) b
+      from choose_contacts(p_tenant, 'customer', v_known) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
     update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', p_owners) b
+      from choose_contacts(p_tenant, 'location', v_known) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;
@@ -3843,14 +4001,18 @@ $$;
 comment on function jobsync.find_sales_jobs(text, bigint[]) is
   'For jobs of units with card: sales, the job whose card goes on with them: the one of the estimate they were made from, else the only one of their project with a sold estimate.';
 
+create function jobsync.links_installs(p_tenant text) returns boolean language sql stable set search_path = jobsync, public as $$
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  select exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') or exists (select from install_links l where l.tenant_id = p_tenant)
+$$;
+comment on function jobsync.links_installs(text) is 'True for a tenant some of whose install jobs go on with the card of their sales job.';
+
 create function jobsync.link_installs(p_tenant text, p_jobs bigint[]) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  -- What is linked stays so, also where the route gives later jobs cards of their own.
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
-     and not exists (select from install_links l where l.tenant_id = p_tenant) then
+  if not links_installs(p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)
@@ -4105,7 +4267,9 @@ create function jobsync.claim_deliveries(
   p_due_before timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+-- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
@@ -4142,13 +4306,16 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
-  if v_destination.kind = 'webhook' then
-    perform settle_rescued(p_tenant, p_destination, v_now);
+  -- Only where a worker died: looked for among the few rows that are in flight.
+  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+    if v_destination.kind = 'webhook' then
+      perform settle_rescued(p_tenant, p_destination, v_now);
+    end if;
+    perform give_up_rescued(p_tenant, p_destination, v_now);
   end if;
-  perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
-  v_window := v_limit * 4;
+  v_window := v_limit * 2;
   loop
     with due as materialized (
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
@@ -4194,8 +4361,11 @@ begin
     v_window := v_window * 8;
   end loop;
 
-  select array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) into v_jobs
-    from (select o.st_job_id, o.next_attempt_at from outbox o
+  -- What two workers died with goes out alone, so that the one that kills them is set aside and not those beside it.
+  select case when (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1]
+              then (array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id))[1:1]
+              else array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) filter (where not l.suspect) end into v_jobs
+    from (select o.st_job_id, o.next_attempt_at, o.rescues + case when o.lease_until is null then 0 else 1 end >= 2 as suspect from outbox o
            where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
              and (o.lease_until is null or o.lease_until <= v_now)
            order by o.next_attempt_at, o.st_job_id limit v_limit for update skip locked) l;
@@ -4899,7 +5069,7 @@ returns table (st_job_id bigint, customer_id bigint, forced boolean, contact_has
                share_contact_id text, contact_settles double precision, contact_refused text,
                opportunity_id text, opportunity_gone boolean, told_hash bytea, told_pipeline text, told_stage text, told_status text, note_due boolean,
                outside_opportunity_id text, card_settles double precision, card_refused text,
-               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, delivered_outside boolean)
 language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
@@ -4916,7 +5086,8 @@ begin
            case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
            coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
            case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
-           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}')
+           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}'),
+           coalesce(o.event = 'updated' and j.delivered_hash is not null and j.ghl_accepted_at is null, false)
       from unnest(p_jobs) i(id)
       cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
       cross join lateral (select resolve_customer(p_tenant, j.st_customer_id) as customer_id offset 0) k
@@ -5155,6 +5326,9 @@ begin
 end
 $$;
 comment on function jobsync.note_contact_changes() is 'Trigger: notes customers whose contact may have to be told something new, or whose jobs waited for a phone or email.';
+-- Who is new may be whom an older job waited for.
+create trigger note_new_contacts after insert on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+create trigger note_new_contacts after insert on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 
@@ -6403,13 +6577,19 @@ create function jobsync.job_facts(j public.jobs) returns jsonb language sql stab
 $$;
 comment on function jobsync.job_facts(public.jobs) is 'The facts that job_hash covers, readable; the summary as a hash.';
 
-create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+-- A set of one, so that its joins stand in the query that asks for many.
+create function jobsync.names_told(p_tenant text, p_unit bigint, p_type bigint) returns table (told_as jsonb) language sql stable rows 1 as $$
   select jsonb_build_object('body_version', jobsync.body_version(), 'unit_name', u.name, 'type_name', t.name,
     'destination', r.destination_id, 'pipeline', coalesce(r.pipeline_name, u.ghl_pipeline_name), 'stage', r.stage_name)
     from (select) x
     left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
     left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = p_unit
     left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = p_type
+$$;
+comment on function jobsync.names_told(text, bigint, bigint) is 'One row: the names and the route under which a job of this unit and type is told now.';
+
+create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+  select n.told_as from jobsync.names_told(p_tenant, p_unit, p_type) n
 $$;
 comment on function jobsync.told_as(text, bigint, bigint) is 'Names and route under which a job of this unit and type is told now.';
 
@@ -6431,8 +6611,9 @@ begin
     -- It changed while it was under way: what was told stands nowhere any more.
     delete from jobsync.delivered_facts f using told t where t.outdated and f.tenant_id = t.tenant_id and f.st_job_id = t.st_job_id
   ), names as materialized (
-    select d.tenant_id, d.business_unit_id, d.job_type_id, jobsync.told_as(d.tenant_id, d.business_unit_id, d.job_type_id) as told_as
+    select d.tenant_id, d.business_unit_id, d.job_type_id, n.told_as
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
+     cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
   insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
   select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as
@@ -6626,10 +6807,11 @@ create table jobsync.import_rows (
   primary key (tenant_id, import_id, entity, row_no),
   foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
 );
-create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+-- tenant_id last: led by it, another index would do for a look-up while the tables are new to the planner, and be read as a whole.
+create index import_rows_by_record on jobsync.import_rows (record_id, import_id, entity, tenant_id) where not failed;
 create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
-create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
-create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+create index import_rows_by_name on jobsync.import_rows (name_key, import_id, tenant_id) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (airtable_id, import_id, tenant_id) where airtable_id is not null;
 comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
 comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
 comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
@@ -6669,9 +6851,9 @@ create table jobsync.import_ledger (
   undo_result text,
   primary key (tenant_id, import_id, entity, row_no)
 );
-create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
-create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
-create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+create index import_ledger_by_hash on jobsync.import_ledger (row_hash, tenant_id);
+create index import_ledger_by_record on jobsync.import_ledger (record_id, entity, tenant_id);
+create index import_ledger_to_undo on jobsync.import_ledger (import_id, entity, row_no, tenant_id) where undone_at is null;
 comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
 comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
 comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';
@@ -6857,7 +7039,7 @@ comment on function jobsync.remove_smoke(text) is
   'Removes every row of a smoke test''s tenant, and of those that a crash left behind. Never another tenant''s. Answers how many rows.';
 
 -- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
--- shows what the import will do.
+-- shows what the import will do. Plans are made anew for each chunk: one kept from when the tables were empty would read them whole.
 
 create type jobsync.import_decision as (
   row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
@@ -6886,7 +7068,7 @@ comment on function jobsync.is_blank(jsonb) is 'True for what counts as not give
 
 create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
 returns setof jobsync.import_decision
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_prefer text;
   v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
@@ -6997,7 +7179,7 @@ comment on function jobsync.judge_import_rows(text, text, text, integer, integer
   'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
 
 create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 begin
   return coalesce((select array_agg(distinct r.st_customer_id)
     from (select x.st_customer_id from import_rows x
@@ -7249,7 +7431,7 @@ comment on view jobsync.v_old_flow is 'Since when JobSync delivers alone (stable
 -- its place in one transaction; and the way back.
 
 create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
@@ -7272,7 +7454,7 @@ comment on function jobsync.patch_customers(text, text, jsonb) is
   'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
 
 create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -7415,7 +7597,7 @@ $$;
 comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
 
 create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_rows integer[];
@@ -7706,7 +7888,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
          j.created_on, j.modified_on, j.synced_from_st_at,
          case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
-              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
+              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl', 'card_unknown') then 'blocked' else 'skipped' end
               else 'pending' end as state
     from public.jobs j
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
@@ -7986,6 +8168,89 @@ create view jobsync.v_customers_to_mend with (security_invoker = true) as
         and o.active is distinct from false and o.merged_to_id is null);
 comment on view jobsync.v_customers_to_mend is
   'Customers that GoHighLevel cannot tell apart or reach: no_contact, invalid_contact (given, and no valid phone or e-mail), shared_phone, shared_email; one row per customer and reason. Reads all customers.';
+
+-- What the pages ask: lists that end at their limit in the order of an index, hours and runs of a day, one job's two sides.
+
+create view jobsync.v_state_hours with (security_invoker = true) as
+  select h.tenant_id, h.hour, h.class, h.unit_key, sum(h.rows)::bigint as rows
+    from (select x.tenant_id, x.hour, x.class, x.unit_key, x.rows from jobsync.state_hours x
+          union all
+          select t.tenant_id, t.hour, t.class, case when t.business_unit_id is null then 0 else t.business_unit_id end, t.rows from jobsync.tallies t where t.topic = 'hours') h
+   group by h.tenant_id, h.hour, h.class, h.unit_key;
+comment on view jobsync.v_state_hours is 'How many jobs reached a state in each of the last hours, by unit (unit_key 0: none): what is folded and what is not yet.';
+
+-- A list never looks further than 1,000 jobs for what it shows: a filter that hardly anything fits gives a short page, whose
+-- last row is where the next look begins.
+create function jobsync.browse_jobs(p_tenant text, p_status text, p_reason text, p_unit bigint, p_before_at timestamptz, p_before_id bigint, p_limit integer)
+returns table (st_job_id bigint, sort_at timestamptz)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+#variable_conflict use_column
+begin
+  if p_status in ('pending', 'failed', 'skipped') then
+    -- Each class (reason, unit) has its own stretch of the index; the newest of all of them are the page.
+    return query
+      select x.st_job_id, x.created_on
+        from (select v.reason, case when v.business_unit_id is null then 0 else v.business_unit_id end as unit_key from v_tallies v
+               where v.tenant_id = p_tenant and v.topic = 'jobs' and v.class = p_status and v.rows > 0 and (p_reason is null or v.reason = p_reason)
+                 and (p_unit is null or v.business_unit_id = p_unit)) c
+       cross join lateral (
+         select j.st_job_id, j.created_on from jobs j
+          where j.tenant_id = p_tenant and j.ghl_sync_status = p_status and j.ghl_sync_status <> 'synced'
+            and (case when j.ghl_sync_reason is null then 'waiting' else j.ghl_sync_reason end) = c.reason
+            and (case when j.business_unit_id is null then 0 else j.business_unit_id end) = c.unit_key
+            and (p_before_id is null or (j.created_on, j.st_job_id) < (p_before_at, p_before_id))
+          order by j.created_on desc, j.st_job_id desc limit p_limit) x
+       order by x.created_on desc, x.st_job_id desc limit p_limit;
+  elsif p_status = 'unverified' then
+    return query
+      select x.st_job_id, x.accepted_at
+        from (select v.st_job_id, v.accepted_at, v.result from verifications v
+               where v.tenant_id = p_tenant and (p_before_id is null or v.st_job_id < p_before_id) order by v.st_job_id desc limit 1000) x
+        join jobs j on j.tenant_id = p_tenant and j.st_job_id = x.st_job_id and (p_unit is null or j.business_unit_id = p_unit)
+       where x.result in ('missing', 'unmarked') order by x.st_job_id desc limit p_limit;
+  elsif p_unit is not null then
+    return query
+      select x.st_job_id, x.created_on
+        from (select j.st_job_id, j.created_on, j.ghl_sync_status from jobs j
+               where j.tenant_id = p_tenant and j.business_unit_id = p_unit and (p_before_id is null or (j.created_on, j.st_job_id) < (p_before_at, p_before_id))
+               order by j.created_on desc, j.st_job_id desc limit 1000) x
+       where p_status is null or x.ghl_sync_status = p_status order by x.created_on desc, x.st_job_id desc limit p_limit;
+  else
+    return query
+      select x.st_job_id, x.created_on
+        from (select j.st_job_id, j.created_on, j.ghl_sync_status from jobs j
+               where j.tenant_id = p_tenant and (p_before_id is null or j.st_job_id < p_before_id) order by j.st_job_id desc limit case when p_status is null then p_limit else 1000 end) x
+       where p_status is null or x.ghl_sync_status = p_status order by x.st_job_id desc limit p_limit;
+  end if;
+end
+$$;
+comment on function jobsync.browse_jobs(text, text, text, bigint, timestamptz, bigint, integer) is
+  'A page of jobs by status (unverified: accepted and never found), reason and unit, newest first; behind (p_before_at, p_before_id). Looks at 1,000 jobs at most.';
+
+create function jobsync.skip_job(p_tenant text, p_job bigint, p_note text, p_actor text) returns boolean
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_status text;
+begin
+  perform lock_jobs(p_tenant, array[p_job]);
+  if exists (select from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job and o.lease_until > jobsync.now()) then
+    raise exception 'the job is being sent right now; try again in a minute' using errcode = 'JS005';
+  end if;
+  update jobs j set ghl_sync_status = 'skipped', ghl_sync_reason = 'by_hand', ghl_sync_error = null, updated_at = jobsync.now()
+   where j.tenant_id = p_tenant and j.st_job_id = p_job and j.ghl_sync_status <> 'synced' returning j.ghl_sync_status into v_status;
+  if v_status is null then
+    if exists (select from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_job) then
+      raise exception 'the job was delivered; there is nothing to skip' using errcode = 'JS005';
+    end if;
+    raise exception 'no job has the id %', p_job using errcode = 'JS004';
+  end if;
+  delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = p_job;
+  perform write_audit(p_tenant, p_actor, 'skipped', 'job:' || p_job, jsonb_build_object('reason', left(p_note, 500)));
+  return true;
+end
+$$;
+comment on function jobsync.skip_job(text, bigint, text, text) is
+  'A person takes a job out (skipped: by_hand) and says why; replay with force brings it back. Refused for what was delivered or is being sent.';
 
 -- What only the HTTP API needs: rows as it shows them, leases on pending jobs, one customer upserted.
 
@@ -8608,6 +8873,61 @@ language sql stable set search_path = jobsync, public as $$
 $$;
 comment on function jobsync.list_metrics(text) is 'The samples of /metrics for one tenant; the program adds its own (queue, pool, process).';
 
+-- Views to build reports on: they are stable, every column says its unit, and each has tenant_id. They may read a lot.
+
+create view jobsync.v_funnel with (security_invoker = true) as
+  select s.tenant_id, s.business_unit_id, s.business_unit_name, count(*) as jobs,
+         count(*) filter (where s.state <> 'blocked') as decided,
+         count(*) filter (where s.state in ('pending', 'failed', 'accepted', 'verified')) as meant_for_ghl,
+         count(*) filter (where s.state in ('accepted', 'verified')) as accepted,
+         count(*) filter (where s.state = 'verified') as verified,
+         count(*) filter (where s.state = 'pending') as pending, count(*) filter (where s.state = 'failed') as failed,
+         count(*) filter (where s.state = 'skipped') as skipped, count(*) filter (where s.state = 'blocked') as blocked,
+         round(100.0 * count(*) filter (where s.state = 'verified') / nullif(count(*) filter (where s.state in ('accepted', 'verified')), 0), 1) as verified_percent
+    from jobsync.v_job_status s
+   group by s.tenant_id, s.business_unit_id, s.business_unit_name;
+comment on view jobsync.v_funnel is
+  'How far the jobs of each unit came: jobs >= decided >= meant_for_ghl >= accepted >= verified; beside it those that wait, failed or are skipped.';
+comment on column jobsync.v_funnel.decided is 'Jobs whose unit somebody routed or switched off.';
+comment on column jobsync.v_funnel.meant_for_ghl is 'Jobs that are or shall be in GoHighLevel.';
+comment on column jobsync.v_funnel.verified_percent is 'Of the accepted ones, how many were read back from GoHighLevel.';
+
+create view jobsync.v_unit_daily with (security_invoker = true) as
+  select d.tenant_id, d.day, d.business_unit_id, u.name as business_unit_name, sum(d.created)::bigint as created, sum(d.completed)::bigint as completed,
+         sum(d.accepted)::bigint as accepted, sum(d.verified)::bigint as verified, sum(d.total) as total_created
+    from (
+      select j.tenant_id, (e.at at time zone t.time_zone)::date as day, j.business_unit_id,
+             e.created, e.completed, e.accepted, e.verified, case when e.created = 1 then j.total end as total
+        from public.jobs j
+        join jobsync.tenants t on t.tenant_id = j.tenant_id
+        cross join lateral (values (j.created_on, 1, 0, 0, 0), (j.completed_on, 0, 1, 0, 0), (j.ghl_accepted_at, 0, 0, 1, 0), (j.ghl_verified_at, 0, 0, 0, 1))
+          e(at, created, completed, accepted, verified)
+       where e.at is not null) d
+    left join public.business_units u on u.tenant_id = d.tenant_id and u.st_business_unit_id = d.business_unit_id
+   group by d.tenant_id, d.day, d.business_unit_id, u.name;
+comment on view jobsync.v_unit_daily is 'What happened on each day (the tenant''s time zone) in each unit: jobs booked and completed in ServiceTitan, accepted and verified in GoHighLevel.';
+comment on column jobsync.v_unit_daily.total_created is 'Sum of the totals of the jobs that were booked on that day, in the account''s currency.';
+
+create view jobsync.v_run_statistics with (security_invoker = true) as
+  select l.tenant_id, w.time_window, l.sync_type, l.status, count(*) as count, round(avg(l.duration_ms)) as avg_duration_ms,
+         percentile_cont(0.5) within group (order by l.duration_ms) as p50_duration_ms, percentile_cont(0.95) within group (order by l.duration_ms) as p95_duration_ms,
+         max(l.duration_ms) as max_duration_ms, coalesce(sum(l.records_processed), 0)::bigint as records_processed, coalesce(sum(l.records_failed), 0)::bigint as records_failed,
+         max(l.started_at) as last_sync_at
+    from (values ('1 hour', interval '1 hour'), ('24 hours', interval '24 hours'), ('7 days', interval '7 days')) w(time_window, span)
+    join public.sync_logs l on l.started_at > jobsync.now() - w.span
+   group by l.tenant_id, w.time_window, w.span, l.sync_type, l.status;
+comment on view jobsync.v_run_statistics is
+  'public.sync_statistics by window (1 hour, 24 hours, 7 days), with the median and the 95th percentile of the durations.';
+
+create view jobsync.v_attempt_statistics with (security_invoker = true) as
+  select a.tenant_id, w.time_window, coalesce(a.outcome, 'open') as outcome, count(*) as count,
+         percentile_cont(0.5) within group (order by a.duration_ms) as p50_duration_ms, percentile_cont(0.95) within group (order by a.duration_ms) as p95_duration_ms,
+         sum(a.requests)::bigint as requests, max(a.started_at) as last_at
+    from (values ('1 hour', interval '1 hour'), ('24 hours', interval '24 hours'), ('7 days', interval '7 days')) w(time_window, span)
+    join jobsync.attempts a on a.started_at > jobsync.now() - w.span
+   group by a.tenant_id, w.time_window, w.span, coalesce(a.outcome, 'open');
+comment on view jobsync.v_attempt_statistics is 'Sends to GoHighLevel by window and outcome, with the median and the 95th percentile of the time an answer took.';
+
 -- Personal data: erasing one customer for good, and what is kept for how long.
 --
 -- Erasing goes by the catalog: every table that holds rows of a customer, a location or a job by its column st_customer_id,
@@ -8706,11 +9026,19 @@ begin
   end if;
   -- What GoHighLevel keeps is to be deleted there by its owner: these are its ids.
   select jsonb_build_object(
-      'contacts', (select coalesce(jsonb_agg(distinct c.ghl_contact_id), '[]') from customers c
-                    where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers) and c.ghl_contact_id is not null),
-      'opportunities', (select coalesce(jsonb_agg(distinct j.ghl_opportunity_id), '[]') from jobs j
-                         where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_opportunity_id is not null))
-    into v_outside;
+      'contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and not k.shared), '[]'),
+      -- Another customer's, too: a person decides what becomes of it.
+      'shared_contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and k.shared), '[]'),
+      'opportunities', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'opportunity'), '[]'))
+    into v_outside
+    from (select g.kind, g.id, g.kind = 'contact' and exists (
+                   select from contact_links o where o.tenant_id = p_tenant and o.contact_id = g.id and o.st_customer_id <> all (v_customers)) as shared
+            from (select 'contact' as kind, c.ghl_contact_id as id from customers c where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from contact_links l where l.tenant_id = p_tenant and l.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)
+                  union select 'opportunity', j.ghl_opportunity_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
+                  union select 'opportunity', l.opportunity_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)) g
+           where g.id is not null) k;
   perform lock_jobs(p_tenant, v_jobs);
   insert into erasure_keys (tenant_id) values (p_tenant) on conflict do nothing;
   insert into erased (tenant_id, kind, record_hash)
@@ -8791,6 +9119,15 @@ begin
    where e.tenant_id = p_tenant and e.tx = o.tx and e.id = o.id;
   get diagnostics v_count = row_count;
   v_counts := v_counts || jsonb_build_object('events', v_count);
+  -- The rows of an import's files: of a dry run that nobody went on with a week, else as long as an old flow may be kept beside.
+  delete from import_rows r using (
+    select x.import_id, x.entity, x.row_no from imports i
+      join import_rows x on x.tenant_id = i.tenant_id and x.import_id = i.id
+     where i.tenant_id = p_tenant and (i.state in ('staging', 'staged') and i.updated_at < v_now - interval '7 days'
+                                       or i.state in ('applied', 'undone') and i.updated_at < v_now - interval '90 days') limit p_most) o
+   where r.tenant_id = p_tenant and r.import_id = o.import_id and r.entity = o.entity and r.row_no = o.row_no;
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || jsonb_build_object('import_rows', v_count);
   select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
   if v_days is not null then
     foreach v_table in array array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates', 'jobsync.invoices',
@@ -8806,7 +9143,7 @@ begin
 end
 $$;
 comment on function jobsync.prune(text, integer) is
-  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, texts in raw records as tenants.raw_days says. Answers counts.';
+  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7), texts in raw records as tenants.raw_days says. Answers counts.';
 
 -- Access: the tables belong to the role that migrates; the program works as jobsync_app and sees one tenant per
 -- transaction (set local role + the setting jobsync.tenant). Row-level security is enabled, not forced: owner, psql and
@@ -8841,6 +9178,48 @@ begin
   execute pg_catalog.format('revoke insert, update, delete, truncate on jobsync.clock from %I', current_user);
 end
 $access$;
+
+-- Who only reads: reports, dashboards of others, a curious psql. It sees every tenant (or the one that jobsync.tenant names)
+-- and no credential, not even a sealed one. A login for it: create role NAME login password '...' in role jobsync_readonly.
+do $reading$
+declare
+  v_table record;
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_readonly') then
+    begin
+      create role jobsync_readonly nologin;
+    exception when duplicate_object or unique_violation then
+      null;
+    end;
+  end if;
+  grant usage on schema public, jobsync to jobsync_readonly;
+  for v_table in
+    select n.nspname, c.relname
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'v')
+       and (n.nspname = 'jobsync' and c.relname not in (
+              'connections', 'access_tokens', 'tokens', 'destinations', 'alert_settings', 'users', 'sessions', 'sign_in_links', 'sign_in_failures', 'erasure_keys')
+         or n.nspname = 'public' and c.relname in ('sync_state', 'customers', 'jobs', 'sync_logs', 'business_units', 'sync_statistics', 'jobs_pending_ghl_sync'))
+  loop
+    execute pg_catalog.format('grant select on %I.%I to jobsync_readonly', v_table.nspname, v_table.relname);
+  end loop;
+  grant select (tenant_id, id, kind, label, masked, paused_at, pause_reason, failures_in_row, probe_at, created_at, updated_at)
+    on jobsync.destinations to jobsync_readonly;
+  grant select (tenant_id, quiet_from, quiet_until, digest_at, digest_sent_on, silence_hours, repeat_hours, updated_at)
+    on jobsync.alert_settings to jobsync_readonly;
+  for v_table in
+    select p.schemaname, p.tablename from pg_catalog.pg_policies p where p.policyname = 'tenant_rows' and p.schemaname in ('public', 'jobsync')
+  loop
+    execute pg_catalog.format(
+      'create policy readers on %I.%I for select to jobsync_readonly'
+      ' using (tenant_id = coalesce((select nullif(pg_catalog.current_setting(''jobsync.tenant'', true), '''')), tenant_id))',
+      v_table.schemaname, v_table.tablename);
+  end loop;
+exception when insufficient_privilege then
+  raise notice 'role jobsync_readonly cannot be created here: reports need a login of their own';
+end
+$reading$;
 
 -- The task queue: the SQL of the library procrastinate (MIT licence), in a schema of its own.
 create schema if not exists jobsync_queue;

@@ -56,7 +56,7 @@ class Ran:
 
 @dataclass
 class Stage:
-    """Both upstreams, one database. `engine` is None where only processes work on it."""
+    """Both upstreams, one database."""
 
     titan: servicetitan.Simulator
     level: gohighlevel.GoHighLevelSimulator
@@ -65,7 +65,13 @@ class Stage:
     dsn: str
     data_dir: Path
     more: dict[str, Any] = field(default_factory=dict)
-    engine: Engine | None = None
+    opened: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine on the stage's database; there is none where only processes work on it."""
+        assert self.opened is not None
+        return self.opened
 
     @property
     def act(self) -> servicetitan.Actions:
@@ -117,14 +123,12 @@ class Stage:
 
     async def route(self, unit: int, url: str | None = None, **more: Any) -> str:
         """Gives a unit a hook (a new live one); answers its URL."""
-        assert self.engine is not None
         url = url or self.add_hook()
         await route_unit(self.engine, TENANT, unit, actor="test", webhook_url=url, **more)
         return url
 
     async def route_all(self, units: tuple[int, ...] = UNITS) -> str:
         """Reads the units and gives them all one hook; answers its URL."""
-        assert self.engine is not None
         await sync_once(self.engine, TENANT, deliver=False, streams=("business_units",))
         url = self.add_hook()
         for unit in units:
@@ -133,7 +137,6 @@ class Stage:
 
     async def sync(self, **how: Any) -> dict[str, Any]:
         """One pass; its report."""
-        assert self.engine is not None
         return await sync_once(self.engine, TENANT, **how)
 
     def posts(self) -> dict[int, int]:
@@ -151,7 +154,11 @@ class Stage:
     def jobs_of(self, *units: int) -> list[int]:
         """ServiceTitan's jobs of these units."""
         table = self.titan.dataset().tables["jobs"]
-        return [key for key in table.keys() if table.get(key).fields()["businessUnitId"] in units]  # noqa: SIM118
+        return [
+            key
+            for key in table.keys()  # noqa: SIM118
+            if (found := table.get(key)) is not None and found.fields()["businessUnitId"] in units
+        ]
 
     def data_requests(self) -> Counter[str]:
         """Data requests to ServiceTitan by kind of path: without tokens and reference lists."""
@@ -163,7 +170,7 @@ class Stage:
 
     def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         """What the database says, as its owner."""
-        with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
+        with psycopg.Connection[dict[str, Any]].connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(statement.encode(), parameters or None).fetchall()
 
     def value(self, statement: str, *parameters: Any) -> Any:
@@ -282,5 +289,5 @@ async def open_stage(
             yield stage
             return
         async with open_engine(stage.settings()) as opened:
-            stage.engine = opened
+            stage.opened = opened
             yield stage

@@ -70,9 +70,10 @@ class UpstreamUnavailable(TransientError):
         status: int | None = None,
         ambiguous: bool = False,
         hint: str | None = None,
+        code: str | None = None,
         **details: object,
     ) -> None:
-        super().__init__(message, hint=hint, **details)
+        super().__init__(message, hint=hint, code=code, **details)
         self.status = status
         self.ambiguous = ambiguous
 
@@ -91,9 +92,15 @@ class RateLimited(TransientError):
     code = "rate_limited"
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, hint: str | None = None, **details: object
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        hint: str | None = None,
+        code: str | None = None,
+        **details: object,
     ) -> None:
-        super().__init__(message, hint=hint, **details)
+        super().__init__(message, hint=hint, code=code, **details)
         self.retry_after = retry_after
 
 
@@ -149,8 +156,16 @@ class RequestRejected(TerminalError):
     http_status = 502
     code = "request_rejected"
 
-    def __init__(self, message: str, *, status: int | None = None, hint: str | None = None, **details: object) -> None:
-        super().__init__(message, hint=hint, **details)
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str | None = None,
+        code: str | None = None,
+        **details: object,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code, **details)
         self.status = status
 
 

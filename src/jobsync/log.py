@@ -31,13 +31,14 @@ def set_up_logs(level: str = "INFO", *, for_people: bool | None = None) -> None:
     """Configures logging of this process. `for_people`: readable lines; None decides by whether stderr is a terminal."""
     people = sys.stderr.isatty() if for_people is None else for_people
     renderer: Any = structlog.dev.ConsoleRenderer(colors=people) if people else structlog.processors.JSONRenderer()
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _keep_allowed,
+        renderer,
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _keep_allowed,
-            renderer,
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -18,7 +19,7 @@ ZONE = "America/Denver"
 
 @pytest.fixture
 def connection(dsn: str) -> Iterator[psycopg.Connection[dict[str, object]]]:
-    with psycopg.connect(dsn, row_factory=dict_row, autocommit=True) as opened:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row, autocommit=True) as opened:
         opened.execute("grant update on jobsync.clock to current_user")
         yield opened
 

@@ -207,7 +207,6 @@ async def test_the_dead_man_switch_is_pinged_while_the_pull_is_alive_and_only_th
         open_hook() as switch,
         open_stage(dsn, tmp_path, jobs=6, more={"JOBSYNC_PING_URL": f"{switch.root}/ping"}) as stage,
     ):
-        assert stage.engine is not None
         assert not (await watch(stage.engine)).pinged
         await stage.sync(deliver=False)
         assert (await watch(stage.engine)).pinged
@@ -221,7 +220,6 @@ async def test_a_hook_that_fails_is_paused_and_told_with_the_jobs_that_wait(
     dsn: str, tmp_path: Path, slack: Hook
 ) -> None:
     async with open_stage(dsn, tmp_path, jobs=30, more={"JOBSYNC_ALERT_URLS": SLACK}) as stage:
-        assert stage.engine is not None
         await stage.sync(deliver=False)
         hook = stage.add_hook(mode="test")
         await stage.route(1314, hook)
@@ -235,7 +233,6 @@ async def test_a_hook_that_fails_is_paused_and_told_with_the_jobs_that_wait(
 
 async def test_the_page_about_alerts_is_true(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=2) as stage:
-        assert stage.engine is not None
         fail_a_sync(dsn)
         await watch(stage.engine)
         done = await walk_page("docs/alerts.md", on_stage(stage))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from jobsync.db.migrate import BASELINE, migrate, read_status
 from jobsync.errors import ConfigError, DatabaseUnavailable
@@ -47,7 +48,7 @@ async def test_a_user_without_create_on_public_gets_the_grant_to_run(empty_dsn: 
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute("create role weak login password 'weak'")
         try:
-            weak = psycopg.conninfo.make_conninfo(empty_dsn, user="weak", password="weak")
+            weak = make_conninfo(empty_dsn, user="weak", password="weak")
             with pytest.raises(ConfigError) as caught:
                 await migrate(weak)
         finally:
@@ -60,7 +61,7 @@ async def test_a_user_named_jobsync_is_refused_with_the_statement_to_run(empty_d
         connection.execute("create role jobsync login password 'x'")
         try:
             with pytest.raises(ConfigError) as caught:
-                await migrate(psycopg.conninfo.make_conninfo(empty_dsn, user="jobsync", password="x"))
+                await migrate(make_conninfo(empty_dsn, user="jobsync", password="x"))
         finally:
             connection.execute("drop role jobsync")
     assert "ALTER ROLE jobsync RENAME TO" in (caught.value.hint or "")

@@ -100,13 +100,15 @@ def on_stage(stage: Stage, **names: Any) -> Reader:
 def read_blocks(page: str | Path) -> list[Block]:
     """All fenced blocks of a page, in their order. `page`: its path from the checkout's root, or an absolute one."""
     blocks: list[Block] = []
-    heading, fence, info, start, lines = "", None, "", 0, []
+    lines: list[str] = []
+    fence: str | None = None
+    heading, info, start = "", "", 0
     for number, line in enumerate((CHECKOUT / page).read_text().splitlines(), 1):
         found = _FENCE.match(line.strip())
         if fence is not None:
             if found and found["ticks"] == fence and not found["info"].strip():
                 language, _, rest = info.strip().partition(" ")
-                words = dict(word.partition("=")[::2] for word in rest.split())
+                words = {key: value for key, _, value in (word.partition("=") for word in rest.split())}
                 blocks.append(Block(str(page), start, heading, language, words, "\n".join(lines)))
                 fence = None
             else:

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Playwright, sync_playwright
 
 T = TypeVar("T")
 Theme = Literal["light", "dark"]
@@ -128,7 +128,12 @@ def _watch(watched: Watched) -> None:
     page, wrong = watched.page, watched.wrong
     page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
 
 
 def find_violations(page: Page) -> list[str]:
@@ -144,6 +149,14 @@ def find_violations(page: Page) -> list[str]:
 def measure_overflow(page: Page) -> int:
     """By how many pixels the page can be scrolled sideways."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def find_sticking_out(page: Page) -> list[str]:
+    """Names of cards whose content is wider than they are."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.card')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+        ".map(each => (each.querySelector('h1, h2, h3') || each).textContent.trim().slice(0, 60))"
+    )
 
 
 def picture_folder() -> Path:

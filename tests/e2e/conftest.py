@@ -13,7 +13,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ LAST_LINE = "Ctrl-C"
 
 @dataclass(frozen=True)
 class Demo:
-    """A running `jobsync demo`: its address, the one-time link it printed, its simulators and its folder."""
+    """A running `jobsync demo`: its address, the link it printed, its simulators, its folder and all that it said."""
 
     url: str
     link: str
     titan_url: str
     level_url: str
     folder: Path
+    said: str
 
     def call(self, method: str, url: str, body: Any = None) -> Any:
         """Calls the service (a path) or a simulator's control (a whole URL) with JSON."""
@@ -69,6 +70,13 @@ def chromium() -> Iterator[Chromium]:
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Demo]:
+    """The demo that most browser tests share."""
+    with open_demo() as opened:
+        yield opened
+
+
+@contextmanager
+def open_demo() -> Iterator[Demo]:
     """The demo as a newcomer starts it, in an empty folder, on free ports."""
     folder = Path(tempfile.mkdtemp(prefix="jobsync-browser-"))
     # Any user may enter, so that its PostgreSQL stands in it also where the tests run as root.
@@ -115,7 +123,7 @@ def _read_demo(process: subprocess.Popen[str], folder: Path) -> Demo:
     assert opened is not None and len(simulators) == 2, text
     # What it says from now on is read too, or a full pipe would stop it.
     threading.Thread(target=process.stdout.read, daemon=True).start()
-    return Demo(opened[1], opened[1] + opened[2], f"http://{simulators[0]}", f"http://{simulators[1]}", folder)
+    return Demo(opened[1], opened[1] + opened[2], f"http://{simulators[0]}", f"http://{simulators[1]}", folder, text)
 
 
 def _command(*words: str) -> list[str]:

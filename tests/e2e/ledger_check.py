@@ -15,6 +15,13 @@ async def until(holds: Callable[[], bool], *, seconds: float = 60.0) -> None:
             await asyncio.sleep(0.05)
 
 
+async def until_apart(holds: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    """The same, asked in a thread: what this process serves (simulators, a proxy) is not held up by the asking."""
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.2)
+
+
 def is_all_told(stage: Stage, jobs: int) -> bool:
     """True once every job is stored and synced and nothing waits."""
     row = stage.rows(

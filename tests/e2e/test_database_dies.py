@@ -15,7 +15,7 @@ import pytest
 
 from jobsync.db.embedded import EmbeddedServer, start_embedded
 from tests.e2e.ledger_check import check_nothing_lost, is_all_told, until
-from tests.e2e.test_two_syncs import QUICK, signal_at
+from tests.e2e.test_two_syncs import QUICK, UNCAPPED, signal_at
 from tests.upstreams import finish, open_stage
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +51,7 @@ async def stop_at_once(server: EmbeddedServer) -> None:
 async def test_a_postgresql_that_is_stopped_at_once_loses_nothing(
     own_server: EmbeddedServer, tmp_path: Path, restarts: int, jobs: int
 ) -> None:
-    async with open_stage(own_server.dsn(), tmp_path, jobs=jobs, more=QUICK) as stage:
+    async with open_stage(own_server.dsn(), tmp_path, jobs=jobs, more={**QUICK, **UNCAPPED}) as stage:
         url = await stage.route_all()
         stage.break_hook(url, "slow", seconds=0.05, times=None)
         for _ in range(restarts):

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from tests.e2e.ledger_check import check_nothing_lost, is_all_told, until
-from tests.e2e.test_two_syncs import QUICK, signal_at
+from tests.e2e.test_two_syncs import QUICK, UNCAPPED, signal_at
 from tests.upstreams import Stage, finish, open_stage
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,7 @@ async def test_a_sync_killed_again_and_again_loses_nothing(dsn: str, tmp_path: P
         ran = await stage.jobsync("sync", "--json")
         assert ran.code == 0, ran.err
         assert is_all_told(stage, jobs)
-        assert check_nothing_lost(stage) <= GROUP * 2 * kills
+        assert check_nothing_lost(stage) <= GROUP * kills
 
 
 @pytest.mark.long
@@ -53,7 +53,7 @@ async def test_200_kills_over_5000_jobs_lose_nothing(dsn: str, tmp_path: Path) -
     jobs, kills = 5000, 200
     rng = Random(1)
     most_unmarked = 0
-    async with open_stage(dsn, tmp_path, jobs=jobs, more=QUICK) as stage:
+    async with open_stage(dsn, tmp_path, jobs=jobs, more={**QUICK, **UNCAPPED}) as stage:
         url = await stage.route_all()
         killed = 0
         for _ in range(kills):
@@ -70,7 +70,7 @@ async def test_200_kills_over_5000_jobs_lose_nothing(dsn: str, tmp_path: Path) -
         assert is_all_told(stage, jobs)
         twice = check_nothing_lost(stage)
         print(f"kills: {killed}, jobs: {jobs}, lost: 0, twice: {twice}, each flagged; at most {most_unmarked} claimed")
-        # One group is sent while the one before it is being booked.
+        # One group is claimed while the one before it is being booked; sent it is only after that.
         assert most_unmarked <= 2 * GROUP
 
 
@@ -116,7 +116,7 @@ async def test_a_worker_that_is_asked_to_stop_books_what_it_sent_within_ten_seco
     ("workers", "jobs"), [pytest.param(8, 20_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
 )
 async def test_many_workers_claim_each_job_once(dsn: str, tmp_path: Path, workers: int, jobs: int) -> None:
-    async with open_stage(dsn, tmp_path, jobs=jobs, engine=True) as stage:
+    async with open_stage(dsn, tmp_path, jobs=jobs, more=UNCAPPED) as stage:
         await stage.route_all()
         processes = [await stage.start("sync", "--json") for _ in range(workers)]
         await asyncio.gather(*(process.wait() for process in processes))

@@ -10,9 +10,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from jobsync.engine.opening import open_engine
 from jobsync.web.app import create_app
 from jobsync.web.server import open_socket, serve
 from tests.clock import move_clock
+from tests.intake.old_flow import fill_guide_database
 from tests.upstreams import UNITS, Stage, open_stage
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +98,6 @@ async def test_the_old_flow_and_a_live_jobsync_on_one_database_send_no_job_twice
             await stage.route(unit, hook)
         for unit in THEIRS:
             assert (await stage.jobsync("units", "set", str(unit), "--external")).code == 0
-        assert stage.engine is not None
         sock, stop = open_socket("127.0.0.1", 0), asyncio.Event()
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         service = asyncio.ensure_future(serve(create_app(stage.settings(), stage.engine.database), sock, stop))
@@ -123,6 +124,44 @@ async def test_the_old_flow_and_a_live_jobsync_on_one_database_send_no_job_twice
         assert [unit["st_business_unit_id"] for unit in armed.json["refused"]] == [THEIRS[0]]
         await stage.sync()
         assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
+
+
+@SIZES
+async def test_the_old_flow_and_a_live_jobsync_on_an_adopted_database_send_no_job_twice(
+    empty_dsn: str, tmp_path: Path, count: int
+) -> None:
+    """The old flow had pushed a third of the jobs, holds a third, and never saw the rest."""
+    async with open_stage(empty_dsn, tmp_path, jobs=count, engine=False) as stage:
+        jobs = stage.job_ids()
+        pushed, held = set(jobs[0::3]), set(jobs[1::3])
+        fill_guide_database(empty_dsn, stage, synced=pushed, pending=held)
+        adopted = await stage.jobsync("db", "migrate", "--json")
+        assert (adopted.code, adopted.json["adoption"]["rows"]["jobs"]) == (0, len(pushed | held))
+        async with open_engine(stage.settings()) as stage.opened:
+            hook = stage.add_hook()
+            await stage.sync(deliver=False, streams=("business_units",))
+            for unit in OURS:
+                # Also changes are to be sent: what the old flow stored wrongly must not look like one.
+                await stage.route(unit, hook, events="all")
+            for unit in THEIRS:
+                assert (await stage.jobsync("units", "set", str(unit), "--external")).code == 0
+            sock, stop = open_socket("127.0.0.1", 0), asyncio.Event()
+            base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+            service = asyncio.ensure_future(serve(create_app(stage.settings(), stage.engine.database), sock, stop))
+            try:
+                async with aiohttp.ClientSession() as http:
+                    first = asyncio.ensure_future(stage.sync())
+                    theirs = await old_flow(http, base, hook, lambda: first.done())
+                    assert (await first)["failed"] == 0
+                    theirs += await old_flow(http, base, hook, lambda: True)
+                    await stage.sync()
+                    assert await old_flow(http, base, hook, lambda: True) == Counter()
+            finally:
+                stop.set()
+                await service
+            assert stage.posts() == dict.fromkeys(set(jobs) - pushed, 1), "0 double sends, none missing"
+            assert set(theirs) == set(stage.jobs_of(*THEIRS)) - pushed
+            assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == count
 
 
 async def old_flow(http: aiohttp.ClientSession, base: str, hook: str, is_over) -> Counter[int]:

@@ -12,6 +12,8 @@ from tests.upstreams import Stage, finish, open_stage
 pytestmark = pytest.mark.anyio
 
 QUICK = {"JOBSYNC_LEASE_SECONDS": 1, "JOBSYNC_STALLED_SECONDS": 1}
+# More jobs than the caps let through in an hour.
+UNCAPPED = {"JOBSYNC_CAP_HOUR": 0, "JOBSYNC_CAP_DAY": 0}
 
 
 def signal_at(stage: Stage, posts: int) -> asyncio.Event:

@@ -22,7 +22,6 @@ async def route_jobs(stage: Stage, *, stage_name: str | None = None, units: tupl
     """Pulls, gives every customer a phone of his own, and routes units into the sales pipeline; their jobs."""
     await stage.sync(deliver=False)
     give_phones(stage)
-    assert stage.engine is not None
     for unit in units:
         await route_unit(
             stage.engine, TENANT, unit, actor="test", pipeline="Sales Pipeline", stage=stage_name or "New Lead"
@@ -72,7 +71,6 @@ def pass_time(stage: Stage, seconds: float) -> None:
 async def deliver(stage: Stage, *, rounds: int = 1, seconds: float = 150) -> dict[str, Any]:
     """Sends what is due, several times with time going by; the last report."""
     report: dict[str, Any] = {}
-    assert stage.engine is not None
     for number in range(rounds):
         if number:
             pass_time(stage, seconds)
@@ -82,7 +80,6 @@ async def deliver(stage: Stage, *, rounds: int = 1, seconds: float = 150) -> dic
 
 async def _send(stage: Stage, duties: Duties) -> dict[str, Any]:
     # Without the read-back that a whole pass ends with: it has stories of its own.
-    assert stage.engine is not None
     started = stage.value("select jobsync.now()")
     await send_due(stage.engine, duties, TENANT)
     return await report_sends(stage.engine, TENANT, started)

@@ -67,7 +67,7 @@ class Yard:
         return calls
 
     def query(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        with psycopg.connect(self.dsn, row_factory=dict_row) as connection:
+        with psycopg.Connection[dict[str, Any]].connect(self.dsn, row_factory=dict_row) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
     def count(self, table: str) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,8 @@ async def test_ambiguous_answers_are_the_only_doubles_by_webhook_and_each_is_fla
     async with open_stage(dsn, tmp_path, jobs=sends, more=caps) as stage:
         await stage.route_all()
         await stage.sync(deliver=False)
-        for seed, (kind, options) in enumerate((("did_then_status", {"status": 500}), ("did_then_close", {}))):
+        kinds: list[tuple[str, dict[str, Any]]] = [("did_then_status", {"status": 500}), ("did_then_close", {})]
+        for seed, (kind, options) in enumerate(kinds):
             stage.level.faults.add(kind, path="/hooks/", times=None, probability=0.16, seed=seed, **options)
         for _ in range(9):
             await deliver(stage)

@@ -101,10 +101,8 @@ async def test_requests_of_a_new_contact_a_known_one_a_change_and_no_change(dsn:
 async def test_the_plan_says_how_many_requests_its_jobs_will_take(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=40, connected=True) as stage:
         jobs = await route_jobs(stage)
-        assert stage.engine is not None
 
         async def planned() -> int:
-            assert stage.engine is not None
             return (await read_plan(stage.engine, TENANT))["requests"]
 
         # Customers that were merged are one.

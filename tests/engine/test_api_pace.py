@@ -21,7 +21,6 @@ SECONDS = 5.0
 
 
 async def drain(stage: Stage, seconds: float) -> None:
-    assert stage.engine is not None
     destination = stage.value("select id from jobsync.destinations")
     await drain_destination(
         stage.engine, lambda row: open_sender(stage.engine, "default", row), "default", destination, longest=seconds

@@ -43,12 +43,10 @@ PATHS = {
 
 
 async def begin(stage: Stage, **how: Any) -> UUID:
-    assert stage.engine is not None
     return await open_backfill(stage.engine, TENANT, **{"since": BEGINNING, "actor": "test", **how})
 
 
 async def finish_it(stage: Stage, run: UUID, *, seconds: float = 60) -> dict[str, Any]:
-    assert stage.engine is not None
     while await run_backfill(stage.engine, TENANT, run, seconds=seconds):
         pass
     found = await read_backfill(stage.engine, TENANT, run)
@@ -123,7 +121,6 @@ async def test_deliver_plans_the_old_jobs_of_the_time_once_even_those_from_befor
     dsn: str, tmp_path: Path
 ) -> None:
     async with open_stage(dsn, tmp_path, jobs=40, more={"JOBSYNC_DELIVER_FROM": "2999-01-01T00:00:00Z"}) as stage:
-        assert stage.engine is not None
         await stage.route_all(units=(1314,))
         run = await begin(stage)
         await finish_it(stage, run)
@@ -140,7 +137,6 @@ async def test_deliver_plans_the_old_jobs_of_the_time_once_even_those_from_befor
 
 async def test_a_slice_ends_after_a_page_and_the_next_one_goes_on_there(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=120) as stage:
-        assert stage.engine is not None
         run = await begin(stage, entities=["jobs"], page_size=25)
         slices, positions = 1, []
         while await run_backfill(stage.engine, TENANT, run, seconds=0):
@@ -155,7 +151,6 @@ async def test_a_slice_ends_after_a_page_and_the_next_one_goes_on_there(dsn: str
 
 async def test_a_cancelled_backfill_stores_nothing_more_and_lets_another_begin(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=60) as stage:
-        assert stage.engine is not None
         run = await begin(stage, entities=["jobs"], page_size=20)
         with pytest.raises(LockHeld):
             await begin(stage)
@@ -174,7 +169,6 @@ async def test_a_cancelled_backfill_stores_nothing_more_and_lets_another_begin(d
 
 async def test_what_stops_a_backfill_is_told_and_it_goes_on_where_it_stood(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=60) as stage:
-        assert stage.engine is not None
         run = await begin(stage, entities=["jobs"], page_size=20)
         assert await run_backfill(stage.engine, TENANT, run, seconds=0)
         stage.titan.faults.plan("status", "jpm/jobs", status=403, count=None)

@@ -12,7 +12,7 @@ import pytest
 
 from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import Row
-from jobsync.engine.deliver import drain_destination
+from jobsync.engine.deliver import GROUP, drain_destination
 from jobsync.engine.hook_sender import HookSender, open_sender
 from jobsync.errors import DatabaseUnavailable, SchemaDrift
 from tests.upstreams import open_stage
@@ -84,6 +84,69 @@ async def test_answers_that_came_before_an_outage_are_booked_after_it_and_nothin
         assert senders[0].cuts == 1 and report.delivered == len(wanted)
         assert stage.posts() == wanted
         assert stage.value("select count(*) from jobs where ghl_sync_status = 'synced'") == len(wanted)
+
+
+class HoldingSender:
+    """Accepts everything at once. After the first group it keeps the booking waiting until the next group is claimed."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._holding: asyncio.Task[None] | None = None
+        self.sent = 0
+        self.unmarked: list[int] = []
+
+    async def prepare(self, rows: Sequence[Row]) -> None:
+        """Nothing to prepare."""
+
+    async def send(self, row: Row) -> dict[str, Any]:
+        self.sent += 1
+        async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
+            booked = await (
+                await connection.execute("select count(*) from jobsync.attempts where outcome is not null")
+            ).fetchone()
+        assert booked is not None
+        self.unmarked.append(self.sent - booked[0])
+        if self._holding is None:
+            held = asyncio.Event()
+            self._holding = asyncio.ensure_future(self._hold(held))
+            await held.wait()
+        return {"outcome": "accepted", "status": 200, "execution_id": "here"}
+
+    async def _hold(self, held: asyncio.Event) -> None:
+        async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
+            await connection.execute("select 1 from jobs for update")
+            held.set()
+            claimed = 0
+            while claimed <= GROUP:
+                async with await psycopg.AsyncConnection.connect(self._dsn) as other:
+                    row = await (await other.execute("select count(*) from jobsync.attempts")).fetchone()
+                    assert row is not None
+                    claimed = row[0]
+            await connection.rollback()
+
+    async def close(self) -> None:
+        if self._holding is not None:
+            await self._holding
+
+
+async def test_at_most_a_group_of_sends_is_accepted_and_not_marked_however_long_booking_takes(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=240) as stage:
+        await stage.route_all()
+        await stage.sync(deliver=False)
+        destination = stage.value("select id from jobsync.destinations")
+        senders: list[HoldingSender] = []
+
+        async def sender(row: Row) -> HoldingSender:
+            senders.append(HoldingSender(dsn))
+            return senders[-1]
+
+        report = await drain_destination(stage.engine, sender, "default", destination)
+
+        due = stage.value("select count(*) from jobs where ghl_sync_status = 'synced'")
+        assert report.delivered == senders[0].sent == due > 2 * GROUP
+        assert max(senders[0].unmarked) <= GROUP
 
 
 async def test_only_a_database_that_is_away_is_worth_repeating() -> None:

@@ -122,7 +122,6 @@ async def test_a_test_only_hook_is_paused_and_a_replay_after_publishing_sends_ea
         assert (await stage.sync(pull=False))["gohighlevel_requests"] == 0
         assert stage.posts() == posts
         hook.mode = "live"
-        assert stage.engine is not None
         answer = await replay_jobs(stage.engine, "default", jobs, actor="test")
         assert sorted(answer["replayed"]) == sorted(jobs)
         assert (await stage.sync(pull=False))["delivered"] == len(jobs)

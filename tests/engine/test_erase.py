@@ -28,7 +28,9 @@ async def choose_customer(stage: Stage) -> tuple[int, list[str]]:
     for table, kind in (("customers", "id"), ("locations", "customerId"), ("jobs", "customerId")):
         rows = stage.titan.dataset().tables[table]
         for key in rows.keys():  # noqa: SIM118
-            fields = rows.get(key).fields()
+            found = rows.get(key)
+            assert found is not None
+            fields = found.fields()
             if fields[kind] == customer:
                 words |= {str(fields.get("summary") or ""), str(fields.get("name") or "")}
                 words.add(str((fields.get("address") or {}).get("street") or ""))
@@ -49,7 +51,6 @@ async def test_an_erased_customer_leaves_no_word_behind_and_never_comes_back(
     dsn: str, tmp_path: Path, pg_dump: Program
 ) -> None:
     async with open_stage(dsn, tmp_path, jobs=40) as stage:
-        assert stage.engine is not None
         await stage.route_all()
         await stage.sync()
         customer, words = await choose_customer(stage)
@@ -112,13 +113,28 @@ async def test_the_command_asks_first_and_tells_what_gohighlevel_still_holds(dsn
         await stage.sync()
         customer = stage.value("select min(st_customer_id) from jobs")
         stage.run("update customers set ghl_contact_id = 'contact-0001' where st_customer_id = %s", customer)
+        # What deliveries by API linked counts as well, and what is another customer's too is said apart.
+        stage.run(
+            "insert into jobsync.contact_links (tenant_id, destination_id, st_customer_id, contact_id, found_by, shared) "
+            "select 'default', id, v.customer, 'contact-0003', 'search', true from jobsync.destinations, (values (%s::bigint), (%s)) v(customer)",
+            customer,
+            customer + 1,
+        )
+        stage.run(
+            "insert into jobsync.opportunity_links (tenant_id, destination_id, st_job_id, opportunity_id, contact_id, found_by) "
+            "select 'default', d.id, min(j.st_job_id), 'card-0001', 'contact-0002', 'created' from jobsync.destinations d, jobs j "
+            "where j.st_customer_id = %s group by d.id",
+            customer,
+        )
         refused = await stage.jobsync("erase", "customer", str(customer))
         assert (refused.code, stage.value("select count(*) from customers where st_customer_id = %s", customer)) == (
             9,
             1,
         )
         looked = await stage.jobsync("erase", "customer", str(customer), "--dry-run", "--json")
-        assert looked.json["gohighlevel"]["contacts"] == ["contact-0001"]
+        assert looked.json["gohighlevel"]["contacts"] == ["contact-0001", "contact-0002"]
+        assert looked.json["gohighlevel"]["shared_contacts"] == ["contact-0003"]
+        assert looked.json["gohighlevel"]["opportunities"] == ["card-0001"]
         done = await stage.jobsync("erase", "customer", str(customer), "--yes")
         assert done.code == 0 and "contact-0001" in done.out
         assert stage.value("select count(*) from customers where st_customer_id = %s", customer) == 0

@@ -48,7 +48,6 @@ def is_page(record: bytes) -> bool:
 
 
 async def pull(stage: Stage, *names: str) -> dict[str, dict[str, Any]]:
-    assert stage.engine is not None
     run, _ = await open_pass(stage.engine, TENANT, "test", streams=names)
     await asyncio.gather(*(run_stream(stage.engine, TENANT, name, run) for name in names))
     row = await read_pass(stage.engine, TENANT, run)

@@ -34,7 +34,6 @@ def count_open(stage: Stage) -> int:
 
 async def test_what_fits_now_is_stored_planned_and_closed_and_the_rest_is_counted_up(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=30) as stage:
-        assert stage.engine is not None
         await stage.route_all()
         wanted = await quarantine_some(stage)
         assert count_open(stage) == 4
@@ -48,7 +47,6 @@ async def test_what_fits_now_is_stored_planned_and_closed_and_the_rest_is_counte
 
 async def test_many_hopeless_records_are_no_schema_drift(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=5) as stage:
-        assert stage.engine is not None
         stage.run(
             "insert into jobsync.quarantine (tenant_id, stream, reason, raw, raw_hash) "
             "select 'default', s.name, 'older', r.raw, sha256(r.raw) from (values ('jobs'), ('customer_contacts'), ('invoices')) s(name), "

@@ -95,7 +95,6 @@ async def test_a_job_that_is_older_than_deliver_from_never_becomes_deliverable_b
         await stage.sync()
         lost = stage.job_ids()[0]
         stage.run("delete from jobs where st_job_id = %s", lost)
-        assert stage.engine is not None
         found = await reconcile(stage.engine, TENANT, days=ALL_DAYS, fix_missing=True)
         assert (found["missing"], found["fixed"], found["planned"]) == (1, 1, 0)
         assert stage.rows("select ghl_sync_status, ghl_sync_reason from jobs where st_job_id = %s", lost) == [
@@ -114,7 +113,6 @@ async def test_what_the_last_pull_could_not_know_and_what_is_quarantined_is_not_
         stage.act.book_job()
         stage.titan.clock.advance(3600)
         move_clock(dsn, "1 hour")
-        assert stage.engine is not None
         found = await reconcile(stage.engine, TENANT, days=ALL_DAYS)
         jobs = found["streams"]["jobs"]
         assert (jobs["missing"], jobs["quarantined"], jobs["not_read_yet"]) == (0, 1, 1)
@@ -145,7 +143,6 @@ async def test_a_comparison_that_broke_off_is_a_failed_run_and_due_again_in_an_h
 async def test_once_a_day_the_schedule_compares_each_tenant_and_never_twice(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=10) as stage:
         await stage.sync(deliver=False)
-        assert stage.engine is not None
         assert await run_in_foreground(stage.engine, defer_due_care) == 0, "a new tenant's first is due a day later"
         move_clock(dsn, "25 hours")
         assert await run_in_foreground(stage.engine, defer_due_care) == 1

@@ -36,7 +36,6 @@ FIVE_FEEDS = {
 async def pull(stage: Stage, *names: str) -> dict[str, dict[str, Any]]:
     """Reads these streams (jobs) side by side; what the pass says of each."""
     names = names or ("jobs",)
-    assert stage.engine is not None
     run, _ = await open_pass(stage.engine, TENANT, "test", streams=names)
     await asyncio.gather(*(run_stream(stage.engine, TENANT, name, run) for name in names))
     row = await read_pass(stage.engine, TENANT, run)
@@ -173,7 +172,6 @@ async def forbidden(stage: Stage) -> None:
 
 async def asks_less_often(stage: Stage) -> None:
     """The tenant is paused, but for one look in a quarter of an hour."""
-    assert stage.engine is not None
     await run_in_foreground(stage.engine, open_due_passes)
     assert stage.value("select next_pull_at - now() > interval '14 minutes' from jobsync.tenants")
 
@@ -188,7 +186,6 @@ async def missing(stage: Stage) -> None:
     assert (await pull_jobs(stage))["stored"] == JOBS
     # By id: what ServiceTitan does not show is not taken for deleted, and asked for ever more rarely.
     stage.run("insert into jobsync.wanted (tenant_id, stream, id) values ('default', 'customers', 1)")
-    assert stage.engine is not None
     for _ in range(2):
         async with await open_servicetitan(stage.engine, TENANT) as client:
             await look_up_parents(stage.engine, client, TENANT, Counts())

@@ -26,7 +26,6 @@ async def deliver_one_unit(stage: Stage, **hook: Any) -> list[int]:
 
 
 async def look(stage: Stage, **how: Any) -> Any:
-    assert stage.engine is not None
     return await verify_deliveries(stage.engine, "default", **how)
 
 

@@ -21,11 +21,36 @@ def make_old_database(dsn: str, stage: Stage, *, unmarked: Iterable[int] = (), l
         connection.execute(TABLES.encode())
         connection.execute(BEHAVIOUR.encode())
         with connection.cursor() as cursor:
-            names = COPIED.split(", ")
+            names = [str(name) for name in COPIED.split(", ")]
             marks = ", ".join(["%s"] * (len(names) + 3))
             cursor.executemany(
                 f"insert into jobs ({COPIED}, ghl_sync_status, ghl_opportunity_id, ghl_synced_at) values ({marks})".encode(),
                 [_values(row, names, row["st_job_id"] in pending) for row in rows],
+            )
+
+
+def fill_guide_database(dsn: str, stage: Stage, *, synced: Iterable[int], pending: Iterable[int]) -> None:
+    """The old database before JobSync: some of ServiceTitan's jobs, as the old flow stores them (its id for a number)."""
+    table = stage.titan.dataset().tables["jobs"]
+    marks = {**dict.fromkeys(synced, ("synced", "created")), **dict.fromkeys(pending, ("pending", None))}
+    rows = []
+    for number, (status, opportunity) in marks.items():
+        record = table.get(number)
+        assert record is not None
+        known = record.fields()
+        rows.append((number, str(number), known["customerId"], known["locationId"], known["businessUnitId"], known["createdOn"], status, opportunity))  # fmt: skip
+    with psycopg.connect(dsn) as connection:
+        connection.execute(TABLES.encode())
+        connection.execute(BEHAVIOUR.encode())
+        connection.execute(
+            "insert into business_units (st_business_unit_id, name) values (1314, 'Sales & Service'), (54670601, 'Install'), (4622, 'Pool Service'), (26143, 'Plumbing')"
+        )
+        connection.execute("insert into sync_state (key, value) values ('lastJobPull', '2025-01-01T00:00:00Z')")
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "insert into jobs (st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_name, created_on, ghl_sync_status, ghl_opportunity_id) "
+                "values (%s, %s, %s, %s, %s, 'Unknown', %s, %s, %s)",
+                rows,
             )
 
 

@@ -36,7 +36,7 @@ class Place:
 
     def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         """What the database says, as its owner."""
-        with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
+        with psycopg.Connection[dict[str, Any]].connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_dry_run_counts_what_the_import_then_does_and_a_second_import_does_nothing(
     dsn: str, tmp_path: Path
 ) -> None:
-    files = {"customers": write_customers(tmp_path, 40), "jobs": write_jobs(tmp_path, 60, customers=40)}
+    files: dict[str, Any] = {"customers": write_customers(tmp_path, 40), "jobs": write_jobs(tmp_path, 60, customers=40)}
     async with open_place(dsn, tmp_path) as place:
         dry = await place.dry(**files)
         assert place.value("select count(*) from customers") == place.value("select count(*) from jobs") == 0

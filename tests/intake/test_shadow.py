@@ -112,7 +112,6 @@ async def test_the_week_beside_the_old_flow_and_the_switch(dsn: str, empty_dsn: 
         with psycopg.connect(empty_dsn) as old:
             old.execute("delete from jobs where st_job_id = 999999999")
         move_clock(dsn, "3 days")
-        assert stage.engine is not None
         assert await compare_old_flow(Duties(stage.engine, build_app(dsn)))
         verdicts = (await stage.jobsync("plan", "--shadow", *DAYS, "--exit-code", "--json")).json["units"]
         assert {

@@ -67,8 +67,9 @@ class StandIn:
             self.asked.append(asked)
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if callable(answer):
-            return await answer(request)
-        status, body, headers = (*answer, {})[:3]
+            act: Any = answer
+            return await act(request)
+        status, body, headers = answer if len(answer) == 3 else (*answer, {})
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         return web.Response(status=status, body=payload, headers={"Content-Type": "application/json", **headers})
 

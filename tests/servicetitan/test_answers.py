@@ -100,7 +100,10 @@ async def test_400_names_the_rejected_fields_and_nothing_else(
     assert "canary" not in raised.value.message
 
 
-@pytest.mark.parametrize("body", [problem(**{"from": ["bad"]}), problem(), b"<html>", problem(ContinueFrom=["bad"])])
+FROM: dict[str, Any] = {"from": ["bad"]}
+
+
+@pytest.mark.parametrize("body", [problem(**FROM), problem(), b"<html>", problem(ContinueFrom=["bad"])])
 async def test_a_rejected_token_is_told_apart(titan: StandIn, client: ServiceTitanClient, body: Any) -> None:
     titan.answers = [(400, body)]
 
@@ -112,7 +115,7 @@ async def test_a_rejected_token_is_told_apart(titan: StandIn, client: ServiceTit
 async def test_a_400_that_names_another_field_or_carried_no_token_is_not_a_rejected_token(
     titan: StandIn, client: ServiceTitanClient
 ) -> None:
-    titan.answers = [(400, problem(includeRecentChanges=["bad"])), (400, problem(**{"from": ["bad"]}))]
+    titan.answers = [(400, problem(includeRecentChanges=["bad"])), (400, problem(**FROM))]
 
     for token in ("old-token", None):
         with pytest.raises(RequestRejected) as raised:

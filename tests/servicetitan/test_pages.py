@@ -245,9 +245,9 @@ def test_one_bad_record_in_five_thousand_costs_little(record: bytes) -> None:
     records = [healthy % number for number in range(4_999)]
     body = body_of(*records, record)
 
-    started = time.perf_counter()
+    started = time.process_time()
     good, refused = split_refused(parse_page(body, "list"))
-    spent = time.perf_counter() - started
+    spent = time.process_time() - started
 
     assert (len(good), len(refused)) == (4_999, 1)
     # Storing such a page takes PostgreSQL a second or more; 5 % of that is the figure. Generous for a loaded machine.

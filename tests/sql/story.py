@@ -173,13 +173,21 @@ class Story:
 
     # --- sending
 
-    def claim(self, destination: Any = None, *, limit: int = 64, rate: float = 0, lease: float = 60) -> list[int]:
+    def claim(
+        self,
+        destination: Any = None,
+        *,
+        limit: int = 64,
+        rate: float = 0,
+        lease: float = 60,
+        burst: float | None = None,
+    ) -> list[int]:
         """Claims what is due (at the only destination if none is named); the job ids, in their order."""
         destination = destination or self.value(
             "select id from jobsync.destinations order by created_at, label limit 1"
         )
         rows = self.rows(
-            "select c.*, (c.projection).* from jobsync.claim_deliveries(%s, %s, %s, %s, %s, %s) c", self.tenant, destination, limit, lease, rate, max(rate, 1)
+            "select c.*, (c.projection).* from jobsync.claim_deliveries(%s, %s, %s, %s, %s, %s) c", self.tenant, destination, limit, lease, rate, burst or max(rate, 1)
         )  # fmt: skip
         self.claimed = [{**row, "to": destination} for row in rows]
         return [row["st_job_id"] for row in rows]
@@ -256,7 +264,7 @@ class Story:
 @contextmanager
 def told(dsn: str, tenant: str = "default") -> Iterator[Story]:
     """A story that is rolled back at its end."""
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row) as connection:
         connection.execute("set timezone = 'UTC'")
         yield Story(connection, tenant)
         connection.rollback()
@@ -265,6 +273,6 @@ def told(dsn: str, tenant: str = "default") -> Iterator[Story]:
 @contextmanager
 def committed(dsn: str, tenant: str = "default") -> Iterator[Story]:
     """A story in which each call commits."""
-    with psycopg.connect(dsn, row_factory=dict_row, autocommit=True) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row, autocommit=True) as connection:
         connection.execute("set timezone = 'UTC'")
         yield Story(connection, tenant)

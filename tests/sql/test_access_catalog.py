@@ -8,7 +8,7 @@ import pytest
 
 from jobsync.db.migrate import migrate
 from tests.sql.conftest import Program
-from tests.sql.story import Story, job
+from tests.sql.story import SALES, Story, job
 
 OURS = "n.nspname in ('public', 'jobsync')"
 
@@ -144,3 +144,48 @@ def test_a_dump_by_the_owner_restores_into_a_database_that_works_on(
             connection.execute("update jobsync.clock set shift = '1 day'")
         connection.execute("select set_config('role', 'jobsync_app', false)")
         assert connection.execute("select count(*) from public.jobs").fetchone() == (0,)
+
+
+def test_the_reading_role_sees_every_tenant_changes_nothing_and_reaches_no_credential(story: Story) -> None:
+    story.owner("insert into jobsync.tenants (tenant_id, name) values ('other', 'Other')")
+    story.hook(SALES)
+    story.page(job(1))
+    story.owner("insert into public.jobs (tenant_id, st_job_id) values ('other', 2)")
+    role = story.owner("select rolsuper, rolbypassrls, rolcanlogin from pg_roles where rolname = 'jobsync_readonly'")
+    assert set(role[0].values()) == {False}
+    rights = story.owner(
+        f"select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where {OURS} and c.relkind in ('r', 'v') "
+        "and has_table_privilege('jobsync_readonly', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"
+    )
+    assert rights == []
+    assert read_as(story, "select st_job_id from public.jobs order by 1") == [{"st_job_id": 1}, {"st_job_id": 2}]
+    views = names(
+        story,
+        f"select c.oid::regclass::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where {OURS} and c.relkind = 'v'",
+    )
+    for view in views:
+        read_as(story, f"select * from {view} limit 1")
+    readable = names(
+        story,
+        "select a.attrelid::regclass || '.' || a.attname as name from pg_attribute a join pg_class c on c.oid = a.attrelid and c.relkind = 'r' "
+        "where c.relnamespace = 'jobsync'::regnamespace and a.attnum > 0 and not a.attisdropped and has_column_privilege('jobsync_readonly', c.oid, a.attname, 'SELECT') "
+        "and (a.attname ~ 'sealed|password|secret|fingerprint' or a.attname in ('token_hash', 'key', 'totp'))",
+    )
+    assert readable == [], "nothing that opens a door"
+    assert "permission denied" in refuse_as(story, "select 1 from jobsync.connections")
+    assert "permission denied" in refuse_as(story, "select sealed from jobsync.destinations")
+
+
+def read_as(story: Story, statement: str) -> list[dict[str, object]]:
+    """What the reading role is answered."""
+    with story.connection.transaction(force_rollback=True):
+        story.connection.execute("grant jobsync_readonly to current_user")
+        story.connection.execute("set local role jobsync_readonly")
+        return story.connection.execute(statement.encode()).fetchall()
+
+
+def refuse_as(story: Story, statement: str) -> str:
+    """Why the reading role is refused."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
+        read_as(story, statement)
+    return str(refused.value)

@@ -27,7 +27,7 @@ class Rows:
         )
 
     def query(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        with psycopg.connect(self._dsn, row_factory=dict_row) as connection:
+        with psycopg.Connection[dict[str, Any]].connect(self._dsn, row_factory=dict_row) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
     def projection(self) -> dict[str, Any]:

@@ -52,11 +52,13 @@ def test_a_job_without_a_unit_or_of_an_unknown_one_is_unmapped_never_invisible(s
 def test_switching_a_unit_off_parks_its_jobs_and_on_brings_them_back(story: Story, switch: str) -> None:
     story.hook()
     story.page(job(1))
-    story.route(SALES, **{switch: False})
+    off: dict[str, Any] = {switch: False}
+    on: dict[str, Any] = {switch: True}
+    story.route(SALES, **off)
     assert (story.status(1), story.waiting()) == (("skipped", "unit_off"), [])
     story.page(job(2))
     assert story.status(2) == ("skipped", "unit_off")
-    story.route(SALES, **{switch: True})
+    story.route(SALES, **on)
     assert (story.status(1), story.waiting()) == (("pending", None), [1, 2])
 
 

@@ -93,7 +93,7 @@ def loaded_dsn(server: Server, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def loaded(loaded_dsn: str) -> Iterator[Story]:
-    with psycopg.connect(loaded_dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(loaded_dsn, row_factory=dict_row) as connection:
         yield Story(connection)
         connection.rollback()
         # What was rolled back lies about in the tables all the same, and would be read by the next.
@@ -146,6 +146,15 @@ STATEMENTS: dict[str, str] = {
     "the estimates of a job": "select * from jobsync.v_estimates where st_job_id = 5",
     "the invoices of a job": "select * from jobsync.v_invoices where st_job_id = 5",
     "the units with their routes": "select * from jobsync.unit_routes",
+    "jobs by what they wait for": "select count(*) from jobsync.browse_jobs('default', 'pending', null, null, null, null, 50)",
+    "older jobs by state": "select count(*) from jobsync.browse_jobs('default', 'skipped', 'before_start', null, now() - interval '3 days', 5000, 50)",
+    "all jobs": "select count(*) from jobsync.browse_jobs('default', null, null, null, null, null, 50)",
+    "older jobs": "select count(*) from jobsync.browse_jobs('default', null, null, null, now(), 5000, 50)",
+    "delivered jobs": "select count(*) from jobsync.browse_jobs('default', 'synced', null, null, null, null, 50)",
+    "jobs of a unit": f"select count(*) from jobsync.browse_jobs('default', null, null, {POOL}, null, null, 50)",
+    "failed jobs of a unit": f"select count(*) from jobsync.browse_jobs('default', 'failed', null, {POOL}, now() - interval '3 days', 5000, 50)",
+    "jobs never found": "select count(*) from jobsync.browse_jobs('default', 'unverified', null, null, null, null, 50)",
+    "the last hours": "select * from jobsync.v_state_hours where hour > now() - interval '24 hours'",
     "leasing pending jobs": f"select jobsync.lease_pending('default', {POOL}, 100, 60, 'x', true)",
     "failed jobs that are due again": f"select jobsync.due_retries('default', {POOL}, 100)",
 }
@@ -236,6 +245,8 @@ LINK_QUERIES = (
 )
 SHADOW_VALUES = {"days": 7, "now": datetime.now(UTC), "rows": Jsonb([]), "cards": Jsonb([]), "most": 10}
 OTHER_VALUES: dict[str, dict[str, Any]] = {
+    "reseal_connections": {"id": "servicetitan", "before": b"y"}, "reseal_access_tokens": {"id": "servicetitan", "before": b"y"},
+    "reseal_destinations": {"id": str(uuid.UUID(int=0)), "before": b"y"}, "reseal_alert_settings": {"before": b"y"}, "move_fingerprint": {"older": [b"y"]},
     **dict.fromkeys(LINK_QUERIES.split(), LINK_VALUES),
     **dict.fromkeys(("open_shadow_run", "note_old_jobs", "note_old_activity", "list_unmarked", "finish_comparison", "keep_double_cards", "read_now_minus_days"), SHADOW_VALUES),
     "api_write_log": {"status": "completed", "sync_type": "own"}, "api_upsert_customer": {"customer": Jsonb({"customerId": 5, "firstName": "Grace"})},
@@ -255,18 +266,23 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "end_session": {"secret_hash": b"x"}, "find_link": {"key_hash": b"x"}, "use_link": {"key_hash": b"x"}, "add_link": {"key_hash": b"x", "user": None, "enters": False},
     "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
     "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
+    "browse_jobs": {"status": "failed", "before_at": None, "before_id": None}, "list_runs": {"before_at": None}, "skip_job": {"job": 9, "note": "x"},
+    "write_job_audit": {"details": Jsonb({})}, "show_run": {"run": uuid.UUID(int=0)},
     "note_asked": {"stream": "customers", "ids": [1]}, "note_outcomes": {"breaker": b"x", "outcomes": [True]}, "enter_breaker": {"breaker": b"x", "insist": False},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
 NOT_ASKED = {
     "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "enter_tenant", "enter_tenant_as_owner", "limit_statements",
-    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest", "open_smoke", "remove_smoke",
+    "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "preview_digest", "open_smoke", "remove_smoke", "forget_channel_states", "note_rotation",
+    # Go on with an open cursor, or need somebody who is there.
+    "fetch_view", "open_session",
     # Asked of the old flow's own database.
     "look_at_old_database", "read_old_jobs",
 }  # fmt: skip
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {
+    "count_workers",
     "list_stale_pipelines",
     "count_queue",
     "list_findings",

@@ -95,7 +95,7 @@ class _Commit:
 
 @pytest.fixture
 def store(dsn: str) -> Iterator[Store]:
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(dsn, row_factory=dict_row) as connection:
         yield Store(connection)
 
 
@@ -265,7 +265,9 @@ def test_an_estimate_that_is_sold_without_a_new_time_is_taken(store: Store) -> N
 
 def test_amounts_that_come_as_texts_are_numbers_and_dates_are_calendar_days(store: Store, dsn: str) -> None:
     store.put("jobs", make_job())
-    with psycopg.connect(dsn, row_factory=dict_row, options="-ctimezone=Pacific/Honolulu") as connection:
+    with psycopg.Connection[dict[str, Any]].connect(
+        dsn, row_factory=dict_row, options="-ctimezone=Pacific/Honolulu"
+    ) as connection:
         Store(connection).put("invoices", INVOICE)
     row = store.one("select * from jobsync.v_invoices")
     assert (str(row["subtotal"]), str(row["sales_tax"]), str(row["total"]), row["balance"]) == (

@@ -34,6 +34,10 @@ def test_the_same_page_again_writes_nothing(story: Story, stream: str) -> None:
         ("Ada King Lovelace", "Residential", ("Ada King", "Lovelace", None)),
         ("Ada", "Residential", ("Ada", None, None)),
         ("  Ada   Lovelace ", "Residential", ("Ada", "Lovelace", None)),
+        ("\tAda\u00a0King\tLovelace\n", "Residential", ("Ada King", "Lovelace", None)),
+        ("Åsa Ölund-Ærø", "Residential", ("Åsa", "Ölund-Ærø", None)),
+        ("Lovelace,", "Residential", (None, "Lovelace", None)),
+        (" ", "Residential", (None, None, None)),
         ("Pools, Spas & More LLC", "Commercial", (None, None, "Pools, Spas & More LLC")),
         (None, "Residential", (None, None, None)),
     ],
@@ -82,6 +86,64 @@ def test_an_empty_text_on_db_never_blanks_what_is_there(story: Story) -> None:
     assert (found["first_name"], found["email"], found["phone"], found["street"], found["city"]) == (
         "Ada", "ada@example.com", "(602) 555-0101", "1 Pool Lane", "Mesa",
     )  # fmt: skip
+
+
+# What could pass for two values where those of a hundred records are looked at together.
+TWO_IN_ONE = {
+    "jobs": {"customerId": "12;=13", "createdOn": "2026-01-01T00:00:00Z;=2026-01-01T00:00:00Z", "tagTypeIds": "[1];=[2]"},
+    "customers": {"mergedToId": "12;=13", "modifiedOn": "2026-01-01T00:00:00Z;=2026-01-01T00:00:00Z"},
+    "locations": {"customerId": "12;=13", "modifiedOn": "2026-01-01T00:00:00Z;=2026-01-01T00:00:00Z"},
+    "customer_contacts": {"modifiedOn": "2026-01-01T00:00:00Z;=2026-01-01T00:00:00Z"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", TWO_IN_ONE)
+def test_an_odd_value_among_hundreds_of_records_is_refused_and_no_neighbour_with_it(story: Story, stream: str) -> None:
+    def make(number: int, **odd: object) -> dict[str, object]:
+        makers = {"jobs": job, "customers": customer, "locations": location}
+        if stream == "customer_contacts":
+            return contact(number, 600, "(602) 555-0101", **odd)  # type: ignore[arg-type]
+        return makers[stream](number, **odd)
+
+    page = [make(number) for number in range(1000, 1250)]
+    for place, (field, value) in enumerate(TWO_IN_ONE[stream].items()):
+        page.append(make(2000 + place, **{field: value}))
+    page += [make(number) for number in range(3000, 3150)]
+    report = story.page(*page, stream=stream)
+    assert (report["stored"], report["quarantined"]) == (400, len(TWO_IN_ONE[stream]))
+    refused = story.rows("select record_id from jobsync.quarantine order by record_id")
+    assert [row["record_id"] for row in refused] == [str(2000 + place) for place in range(len(TWO_IN_ONE[stream]))]
+
+
+@pytest.mark.parametrize("kind", ["customer", "location"])
+def test_whoever_comes_after_his_contacts_has_them_at_once_and_is_noted_for_a_job_that_waited(
+    story: Story, kind: str
+) -> None:
+    story.hook(kind="api")
+    story.page(job(1))
+    story.owner(
+        "update public.jobs set ghl_sync_status = 'skipped', ghl_sync_reason = 'no_contact' where st_job_id = 1"
+    )
+    number, make, table = (
+        (601, customer, "public.customers") if kind == "customer" else (701, location, "jobsync.locations")
+    )
+    page = [
+        contact(1, number, "(602) 555-0101", of=kind, phoneSettings={"doNotText": True}),
+        contact(2, number, "Ada@example.com", "Email", of=kind),
+    ]
+    story.page(*page, stream=f"{kind}_contacts", phones=["+16025550101", None])
+    assert story.rows("select from jobsync.contact_changes") == []
+
+    story.page(make(number), stream=f"{kind}s")
+    found = story.row(f"select phone, email, do_not_text from {table} where st_{kind}_id = %s", number)
+    assert found == {"phone": "+16025550101", "email": "ada@example.com", "do_not_text": True}
+    assert story.value("select st_customer_id from jobsync.contact_changes") == 601
+
+    before = story.traces(table)
+    assert story.page(make(number), stream=f"{kind}s")["unchanged"] == 1
+    assert story.traces(table) == before
+    story.page(make(number, name="Grace Hopper", modifiedOn="2026-03-02T10:00:00Z"), stream=f"{kind}s")
+    assert story.row(f"select phone, email, do_not_text from {table} where st_{kind}_id = %s", number) == found
 
 
 def test_an_address_is_merged_key_by_key_and_a_null_one_is_null(story: Story) -> None:

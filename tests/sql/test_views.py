@@ -108,3 +108,49 @@ def test_statistics_are_counted_by_type_and_status(story: Story) -> None:
     assert found == [
         {"sync_type": "job_pull", "status": "completed", "count": 2, "average": 20}, {"sync_type": "job_pull", "status": "failed", "count": 1, "average": 5},
     ]  # fmt: skip
+
+
+def test_the_funnel_and_the_days_count_the_same_jobs_by_unit(story: Story) -> None:
+    story.hook(SALES)
+    story.live("2026-02-01T00:00:00Z")
+    story.parents(1, 2, 3)
+    story.page(job(1), job(2), job(3), job(4, businessUnitId=INSTALL))
+    story.claim()
+    story.finish(only=[1, 2])
+    story.finish("rejected", only=[3])
+    story.owner("update jobs set ghl_verified_at = ghl_accepted_at where st_job_id = 1")
+    rows = {row["business_unit_name"]: row for row in story.rows("select * from jobsync.v_funnel")}
+    sales, install = rows["Sales & Service"], rows["Install"]
+    steps = ("jobs", "decided", "meant_for_ghl", "accepted", "verified")
+    assert [sales[step] for step in steps] == [3, 3, 3, 2, 1] and (sales["failed"], sales["verified_percent"]) == (
+        1,
+        50,
+    )
+    assert [install[step] for step in steps] == [1, 0, 0, 0, 0] and install["blocked"] == 1
+    story.owner("update jobsync.tenants set time_zone = 'Pacific/Auckland'")
+    days = story.rows("select day::text, business_unit_name, created from jobsync.v_unit_daily where created > 0")
+    assert {(row["day"], row["business_unit_name"], row["created"]) for row in days} == {
+        ("2026-03-01", "Sales & Service", 3), ("2026-03-01", "Install", 1),
+    }  # fmt: skip
+    assert story.value("select sum(accepted) from jobsync.v_unit_daily") == 2
+
+
+def test_statistics_have_windows_and_percentiles(story: Story) -> None:
+    for minutes, milliseconds in ((5, 100), (10, 200), (20, 300), (600, 5000), (3 * 1440, 9000), (9 * 1440, 1)):
+        story.rows(
+            "insert into sync_logs (sync_type, status, started_at, completed_at, duration_ms, records_processed) "
+            "values ('own', 'completed', now() - %s * interval '1 minute', now(), %s, 1) returning 1", minutes, milliseconds,
+        )  # fmt: skip
+    rows = {
+        row["time_window"]: row for row in story.rows("select * from jobsync.v_run_statistics where sync_type = 'own'")
+    }
+    assert {name: row["count"] for name, row in rows.items()} == {"1 hour": 3, "24 hours": 4, "7 days": 5}
+    assert (rows["1 hour"]["p50_duration_ms"], rows["1 hour"]["p95_duration_ms"]) == (200, 290)
+    story.hook(SALES)
+    story.live("2026-02-01T00:00:00Z")
+    story.parents(1)
+    story.page(job(1))
+    story.claim()
+    story.finish()
+    (seen,) = story.rows("select * from jobsync.v_attempt_statistics where time_window = '1 hour'")
+    assert (seen["outcome"], seen["count"]) == ("accepted", 1)

@@ -22,7 +22,6 @@ QUEUE = "jobsync_queue.procrastinate_jobs"
 
 
 async def start(stage: Stage, **how: Any) -> UUID:
-    assert stage.engine is not None
     given: dict[str, Any] = {"since": BEGINNING, "entities": ["jobs"], "page_size": 10, "actor": "test", **how}
     return await start_backfill_now(stage.engine, TENANT, **given)
 
@@ -60,7 +59,6 @@ async def test_the_service_works_off_a_backfill_that_a_face_began_and_one_whose_
     dsn: str, tmp_path: Path
 ) -> None:
     async with open_stage(dsn, tmp_path, jobs=40, more={"JOBSYNC_POLL_SECONDS": 86400}) as stage:
-        assert stage.engine is not None
         run = await start(stage)
         row = stage.rows(f"select priority, queue_name from {QUEUE} where task_name = %s", BACKFILL_TASK)[0]
         assert (row["priority"] < 0, row["queue_name"]) == (True, "backfill")

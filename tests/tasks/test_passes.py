@@ -24,7 +24,6 @@ def change_queue(stage: Stage, statement: str) -> None:
 
 async def defer_only(stage: Stage) -> UUID:
     """Opens a pass whose tasks nobody works off."""
-    assert stage.engine is not None
     return await run_in_foreground(stage.engine, lambda duties: defer_pass(duties, TENANT, "test"))
 
 
@@ -50,7 +49,6 @@ async def test_an_unexpected_error_in_one_stream_closes_the_pass_as_failed_and_t
 
 async def test_a_pass_whose_task_vanished_ends_as_failed(dsn: str, tmp_path: Path) -> None:
     async with open_stage(dsn, tmp_path, jobs=12) as stage:
-        assert stage.engine is not None
 
         async def act(duties: Duties) -> None:
             run = await defer_pass(duties, TENANT, "test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import psycopg
@@ -199,3 +200,27 @@ async def test_a_customer_is_erased_once_it_is_confirmed_and_is_not_taken_in_aga
     assert batch.status == 200, batch.text
     assert (batch.body["succeeded"], batch.body["failed"]) == (1, 2)
     assert (await admin.post("/admin/customers/999/erase", {"confirm": True})).body["stCustomerId"] == 999
+
+
+async def test_a_stream_goes_back_only_on_a_second_word_and_with_a_line_in_the_audit(
+    admin: Api, database: Database
+) -> None:
+    async with database.transaction("default") as session:
+        await session.row(
+            "read_cursor",
+            {"tenant": "default", "stream": "jobs", "mode": "list", "since": "2026-03-01T00:00:00.0000000Z"},
+        )
+    wish = {"stream": "jobs", "to": "2026-02-01T00:00:00Z"}
+    asked = await admin.post("/admin/rewind", wish)
+    assert (asked.status, asked.body["code"], asked.body["moved"]) == (409, "confirmation_needed", False)
+    moved = await admin.post("/admin/rewind", {**wish, "confirm": True})
+    assert moved.status == 200 and moved.body["moved"] and moved.body["to"].startswith("2026-02-01T00:00:00")
+    forward = await admin.post("/admin/rewind", {"stream": "jobs", "to": "2026-02-20T00:00:00Z", "confirm": True})
+    assert forward.status == 400 and "only goes back" in forward.body["error"]
+    assert (await admin.post("/admin/rewind", {**wish, "stream": "nothing"})).status == 404
+    async with database.transaction("default") as session:
+        told = await session.rows(
+            "list_job_audit",
+            {"tenant": "default", "subject": "stream:jobs", "unit": "-", "since": datetime(2020, 1, 1, tzinfo=UTC)},
+        )
+    assert [row["action"] for row in told] == ["cursor_rewound"]

@@ -45,6 +45,16 @@ async def test_far_too_many_at_once_are_told_to_wait(start_api: StartApi, databa
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
 
 
+@pytest.mark.parametrize(("how", "refused"), [("API_KEY", True), ("this machine, without a key", False)])
+async def test_the_key_is_limited_like_a_token_and_this_machine_is_not(
+    start_api: StartApi, how: str, refused: bool
+) -> None:
+    key = {"API_KEY": "a-key-of-more-than-enough-length"} if how == "API_KEY" else {}
+    api = await start_api(key, headers={"X-API-Key": key["API_KEY"]} if key else {}, rate=CallRate(1, 5))
+    answers = await asyncio.gather(*(api.get("/db/sync-state") for _ in range(20)))
+    assert (429 in {answer.status for answer in answers}) == refused
+
+
 async def test_a_refused_call_costs_nothing() -> None:
     time = Time()
     rate = CallRate(1, 1, clock=lambda: time.now, sleep=time.sleep)

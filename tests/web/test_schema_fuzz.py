@@ -40,11 +40,13 @@ async def admin(start_api: StartApi, database: Database) -> AsyncIterator[Api]:
         )
 
 
+@pytest.mark.timeout(900)
 async def test_every_operation_holds_to_its_description(admin: Api) -> None:
-    await hold_to_description(admin, cases_each=4, at_least=150)
+    await hold_to_description(admin, cases_each=9, at_least=1000)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 async def test_every_operation_holds_to_its_description_ten_thousand_times(admin: Api) -> None:
     await hold_to_description(admin, cases_each=90, at_least=10_000)
 
@@ -88,6 +90,8 @@ def call_one(operation: Any, mode: GenerationMode, headers: dict[str, str], case
     excluded = [positive_data_acceptance] if "/business-units/" in operation.path or "/rules" in operation.path else []
     if operation.path == "/admin/backfill":
         excluded.append(positive_data_acceptance)  # one at a time, and of the past
+    if operation.path == "/admin/rewind":
+        excluded.append(positive_data_acceptance)  # only back, and only what was read
     if operation.path in READABLE:
         # Filters go through to ServiceTitan as they are: which of them it takes is its own affair.
         excluded += [positive_data_acceptance, negative_data_rejection]

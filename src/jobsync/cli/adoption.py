@@ -38,7 +38,7 @@ def tell_adoption(report: dict[str, Any], *, rehearsed: bool = False) -> list[st
     if rehearsed:
         return [*lines, "Next: jobsync db backup before-jobsync.sql.gz   then: jobsync db migrate"]
     for sentence in WAY_BACK:
-        lines += textwrap.wrap(sentence, WIDTH)
+        lines += textwrap.wrap(sentence, WIDTH, break_on_hyphens=False)
     return [*lines, "Next: jobsync units list   (the old flow delivers them all until you give one a route)"]
 
 
@@ -59,7 +59,16 @@ def _kept(notes: list[dict[str, Any]]) -> list[str]:
     texts = [note["note"] for note in notes]
     if len(texts) > KEPT_ONE_BY_ONE:
         kinds = Counter(text.split(" ")[0] for text in texts)
-        plural = {"index": "indexes", "foreign": "foreign keys", "access": "rights of roles"}
-        texts = [f"{count} {plural.get(kind, kind + 's')}" for kind, count in kinds.items()]
+        texts = [_count(kind, count) for kind, count in kinds.items()]
         texts[-1] += " (each by name: --json)"
     return textwrap.wrap("Kept: " + ", ".join(texts), WIDTH, subsequent_indent="      ")
+
+
+def _count(kind: str, count: int) -> str:
+    words = {
+        "index": ("index", "indexes"),
+        "foreign": ("foreign key", "foreign keys"),
+        "access": ("role's rights", "roles' rights"),
+    }
+    one, many = words.get(kind, (kind, f"{kind}s"))
+    return f"{count} {one if count == 1 else many}"

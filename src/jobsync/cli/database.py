@@ -11,6 +11,7 @@ import typer
 
 from jobsync.cli.adoption import tell_adoption
 from jobsync.cli.backup import backup_database, restore_database
+from jobsync.cli.keys import rotate_stored_keys
 from jobsync.cli.output import print_json, print_lines, say
 from jobsync.cli.personal import prune_database
 from jobsync.cli.shared import AsJson, run, settings_of
@@ -25,6 +26,7 @@ app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=N
 app.command("backup")(backup_database)
 app.command("restore")(restore_database)
 app.command("prune")(prune_database)
+app.command("rotate-key")(rotate_stored_keys)
 
 
 @app.command("migrate")
@@ -82,6 +84,9 @@ def show_status(
     context: typer.Context,
     as_json: AsJson = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 3 when something is pending.")] = False,
+    adoption: Annotated[
+        bool, typer.Option("--adoption", help="Also what was found when the old guide's database was taken over.")
+    ] = False,
 ) -> None:
     """Show versions applied and pending."""
     settings = settings_of(context)
@@ -101,11 +106,19 @@ def show_status(
                 f"applied: {', '.join(found['applied']) or 'nothing'}   pending: {', '.join(found['pending']) or 'nothing'}",
                 f"guide tables {len(found['tables'])}/5, functions {len(found['functions'])}/3, views {len(found['views'])}/2",
                 *(["It holds the tables of the old guide. Next: jobsync db migrate"] if found["to_adopt"] else []),
-                *(tell_adoption(found["adoption"]) if found["adoption"] else []),
+                *_tell_taken_over(found["adoption"], adoption),
             ]
         )
     if check and found["pending"]:
         raise CheckFailed("The database is behind this version.", hint="Next: jobsync db migrate")
+
+
+def _tell_taken_over(report: dict[str, Any] | None, whole: bool) -> list[str]:
+    if report is None:
+        return ["No old database was taken over."] if whole else []
+    if whole:
+        return tell_adoption(report)
+    return [f"Taken over from the old guide on {report['adopted_at'][:10]}: jobsync db status --adoption"]
 
 
 @app.command("url")

@@ -187,12 +187,14 @@ async def _import(engine: Engine, tenant: str, asked: _Asked, number: list[str])
 
 async def _begin(engine: Engine, tenant: str, asked: _Asked, progress: Progress) -> dict[str, Any]:
     given = read_map(asked.map_file) if asked.map_file is not None and asked.map_file.exists() else None
+    recalled = given is None
     if given is None:
         given = await intake.recall_map(engine, tenant)
         if given:
             say("The map of the last import is used again.")
-    wishes = read_wishes(**asked.wishes, map_given=given)
+    wishes = read_wishes(**asked.wishes, map_given=given, map_is_recalled=recalled)
     readings = await intake.examine_files(asked.files, wishes, progress)
+    await intake.learn_from_parents(engine, tenant, readings)
     wishes, readings = await _ask_about_dates(readings, asked, wishes, progress)
     if asked.map_file is not None and not asked.map_file.exists():
         _write_map(asked.map_file, readings)
@@ -210,7 +212,9 @@ async def _ask_about_dates(
         shown = ", ".join(question["examples"])
         say(f'The dates in "{question["column"]}" can be read in two ways ({shown}).')
     order = typer.prompt("mdy (3/31/2026) or dmy (31/3/2026)", type=str, err=True).strip().lower()
-    wishes = read_wishes(**{**asked.wishes, "date_order": order}, map_given=wishes.map)
+    wishes = read_wishes(
+        **{**asked.wishes, "date_order": order}, map_given=wishes.map, map_is_recalled=wishes.map_is_recalled
+    )
     return wishes, await intake.examine_files(asked.files, wishes, progress)
 
 
@@ -218,7 +222,8 @@ def _ask_before_replacing(found: dict[str, Any], asked: _Asked) -> None:
     replaced = sum(file["judged"].get("replaced", 0) for file in found["files"])
     if replaced and not asked.yes:
         _confirm(
-            f"--prefer csv replaces what ServiceTitan says of {replaced:,} records. Do it?", "Nothing was written."
+            f"--prefer csv replaces what ServiceTitan says of {replaced:,} record{'' if replaced == 1 else 's'}. Do it?",
+            "Nothing was written.",
         )
 
 

@@ -234,7 +234,7 @@ def arm(
     if as_json:
         print_json(answer)
     else:
-        print_lines(_describe_arm(answer))
+        print_lines(_describe_arm(answer, settings.mode))
     if answer["refused"]:
         raise typer.Exit(4)
 
@@ -256,11 +256,15 @@ async def _send_first(engine: Engine, tenant: str) -> dict[str, Any]:
     }
 
 
-def _describe_arm(answer: dict[str, Any]) -> list[str]:
+def _describe_arm(answer: dict[str, Any], first_mode: str | None) -> list[str]:
     lines = [
         f"Live{' for ' + str(answer['limit']) + ' sends' if answer['limit'] else ''}: jobs created since {answer['deliver_from']}."
     ]
     lines += [f"Not armed: {row['name']} ({row['st_business_unit_id']}): {row['reason']}." for row in answer["refused"]]
+    if first_mode in ("observe", "shadow"):
+        lines.append(
+            f"Take JOBSYNC_MODE={first_mode} out of your settings: it lowers the mode again at the next start."
+        )
     lines.append("Next: jobsync arm --yes" if answer["limit"] else "Next: jobsync up")
     return lines
 

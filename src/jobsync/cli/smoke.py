@@ -56,7 +56,7 @@ async def _run(
             hook = serving.url + level.hook_path(level.add_hook(mode="live"))
 
             def received(job: int) -> int:
-                return level.ledger.posts_by_job.get(job, 0) or level.ledger.posts_by_job.get(str(job), 0)
+                return level.ledger.posts_by_job.get(str(job), 0)
 
             report = await run_smoke(engine, hook, received, tell=show)
         sent = await send_test(engine, tenant, unit, actor=ACTOR, wait=15.0) if unit is not None and report.ok else None

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import signal
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
 
+from jobsync.alerts.outage import watch_workers
 from jobsync.cli.output import say
 from jobsync.cli.shared import run, settings_of, tenant_of
 from jobsync.config import Settings
@@ -18,7 +20,7 @@ from jobsync.engine.context import Engine
 from jobsync.engine.opening import open_engine
 from jobsync.engine.sending import read_status
 from jobsync.engine.sign_in import make_first_link
-from jobsync.tasks.worker import defer_pass_now, work
+from jobsync.tasks.worker import count_workers, defer_pass_now, work
 
 
 class Part(StrEnum):
@@ -73,6 +75,10 @@ async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
                         serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name))
                     )
                 )
+            if only is Part.web:
+                # It pulls and sends nothing itself: somebody must notice when nobody does.
+                seen = partial(count_workers, engine)
+                jobs.append(asyncio.ensure_future(watch_workers(engine, seen, stop, every=30.0, patience=120.0)))
             jobs.append(asyncio.ensure_future(stop.wait()))
             await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             stop.set()

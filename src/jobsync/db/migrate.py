@@ -93,7 +93,7 @@ async def migrate(dsn: str, *, adopt: Adopt | None = None) -> MigrationReport:
     reachable, or another session held the lock for 10 s). Nothing is half done: each step is one transaction.
     """
     try:
-        async with await psycopg.AsyncConnection.connect(
+        async with await psycopg.AsyncConnection[dict[str, Any]].connect(
             dsn, autocommit=True, row_factory=dict_row, connect_timeout=5
         ) as connection:
             target = await _describe(connection)
@@ -144,7 +144,7 @@ async def read_status(dsn: str) -> dict[str, Any]:
     Raises like `migrate`.
     """
     try:
-        async with await psycopg.AsyncConnection.connect(
+        async with await psycopg.AsyncConnection[dict[str, Any]].connect(
             dsn, autocommit=True, row_factory=dict_row, connect_timeout=5
         ) as connection:
             target = await _describe(connection)

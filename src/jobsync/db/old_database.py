@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -25,7 +26,7 @@ NO_LONGER = f"Take {SETTING} away if the old flow is gone."
 async def open_old_database(dsn: str) -> AsyncIterator[Session]:
     """One read-only transaction on the old flow's database; nothing is ever written there."""
     try:
-        connection = await psycopg.AsyncConnection.connect(
+        connection = await psycopg.AsyncConnection[dict[str, Any]].connect(
             dsn, row_factory=dict_row, connect_timeout=5, application_name="jobsync shadow"
         )
     except psycopg.Error as error:

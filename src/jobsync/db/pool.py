@@ -37,6 +37,11 @@ def as_jsonb(value: object) -> Jsonb:
     return Jsonb(value, dumps=_dump)
 
 
+def as_jsonb_text(text: bytes) -> Jsonb:
+    """JSON that is written already, to pass as a jsonb parameter byte for byte."""
+    return Jsonb(text, dumps=bytes)
+
+
 def _dump(value: object) -> bytes:
     return msgspec.json.encode(value)
 

@@ -62,6 +62,11 @@ class CardWriter:
             if (said := card.known["card_refused"]) is not None:
                 await self._close(card)
                 raise SendEnded({"outcome": "rejected", "error": said})
+        if card.known["delivered_outside"]:
+            raise skip(
+                "card_unknown",
+                "The old flow delivered it, and no card of its customer carries the job's id or number: none is made twice.",
+            )
         return await self._create(card, contact_id, fresh=fresh)
 
     async def add_note(self, card: Card, contact_id: str) -> None:

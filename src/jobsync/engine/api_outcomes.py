@@ -1,7 +1,8 @@
 """What came of one API send, in the words of `jobsync.finish_deliveries`: each answer is judged here and nowhere else.
 
 accepted      the card stands in GoHighLevel, its id is known
-skipped       nothing is to be sent, with a reason: no_contact, shared_contact, no_pipeline, deleted_in_ghl
+skipped       nothing is to be sent, with a reason: no_contact, shared_contact, no_pipeline, deleted_in_ghl,
+              card_unknown
 ambiguous     a create that may have been done: it is looked for before anything is created again
 settling      such a create, and the search may still be behind: looked for again later, burns no attempt
 unavailable   a call that changed nothing failed (5xx, an unreadable answer): tried again by the schedule

@@ -33,8 +33,9 @@ from jobsync.servicetitan.history import read_history
 from jobsync.servicetitan.streams import STREAMS
 from jobsync.servicetitan.timestamps import TICKS_PER_SECOND, datetime_ticks, format_ticks
 
-# Owners before their contacts, both before jobs: when a job arrives, what it refers to is there.
-ENTITIES = ("customers", "customer_contacts", "locations", "location_contacts", "jobs", *ACTIVITY_STREAMS)
+# Owners after their contacts, so that their rows are written once with the best of these; both before jobs: when a job
+# arrives, what it refers to is there.
+ENTITIES = ("customer_contacts", "customers", "location_contacts", "locations", "jobs", *ACTIVITY_STREAMS)
 GROUPS = {"contacts": ("customer_contacts", "location_contacts")}
 # What became visible to the lists within the last minutes is left to the live pull (reliability P4).
 NOT_YET_PAST_SECONDS = 120

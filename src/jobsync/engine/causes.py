@@ -29,6 +29,10 @@ CAUSES: dict[str, Words] = {
         "once JobSync delivers its unit: jobsync replay {job} --yes",
     ),
     "by_hand": ("somebody marked it as skipped", "jobsync replay {job} --force --yes"),
+    "card_unknown": (
+        "it changed; the old flow delivered it, and which card in GoHighLevel is its own is not known",
+        "PATCH /db/jobs/{job}/ghl-sync with its opportunityId, or: jobsync replay {job} --force --yes makes a new card",
+    ),
     "deleted_in_ghl": (
         "its card was deleted in GoHighLevel, and nobody makes it again by itself",
         "jobsync replay {job} --force --yes makes a new one",

@@ -21,11 +21,15 @@ from jobsync.engine.context import Engine
 from jobsync.errors import JobSyncError
 from jobsync.log import get_log
 
+# Whenever a worker dies, at most so many sends are accepted and not marked: a group is claimed, but never sent, while the
+# one before it is being booked.
 GROUP = 64
 LONGEST_SECONDS = 10.0
 MOST_ROWS = 5000
 SHORT_WAIT = 0.1
 HOOK_PACE = 8.0
+# Nothing is sent under a claim of which this share of the lease is gone: another worker might come to send it, too.
+LATE = 0.25
 
 
 class Sender(Protocol):
@@ -83,6 +87,7 @@ async def drain_destination(
             if loop.time() >= ends or rows_claimed >= MOST_ROWS:
                 report.more = True
                 break
+            claimed_at = loop.time()
             rows, run = await _claim(engine, tenant, destination, due_before, run)
             if not rows:
                 if booking is not None:
@@ -108,11 +113,15 @@ async def drain_destination(
                 sender = await _open(engine, open_sender, tenant, destination)
             rows_claimed += len(rows)
             await sender.prepare(rows)
-            results = await asyncio.gather(*(_send(sender, row) for row in rows))
-            if report.first_error is None:
-                report.first_error = next((result["error"] for result in results if result.get("error")), None)
             if booking is not None:
                 _add(report, await booking)
+                booking = None
+            if loop.time() - claimed_at > engine.settings.lease_seconds * LATE:
+                results = [_give_back(row) for row in rows]
+            else:
+                results = await asyncio.gather(*(_send(sender, row) for row in rows))
+                if report.first_error is None:
+                    report.first_error = next((result["error"] for result in results if result.get("error")), None)
             booking = asyncio.ensure_future(_book(engine, tenant, destination, results))
     finally:
         try:
@@ -196,6 +205,15 @@ async def _send(sender: Sender, row: Row) -> dict[str, Any]:
         get_log(job=row["st_job_id"]).error("send_crashed", error_type=type(error).__name__)
         reason = f"JobSync could not build or send this job ({type(error).__name__}); this is a bug."
         result = {"outcome": "rejected", "error": reason}
+    return _result_of(row, result)
+
+
+def _give_back(row: Row) -> dict[str, Any]:
+    said = "The database kept the results before it waiting; it is claimed anew."
+    return _result_of(row, {"outcome": "stopped", "error": said, "retry_after": 0.0, "requests": 0})
+
+
+def _result_of(row: Row, result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "attempt_id": row["attempt_id"], "st_job_id": row["st_job_id"], "fence": row["fence"]}
 
 

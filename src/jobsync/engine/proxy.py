@@ -6,7 +6,7 @@ and waits its turn like a pull.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
 from jobsync.engine.connections import open_servicetitan
@@ -51,7 +51,7 @@ async def _read_one(stack: AsyncExitStack, client: ServiceTitanClient, path: str
     answer = await stack.enter_async_context(client.read(path, filters))
     _refuse(answer)
 
-    async def give() -> AsyncIterator[bytes]:
+    async def give() -> AsyncGenerator[bytes, None]:
         async for piece in answer.body:
             yield piece
 

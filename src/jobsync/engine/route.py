@@ -116,6 +116,7 @@ async def list_units(engine: Engine, tenant: str) -> list[dict[str, Any]]:
 
 async def _store_hook(session: Session, keyring: Keyring, tenant: str, url: str, label: str | None) -> UUID:
     sealed = keyring.seal(url)
+    await _move_fingerprint(session, tenant, keyring.fingerprints(url))
     return await session.value(
         "store_hook",
         {
@@ -131,8 +132,21 @@ async def _store_hook(session: Session, keyring: Keyring, tenant: str, url: str,
 
 async def _store_location(session: Session, keyring: Keyring, tenant: str, location: str) -> UUID:
     masked = f"GoHighLevel API (...{location[-4:]})"
-    fingerprint = keyring.fingerprint(f"location:{location}")
-    return await session.value("store_location", {"tenant": tenant, "fingerprint": fingerprint, "masked": masked})
+    fingerprints = keyring.fingerprints(location_text(location))
+    await _move_fingerprint(session, tenant, fingerprints)
+    return await session.value("store_location", {"tenant": tenant, "fingerprint": fingerprints[0], "masked": masked})
+
+
+def location_text(location: str) -> str:
+    """What a location's fingerprint is made of."""
+    return f"location:{location}"
+
+
+async def _move_fingerprint(session: Session, tenant: str, fingerprints: list[bytes]) -> None:
+    """A destination that was stored under an older key is the same one under the new key."""
+    if len(fingerprints) > 1:
+        given = {"tenant": tenant, "fingerprint": fingerprints[0], "older": fingerprints[1:]}
+        await session.run("move_fingerprint", given)
 
 
 async def _connected_location(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from jobsync.db.again import repeat_until_stored
-from jobsync.db.pool import Session, as_jsonb
+from jobsync.db.pool import Session, as_jsonb, as_jsonb_text
 from jobsync.engine.context import Engine
 from jobsync.servicetitan.pages import Page, join_records, split_refused
 from jobsync.servicetitan.phones import normalise_phone
@@ -112,7 +112,7 @@ async def store(
     parameters = {
         "tenant": tenant,
         "stream": stream.name,
-        "page": array.decode("utf-8"),
+        "page": as_jsonb_text(array),
         "refused": as_jsonb([{"id": find_id(bytes(record)), "reason": reason} for record, reason in refused]),
         "refused_raw": [bytes(record) for record, _ in refused],
         "extra": as_jsonb(_phones(good) if stream.name in CONTACT_STREAMS else []),

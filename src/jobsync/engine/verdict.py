@@ -12,6 +12,7 @@ NEEDS_A_PERSON = frozenset(
         "attempts_used_up",
         "worker_died",
         "deleted_in_ghl",
+        "card_unknown",
         "no_contact",
         "shared_contact",
         "no_pipeline",
@@ -28,9 +29,9 @@ def tell_verdict(status: dict[str, Any]) -> str:
     trouble = ", ".join(
         text
         for number, text in (
-            (waiting, f"{waiting} jobs need you"),
-            (retrying, f"{retrying} are tried again by themselves"),
-            (paused, f"{paused} hooks are paused"),
+            (waiting, f"{waiting} jobs need you" if waiting != 1 else "1 job needs you"),
+            (retrying, f"{retrying} are tried again by themselves" if retrying != 1 else "1 is tried again by itself"),
+            (paused, f"{paused} hooks are paused" if paused != 1 else "1 hook is paused"),
         )
         if number
     )

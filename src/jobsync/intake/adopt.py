@@ -28,9 +28,9 @@ from jobsync.errors import ConfigError
 # Files before this one make no tables; the next one makes the guide's.
 TABLES_FROM = "20"
 TABLES_UNTIL = "21"
-# About, on two cores and a laptop's disk: `tests/intake/test_adopt_big.py` prints what a million rows took.
+# Measured: a million jobs and a million customers took 252 s on two cores that seven others shared (test_adopt_big.py).
 SECONDS_AT_LEAST = 2
-ROWS_A_SECOND = 15_000
+ROWS_A_SECOND = 10_000
 
 
 @dataclass(frozen=True)

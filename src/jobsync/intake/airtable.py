@@ -21,7 +21,7 @@ from typing import Any
 
 from jobsync.engine.context import Engine
 from jobsync.errors import InvalidInput, RecordMissing
-from jobsync.intake.examine import Progress, Reading, ask_about_dates, examine_file
+from jobsync.intake.examine import Progress, Reading, ask_about_dates, examine_file, read_dates_as
 from jobsync.intake.passes import ENTITIES, count_rows, undo_rows, write_rows
 from jobsync.intake.stage import open_import, read_references, stage_files
 from jobsync.intake.wishes import Wishes, check_map
@@ -61,6 +61,18 @@ async def recall_map(engine: Engine, tenant: str) -> dict[str, Any]:
     return check_map(known["map"] or {})
 
 
+async def learn_from_parents(engine: Engine, tenant: str, readings: Mapping[str, Reading]) -> None:
+    """An errors file has few rows: what its import knew about its dates holds for it as well. Changes the readings."""
+    for entity, reading in readings.items():
+        if reading.parent is None or not reading.questions:
+            continue
+        async with engine.database.transaction(tenant) as session:
+            parent = await session.value("read_import", {"tenant": tenant, "import": reading.parent})
+        for file in parent["files"] if parent is not None else ():
+            if file["entity"] == entity:
+                read_dates_as(reading, file, reading.parent)
+
+
 async def run_dry(
     engine: Engine,
     tenant: str,
@@ -94,14 +106,17 @@ async def begin_import(
     """Examines and stages the files; answers the import's id. See `run_dry`."""
     wishes = wishes or Wishes()
     found = readings or await examine_files(files, wishes, progress)
+    await learn_from_parents(engine, tenant, found)
     for reading in found.values():
         refusal = ask_about_dates(reading)
         if refusal is not None:
             raise refusal
-    _, tenants_zone = await read_references(engine, tenant, wishes)
-    number = await open_import(
-        engine, tenant, list(found.values()), wishes, zone=wishes.time_zone or tenants_zone, actor=actor
-    )
+    _, zone = await read_references(engine, tenant, wishes)
+    for parent in (reading.parent for reading in found.values() if reading.parent):
+        async with engine.database.transaction(tenant) as session:
+            known = await session.value("read_import", {"tenant": tenant, "import": parent})
+        zone = known["options"]["time_zone"] if known is not None else zone
+    number = await open_import(engine, tenant, list(found.values()), wishes, zone=wishes.time_zone or zone, actor=actor)
     await stage_files(engine, tenant, await read_import(engine, tenant, number), progress)
     return number
 

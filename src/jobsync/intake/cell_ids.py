@@ -17,7 +17,7 @@ _MADE_UP = {"created", "undefined", "null", "none", "n/a", "na", "-", "#n/a", "#
 
 def read_id(text: str) -> int | None:
     """The id that a cell holds, or None for a blank one. Raises Misread: excel_number or bad_id."""
-    cell = "".join(text.split()).lstrip("'’")
+    cell = _plain_cell(text)
     if not cell:
         return None
     if _SCIENTIFIC.fullmatch(cell):
@@ -37,10 +37,20 @@ def read_id(text: str) -> int | None:
 
 def looks_like_id(text: str) -> bool:
     """True for a cell that is meant as an id, damaged or not."""
-    cell = "".join(text.split()).lstrip("'’")
+    cell = _plain_cell(text)
     return bool(
         _PLAIN.fullmatch(cell) or _GROUPED.fullmatch(cell) or _DECIMAL.fullmatch(cell) or _SCIENTIFIC.fullmatch(cell)
     )
+
+
+def is_grouped(text: str) -> bool:
+    """True for `12,345`: one id with its thousands set apart, or several ids."""
+    return "," in text and looks_like_id(text)
+
+
+def _plain_cell(text: str) -> str:
+    # Spaces inside of a number go; `101, 102` are two.
+    return re.sub(r"(?<![,\s])\s+(?![,\s])", "", text.strip()).lstrip("'’")
 
 
 def read_outside_id(text: str) -> str | None:

@@ -111,7 +111,11 @@ def examine_file(path: Path, entity: str, wishes: Wishes, progress: Progress | N
     given = wishes.of_file(entity)
     file = inspect_file(path, encoding=given.get("encoding"))
     table = find_table(file, entity, delimiter=given.get("delimiter"))
-    columns = match_columns(table.header, entity, given.get("columns") or {}, path.name)
+    wanted = given.get("columns") or {}
+    if wishes.map_is_recalled:
+        names = {plain_name(name) for name in table.header}
+        wanted = {name: wish for name, wish in wanted.items() if plain_name(name) in names}
+    columns = match_columns(table.header, entity, wanted, path.name)
     reading = Reading(entity, table, columns)
     if table.header_row > 1:
         reading.notes.append(f"the header was found in row {table.header_row}")
@@ -153,6 +157,16 @@ def examine_file(path: Path, entity: str, wishes: Wishes, progress: Progress | N
                 f'"{name}" holds attachments: their links expire, so download the files before you leave Airtable'
             )
     return reading
+
+
+def read_dates_as(reading: Reading, other: dict[str, Any], number: str) -> None:
+    """Dates that are undecided in an errors file are read as in the import that it came from (its file, as it is kept)."""
+    orders = other["reading"]["orders"]
+    for question in list(reading.questions):
+        if question["field"] in orders:
+            reading.orders[question["field"]] = orders[question["field"]]
+            reading.proofs[question["column"]] = f"{ORDER_NAMES[orders[question['field']]]} (as in import {number})"
+            reading.questions.remove(question)
 
 
 def ask_about_dates(reading: Reading) -> InvalidInput | None:

@@ -17,7 +17,6 @@ from jobsync.engine.pull import read_patiently
 from jobsync.engine.store import Counts, store
 from jobsync.errors import ConfigError, JobSyncError
 from jobsync.intake.examine import Progress
-from jobsync.log import get_log
 from jobsync.servicetitan.client import ServiceTitanClient
 from jobsync.servicetitan.streams import STREAMS
 
@@ -68,7 +67,6 @@ async def write_rows(engine: Engine, tenant: str, found: dict[str, Any], progres
     finally:
         async with engine.database.transaction(tenant) as session:
             await session.run("close_import", {**place, "error": None if failure is None else failure.message})
-        get_log(tenant=tenant).info("import_closed", code=None if failure is None else failure.code)
 
 
 async def undo_rows(engine: Engine, tenant: str, number: str, progress: Progress, *, actor: str) -> dict[str, int]:

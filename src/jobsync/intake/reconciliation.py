@@ -101,6 +101,8 @@ def list_reasons(report: dict[str, Any]) -> list[str]:
         if not file["balanced"]:
             accounted = sum(file["outcomes"][name] for name in OUTCOMES)
             reasons.append(f"{file['name']} has {file['rows']:,} rows and {accounted:,} are accounted for")
+        if not file["records"] and file["outcomes"]["error"] < file["rows"]:
+            reasons.append(f"the rows of {file['name']} are not kept any more: import the file again")
         if file["open_errors"]:
             reasons.append(f"{_count(file['open_errors'], 'row')} of {file['name']} could not be imported")
         if file["missing"]:

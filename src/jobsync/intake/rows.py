@@ -12,7 +12,7 @@ import msgspec
 
 from jobsync.engine.names import nearest
 from jobsync.intake.cell_dates import read_date
-from jobsync.intake.cell_ids import looks_like_id, read_id, read_outside_id, shorten
+from jobsync.intake.cell_ids import is_grouped, looks_like_id, read_id, read_outside_id, shorten
 from jobsync.intake.cell_people import read_emails, read_phones, split_name
 from jobsync.intake.cell_values import find_attachments, read_money, split_list
 from jobsync.intake.columns import plain_name
@@ -86,6 +86,10 @@ class RowReader:
         row = StagedRow(number, cells)
         self._check_shape(row)
         self._check_signs(row)
+        if row.failed and any(issue.code == "ragged_row" for issue in row.issues):
+            # Its cells may stand in wrong columns.
+            self._note_origin(row)
+            return row
         cells = row.cells
         for name, places in self._reading.columns.fields.items():
             cell = next((cells[at] for at in places if at < len(cells) and cells[at] and not cells[at].isspace()), "")
@@ -158,7 +162,7 @@ class RowReader:
         if name in ("postal_code", "st_job_number"):
             value = value.lstrip("'’")
         if name == "airtable_id":
-            row.airtable_id = value
+            row.airtable_id = value[:100]
             row.extra["record_id"] = value
         elif name != "full_name" or not {"first_name", "last_name"} & self._kinds.keys():
             row.fields[name] = value[:LONGEST_TEXT]
@@ -250,6 +254,10 @@ class RowReader:
             row.extra[self._column(name)] = cell.strip()
             return
         parts = split_list(cell)
+        if name == "customer" and is_grouped(cell):
+            raise Misread(
+                "ambiguous_link", f'"{shorten(cell)}" can be one id or several.', "Write one id, without separators."
+            )
         if looks_like_id(cell):
             row.fields["st_customer_id"] = read_id(cell)
         elif all(looks_like_id(part) for part in parts):
@@ -259,8 +267,9 @@ class RowReader:
                 )
             row.fields["st_customer_id"] = ids.pop()
         elif row.links is None:
-            whole = " ".join(cell.split())
-            row.links = [whole, *(part for part in parts if part != whole)]
+            # As long as an index entry may be.
+            whole = " ".join(cell.split())[:500]
+            row.links = [whole, *(part[:500] for part in parts if part != whole)][:20]
             row.extra[self._column(name)] = cell.strip()
 
     def _read_unit(self, row: StagedRow, name: str, cell: str) -> None:
@@ -317,9 +326,7 @@ class RowReader:
         if full is not None:
             first, last = split_name(full)
             row.fields.update({key: value for key, value in (("first_name", first), ("last_name", last)) if value})
-        origin = self._reading.columns.origin
-        if origin is not None and origin < len(row.cells) and row.cells[origin].strip().isdigit():
-            row.origin = int(row.cells[origin].strip()[:9])
+        self._note_origin(row)
         if row.record is None and not any(
             issue.code in ("bad_id", "excel_number") and issue.field == self._column("record_id")
             for issue in row.issues
@@ -333,6 +340,11 @@ class RowReader:
                     f"Put ServiceTitan's {'job' if self._reading.entity == 'jobs' else 'customer'} id into the cell.",
                 )
             )
+
+    def _note_origin(self, row: StagedRow) -> None:
+        origin = self._reading.columns.origin
+        if origin is not None and origin < len(row.cells) and row.cells[origin].strip().isdigit():
+            row.origin = int(row.cells[origin].strip()[:9])
 
     def _column(self, name: str) -> str:
         return self._reading.table.header[self._reading.columns.fields[name][0]]

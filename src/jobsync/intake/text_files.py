@@ -31,6 +31,8 @@ _MAGIC = (
     (b"\xff\xd8\xff", "a picture"),
     (b"SQLite format", "a database file"),
 )
+_CONTROLS = bytes(sign for sign in range(32) if sign not in b"\t\n\v\f\r\x1b")
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _NAMES = {
     "utf-8-sig": "UTF-8",
     "utf-8": "UTF-8",
@@ -118,7 +120,8 @@ def refuse_other_kinds(name: str, head: bytes) -> None:
         kind = "a web page"
     if kind is None and start.startswith((b"{", b"[{")):
         kind = "JSON"
-    if kind is None and head.count(0) * 50 > len(head) and _wide(head) is None:
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if kind is None and controls * 50 > len(head) and _wide(head) is None and not head.startswith(_WIDE_MARKS):
         kind = "no text"
     if kind is not None:
         raise InvalidInput(

@@ -31,13 +31,17 @@ _OF_A_FILE = {"columns", "dates", "encoding", "delimiter"}
 
 @dataclass(frozen=True)
 class Wishes:
-    """How files are to be read. `time_zone` None: the tenant's. `map`: as the map file says, checked."""
+    """How files are to be read. `time_zone` None: the tenant's. `map`: as the map file says, checked.
+
+    `map_is_recalled`: nobody gave it this time, so that what it says of columns that a file does not have is passed over.
+    """
 
     date_order: Order | None = None
     time_zone: str | None = None
     region: str = "US"
     prefer: Prefer = "database"
     map: Mapping[str, Any] = field(default_factory=dict)
+    map_is_recalled: bool = False
 
     def of_file(self, entity: str) -> Mapping[str, Any]:
         """What the map says about one file."""
@@ -56,6 +60,7 @@ def read_wishes(
     region: str = "US",
     prefer: str | None = None,
     map_given: Mapping[str, Any] | None = None,
+    map_is_recalled: bool = False,
 ) -> Wishes:
     """Checked wishes. Raises InvalidInput naming what is wrong."""
     if date_order is not None and date_order not in ORDER_NAMES:
@@ -74,7 +79,7 @@ def read_wishes(
         )
     order: Order | None = "mdy" if date_order == "mdy" else "dmy" if date_order == "dmy" else None
     wanted: Prefer = "csv" if prefer == "csv" else "database"
-    return Wishes(order, time_zone, region.upper(), wanted, check_map(map_given or {}))
+    return Wishes(order, time_zone, region.upper(), wanted, check_map(map_given or {}), map_is_recalled)
 
 
 def check_zone(name: str) -> ZoneInfo:

@@ -9,9 +9,10 @@ answers table).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -188,8 +189,11 @@ class RowReader:
     def __init__(self, keys: Sequence[str] = ("id",)) -> None:
         fields = [(f"key_{index}", Any, msgspec.field(default=None, name=name)) for index, name in enumerate(keys)]
         fields.append(("modified", Any, msgspec.field(default=None, name="modifiedOn")))
-        self._names = [name for name, _, _ in fields[:-1]]
-        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Row", fields))
+        names = [name for name, _, _ in fields[:-1]]
+        self._key: Callable[[Any], Key] = attrgetter(*names) if len(names) > 1 else lambda row: (row.key_0,)
+        row = msgspec.defstruct("Row", fields)
+        self._decoder = msgspec.json.Decoder(row)
+        self._all = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
     def read(self, page: Page) -> list[tuple[Key, int | None]]:
         """Return (key, ticks of modifiedOn) for each record, in order.
@@ -197,16 +201,28 @@ class RowReader:
         A record that has no usable key is known by the hash of its bytes, so that it is counted, and repeats are seen;
         its ticks are None where modifiedOn is missing or cannot be read.
         """
+        if page.whole is not None:
+            try:
+                rows = self._all.decode(page.whole)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass
+            else:
+                return [self._tell(row, record) for row, record in zip(rows, page.records, strict=True)]
         return [self._read(record) for record in page.records]
 
     def _read(self, record: Record) -> tuple[Key, int | None]:
         try:
-            row: Any = self._decoder.decode(record)
+            row = self._decoder.decode(record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _bytes_key(record), None
-        key = tuple(getattr(row, name) for name in self._names)
-        if not all(type(part) in (int, str) for part in key):
-            key = _bytes_key(record)
+        return self._tell(row, record)
+
+    def _tell(self, row: Any, record: Record) -> tuple[Key, int | None]:
+        key = self._key(row)
+        for part in key:
+            if type(part) is not int and type(part) is not str:
+                key = _bytes_key(record)
+                break
         try:
             return key, parse_ticks(row.modified)
         except (TypeError, ValueError):

@@ -7,7 +7,7 @@ Paths: ServiceTitan contract, section 4.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -68,7 +68,7 @@ def check_filters(filters: Filters) -> list[tuple[str, str]]:
     return list(filters)
 
 
-async def read_all_pages(read_page: ReadPage, filters: Filters) -> AsyncIterator[bytes]:
+async def read_all_pages(read_page: ReadPage, filters: Filters) -> AsyncGenerator[bytes, None]:
     """All pages as one envelope `{"data": [...], "page", "pageSize", "hasMore": false, "totalCount"}`, in pieces.
 
     `read_page(filters)` answers one page as it came. Pages are of 500 records unless `pageSize` is given, `page` says where

@@ -137,7 +137,7 @@ def register_tasks(
 
     if periodic:
 
-        @app.periodic(cron="*/10 * * * * *")
+        @app.periodic(cron="* * * * * */10")
         @app.task(name="tick", queue="schedule", queueing_lock="tick", pass_context=True)
         async def tick(context: JobContext, timestamp: int) -> None:
             await rescue_stalled(duties)

@@ -14,6 +14,7 @@ import psycopg
 from procrastinate import App
 from procrastinate.exceptions import ProcrastinateException
 
+from jobsync.alerts.outage import Outage, explain, watch_database
 from jobsync.engine.context import Engine
 from jobsync.engine.ghl_connection import read_gohighlevel_credentials
 from jobsync.engine.passes import list_waiting, report_pass
@@ -39,6 +40,9 @@ GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
 LOOK_EVERY_SECONDS = 0.2
 VERIFY_SECONDS = 15.0
+OUTAGE_FIX = (
+    "free space on the server's disk, or connections: jobsync doctor. JobSync goes on by itself; nothing is lost."
+)
 
 
 # A one-shot worker knows no schedule, and no backfill that it was not asked for: what a service left is not its own.
@@ -47,37 +51,50 @@ FOREGROUND_QUEUES = (PULL_QUEUE, DELIVER_QUEUE)
 
 async def _run(app: App, engine: Engine, *, wait: bool, queues: Sequence[str] = FOREGROUND_QUEUES) -> None:
     stalled = engine.settings.stalled_seconds
+    limits: dict[str, Any] = {} if wait else {"queues": list(queues)}
+    # A one-shot worker stops for want of further tasks: what it still works on is not to be cut off by that.
+    limits["shutdown_graceful_timeout"] = GRACE_SECONDS if wait else None
     await app.run_worker_async(
-        queues=None if wait else list(queues),
         wait=wait,
         concurrency=CONCURRENCY,
         install_signal_handlers=False,
         listen_notify=wait,
         fetch_job_polling_interval=2.0,
-        # A one-shot worker stops for want of further tasks: what it still works on is not to be cut off by that.
-        shutdown_graceful_timeout=GRACE_SECONDS if wait else None,
         update_heartbeat_interval=stalled / HEARTBEATS,
         stalled_worker_timeout=stalled,
         delete_jobs="successful",
+        **limits,
     )
 
 
 async def work(engine: Engine, stop: asyncio.Event) -> None:
-    """Works until `stop` is set. The library's worker ends when the database goes away; it is started anew until it holds."""
+    """Works until `stop` is set. The library's worker ends when the database goes away; it is started anew until it holds.
+
+    An outage that lasts is told to the environment's alert channels, for no alert of the database can be read then.
+    """
     log = get_log()
+    patience = engine.settings.stalled_seconds
+    outage = Outage(engine, "the worker cannot go on", OUTAGE_FIX, patience=patience)
+    watching = asyncio.ensure_future(watch_database(engine, stop, patience=patience))
     while not stop.is_set():
         try:
             app = build_app(engine.database.direct_dsn)
             register_tasks(app, engine, stopping=stop.is_set)
             async with app.open_async():
-                await _until_stopped(_run(app, engine, wait=True), stop)
+                settling = asyncio.ensure_future(outage.settle())
+                try:
+                    await _until_stopped(_run(app, engine, wait=True), stop)
+                finally:
+                    settling.cancel()
             if not stop.is_set():
                 log.warning("worker_ended", reason="the queue's worker stopped by itself")
         except (psycopg.Error, ProcrastinateException, JobSyncError, OSError) as error:
-            log.warning("worker_lost_database", error_type=type(error).__name__)
+            log.warning("worker_lost_database", error_type=type(error).__name__, reason=explain(error))
+            outage.note(error)
         if not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RESTART_AFTER_SECONDS)
+    await asyncio.gather(outage.close(), watching)
 
 
 async def _until_stopped(running: Awaitable[None], stop: asyncio.Event) -> None:
@@ -216,6 +233,12 @@ async def report_sends(engine: Engine, tenant: str, since: datetime) -> dict[str
     """Counts of the sends since a time, in the shape of `report_pass`."""
     async with engine.database.transaction(tenant) as session:
         return await session.value("report_sends", {"tenant": tenant, "since": since})
+
+
+async def count_workers(engine: Engine) -> int:
+    """Workers, of any process, that gave a sign of life in the last minute."""
+    async with engine.database.transaction(None) as session:
+        return await session.value("count_workers")
 
 
 async def _now(engine: Engine) -> datetime:

@@ -31,6 +31,7 @@ TOKEN_KEPT_SECONDS = 3.0
 TOKENS_KEPT = 1000
 OPEN = "open"
 TOKEN_ACTOR = "token:"
+KEY_ACTOR = "api_key"
 _PLAIN = frozenset({"read", "sync:write", "state:write"})
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -77,7 +78,8 @@ class Gate:
         if scope == OPEN:
             return None
         caller = await self._identify(request)
-        if counted and caller.actor.startswith(TOKEN_ACTOR):
+        # A key is a token, too; who comes without one is on this machine or in a network that is trusted.
+        if counted and caller.actor.startswith((TOKEN_ACTOR, KEY_ACTOR)):
             await self._rate.take(caller.actor)
         if not caller.may(scope):
             hint = "Make a token with this scope: jobsync tokens create." if scope in SCOPES else None
@@ -113,7 +115,7 @@ class Gate:
             return await self._identify_token(given)
         if given is not None and self._key is not None:
             if hmac.compare_digest(_digest(given.encode("utf-8", "surrogateescape")), _digest(self._key)):
-                return Caller(DEFAULT_TENANT, "api_key", _PLAIN)
+                return Caller(DEFAULT_TENANT, KEY_ACTOR, _PLAIN)
             raise _unknown("This key is not the one that JobSync was started with.")
         address = _peer(request)
         trusted = address is not None and self._is_trusted(address)

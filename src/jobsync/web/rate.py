@@ -1,4 +1,4 @@
-"""How fast one token may call: 50 requests a second, 100 at once (security bar X13).
+"""How fast one token (or the API_KEY) may call: 50 requests a second, 100 at once (security bar X13).
 
 A caller who asks one thing after another and is a little too fast is slowed down, not refused; whoever sends so much at
 once that it would have to wait is answered 429 with the seconds to wait. Counted by each process for itself.

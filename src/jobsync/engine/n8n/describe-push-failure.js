@@ -3,7 +3,7 @@
 const { error } = $input.first().json;
 const said = String(error?.message ?? error?.description ?? error).replace(/https?:\/\/\S+/g, '(address)');
 const where = $prevNode.name;
-const sent = where === 'Mark Jobs' ? $('Judge Answers').first().json.marks.filter((mark) => mark.status === 'synced').map((mark) => mark.stJobId) : [];
+const sent = where === 'Mark Jobs' ? $('Judge Answers').first(0).json.marks.filter((mark) => mark.status === 'synced').map((mark) => mark.stJobId) : [];
 return [{ json: {
   syncType: 'n8n_push',
   status: 'failed',

@@ -1,5 +1,5 @@
 // The line that this run leaves in JobSync's log.
-const state = $('This Round').first().json;
+const state = $('This Round').first(0).json;
 const problems = Object.entries(state.errors).map(([problem, jobs]) => `${problem} (${jobs} jobs)`);
 return [{ json: {
   syncType: 'n8n_push',

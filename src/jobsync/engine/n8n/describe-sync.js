@@ -1,6 +1,6 @@
 // The line that this run leaves in JobSync's log.
-const state = $('This Round').first().json;
-const pull = $('Next Page').isExecuted ? $('Next Page').first().json : null;
+const state = $('This Round').first(0).json;
+const pull = $('Next Page').isExecuted ? $('Next Page').first(0).json : null;
 const problems = Object.entries(state.errors).map(([problem, jobs]) => `${problem} (${jobs} jobs)`);
 return [{ json: {
   syncType: 'n8n_sync',

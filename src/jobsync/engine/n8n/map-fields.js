@@ -1,11 +1,11 @@
 // What GoHighLevel is told about a job. Your workflow is mapped to these names: add new ones at the end.
-const state = $('This Round').first().json;
-const unit = state.units[state.at];
+const { unit } = $('This Round').first(0).json;
+const hook = $('Settings').first(0).json.hooks[unit.id].url;
 const text = (value) => (value === null || value === undefined ? '' : String(value).trim());
 const plain = (html) => text(html).replace(/<[^>]*>/g, ' ').replace(/&nbsp;/g, ' ').replace(/&lt;/g, '<').replace(/&gt;/g, '>')
   .replace(/&quot;/g, '"').replace(/&#39;/g, "'").replace(/&amp;/g, '&').replace(/\s+/g, ' ').trim();
 return $input.all().map(({ json: job }, index) => ({
-  json: {
+  json: { hook, body: {
     job_id: text(job.st_job_number) || String(job.st_job_id),
     customer_id: job.st_customer_id,
     Job_description: plain(job.summary || job.description),
@@ -33,6 +33,6 @@ return $input.all().map(({ json: job }, index) => ({
     // The same whenever this job is sent: a workflow can tell by it that it knows the job already.
     delivery_id: `n8n-${job.st_job_id}`,
     occurred_at: job.created_on,
-  },
+  } },
   pairedItem: index,
 }));

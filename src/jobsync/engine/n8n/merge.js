@@ -1,11 +1,11 @@
 // One page of jobs, each with its customer in the form that JobSync's /db takes. A customer that ServiceTitan did not give
 // goes along by its id alone: what JobSync knows of it stays.
-const jobs = $('Get Jobs').first().json.data;
-const types = new Map($('Get Job Types').first().json.data.map((type) => [type.id, type.name]));
-const customers = byId($('Get Customers').first().json.data);
-const locations = byId($('Get Locations').first().json.data);
-const ofCustomer = byParent($('Get Customer Contacts').first().json.data, 'customerId');
-const ofLocation = byParent($('Get Location Contacts').first().json.data, 'locationId');
+const jobs = $('Get Jobs').first(0).json.data;
+const types = new Map($('Get Job Types').first(0).json.data.map((type) => [type.id, type.name]));
+const customers = byId($('Get Customers').first(0).json.data);
+const locations = byId($('Get Locations').first(0).json.data);
+const ofCustomer = byParent($('Get Customer Contacts').first(0).json.data, 'customerId');
+const ofLocation = byParent($('Get Location Contacts').first(0).json.data, 'locationId');
 
 function byId(records) {
   return new Map(records.map((record) => [record.id, record]));

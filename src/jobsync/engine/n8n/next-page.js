@@ -1,7 +1,7 @@
 // Adds up what was stored, and goes on to the next page while ServiceTitan has one.
-const state = $('This Page').first().json;
-const page = $('Get Jobs').first().json;
-const report = page.data.length > 0 ? $('Upsert Jobs').first().json : { succeeded: 0, errors: [] };
+const state = $('This Page').first(0).json;
+const page = $('Get Jobs').first(0).json;
+const report = page.data.length > 0 ? $('Upsert Jobs').first(0).json : { succeeded: 0, errors: [] };
 if (state.page >= 2000) throw new Error('ServiceTitan has had a next page for 2,000 pages.');
 return [{ json: {
   ...state,

@@ -1,5 +1,5 @@
 // The failed runs of the last hour in words; or that JobSync itself did not answer.
-const settings = $('Settings').first().json;
+const settings = $('Settings').first(0).json;
 const { error, logs } = $input.first().json;
 const since = Date.now() - settings.windowMinutes * 60000;
 if (error !== undefined) {

@@ -1,16 +1,16 @@
 // How JobSync is, worst things first: what it says about itself, the runs of the last day, what waits.
-const settings = $('Settings').first().json;
+const settings = $('Settings').first(0).json;
 const lost = $input.first().json.error;
 if (lost !== undefined) {
   const said = String(lost.message ?? lost.description ?? lost);
   const subject = 'JobSync does not answer';
   return [{ json: { healthy: false, subject, text: `${subject} at ${settings.jobsyncUrl}: ${said}` } }];
 }
-const ready = $('Get Readiness').first().json.body;
+const ready = $('Get Readiness').first(0).json.body;
 const day = Date.now() - 24 * 3600000;
-const runs = $('Get Runs').first().json.logs.filter((log) => new Date(log.started_at).getTime() >= day);
-const units = $('Get Units').first().json.body;
-const waiting = $('Get Pending').first().json.count;
+const runs = $('Get Runs').first(0).json.logs.filter((log) => new Date(log.started_at).getTime() >= day);
+const units = $('Get Units').first(0).json.body;
+const waiting = $('Get Pending').first(0).json.count;
 const tally = new Map();
 for (const run of runs) {
   const line = `${run.sync_type} ${run.status}`;

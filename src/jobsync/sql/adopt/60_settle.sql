@@ -15,6 +15,9 @@ begin
   insert into jobsync_adopting.notes (kind, items, note)
   select 'repaired', count(*), 'business units stay with the old flow (external) until you give them a route' from jobsync.routes r having count(*) > 0;
   insert into jobsync_adopting.notes (kind, items, note)
+  select 'unknown', count(*), 'jobs are pending: if the old flow pushed them without marking them, that is not seen here. They stay with the old flow; jobs created before you arm are not sent by JobSync'
+    from public.jobs j where j.ghl_sync_status = 'pending' having count(*) > 0;
+  insert into jobsync_adopting.notes (kind, items, note)
   select 'unknown', count(*), format('jobs of unit %s were stored and never shown to the old flow, as the unit is %s; they are skipped (%s)',
            coalesce(j.business_unit_id::text, '(none)'), case j.ghl_sync_reason when 'unit_off' then 'switched off' else 'not in business_units' end, j.ghl_sync_reason)
     from public.jobs j where j.ghl_sync_status = 'skipped' and j.ghl_sync_reason in ('unit_off', 'unmapped') group by j.business_unit_id, j.ghl_sync_reason order by count(*) desc limit 50;

@@ -13,7 +13,7 @@ select s.upstream, s.state, s.reason, s.since from jobsync.upstream_states s whe
 -- name: list_budgets
 select split_part(b.budget_key, ':', 1) as budget, coalesce(d.masked, nullif(split_part(b.budget_key, ':', 2), '')) as of, b.rate, b.burst,
        least(b.burst, b.tokens + extract(epoch from clock_timestamp() - b.refilled_at) * b.rate)::double precision as left, b.slowness,
-       case when b.blocked_until > clock_timestamp() then b.blocked_until end as blocked_until, case when b.open_until > clock_timestamp() then b.open_until end as open_until
+       case when b.blocked_until > clock_timestamp() then b.blocked_until end as blocked_until
   from jobsync.budgets b
   left join jobsync.destinations d on d.tenant_id = b.tenant_id and d.id::text = split_part(b.budget_key, ':', 2)
  where b.tenant_id = %(tenant)s order by b.budget_key;

@@ -43,7 +43,8 @@ update jobsync.sign_in_failures set failures = greatest(failures - 1, 0) where t
 delete from jobsync.sign_in_failures where last_at < jobsync.now() - interval '1 day';
 
 -- name: open_session
-insert into jobsync.sessions (tenant_id, secret_hash, user_id) values (%(tenant)s, %(secret_hash)s, %(user)s);
+insert into jobsync.sessions (tenant_id, secret_hash, user_id)
+select u.tenant_id, %(secret_hash)s, u.id from jobsync.users u where u.tenant_id = %(tenant)s and u.id = %(user)s and u.disabled_at is null;
 
 -- name: end_old_sessions
 delete from jobsync.sessions where seen_at < jobsync.now() - interval '12 hours';

@@ -182,6 +182,30 @@ end
 $$;
 comment on function jobsync.is_plain_list(jsonb) is 'True when the value is absent, null or a list of whole numbers.';
 
+-- The same for the values of a hundred records at once: a regular expression is set up anew for each call, which costs more
+-- than reading the values then does. Values are listed as `=value;`, null as `;`. Their number is counted, so that none can
+-- pass for two by a semicolon within.
+create function jobsync.are_as_many(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select pg_catalog.length(p_listed) - pg_catalog.length(pg_catalog.replace(p_listed, ';', '')) = p_count
+$$;
+comment on function jobsync.are_as_many(text, bigint) is 'True when the list holds so many values.';
+
+create function jobsync.are_plain_times_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count)
+     and p_listed ~ '^((=[12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,7})?Z)?;)*$'
+$$;
+comment on function jobsync.are_plain_times_listed(text, bigint) is 'True when the list holds so many values, each null or an instant in UTC that casts without error.';
+
+create function jobsync.are_plain_ids_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=[0-9]{1,18})?;)*$'
+$$;
+comment on function jobsync.are_plain_ids_listed(text, bigint) is 'True when the list holds so many values, each null or a whole number of at most 18 digits.';
+
+create function jobsync.are_plain_lists_listed(p_listed text, p_count bigint) returns boolean language sql immutable parallel safe as $$
+  select jobsync.are_as_many(p_listed, p_count) and p_listed ~ '^((=\[([0-9]{1,18}(, [0-9]{1,18})*)?\])?;)*$'
+$$;
+comment on function jobsync.are_plain_lists_listed(text, bigint) is 'True when the list holds so many values, each null or a JSON list of whole numbers.';
+
 -- Two levels: the record and its address. A function that called itself would run out of stack on a body made for that.
 create function jobsync.without_blanks(p_document jsonb) returns jsonb language sql immutable parallel safe as $$
   select case pg_catalog.jsonb_typeof(p_document) when 'object' then

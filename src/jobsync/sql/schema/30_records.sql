@@ -155,6 +155,8 @@ create function jobsync.resolve_quarantined(p_tenant text, p_stream text, p_ids 
 language sql volatile as $$
   update jobsync.quarantine q set resolved_at = p_now, resolution = 'a later version fits'
    where q.tenant_id = p_tenant and q.stream = p_stream and q.resolved_at is null and q.record_id = any (p_ids::text[])
+     -- Almost always there is none, and then no id is looked up.
+     and exists (select from jobsync.quarantine o where o.tenant_id = p_tenant and o.stream = p_stream and o.resolved_at is null)
 $$;
 comment on function jobsync.resolve_quarantined(text, text, bigint[], timestamptz) is
   'Closes quarantined records of which a version that fits was stored just now.';

@@ -8,11 +8,12 @@
 create table jobsync.tallies (
   tenant_id text not null,
   id bigint generated always as identity,
-  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs')),
+  topic text not null constraint tally_topic_is_known check (topic in ('jobs', 'outbox', 'quarantine', 'runs', 'hours')),
   class text not null,
   reason text,
   business_unit_id bigint,
   destination_id uuid,
+  hour timestamptz,
   rows bigint not null,
   timed bigint not null default 0,
   milliseconds bigint not null default 0,
@@ -22,12 +23,26 @@ create table jobsync.tallies (
 create index tallies_unfolded on jobsync.tallies (tenant_id) where not folded;
 comment on table jobsync.tallies is
   'Differences whose sums are counts: jobs by status, reason and unit; the outbox by event, what it waits for and destination; open quarantine by stream; runs by type and status (reason).';
+comment on column jobsync.tallies.hour is 'Only of topic hours: jobs that reached a state in this hour; folded into jobsync.state_hours.';
 comment on column jobsync.tallies.timed is 'Of runs: how many of them have a duration; milliseconds is the sum of these.';
 comment on column jobsync.tallies.folded is 'True: the sum of many lines. False: what one statement changed.';
+
+create table jobsync.state_hours (
+  tenant_id text not null,
+  hour timestamptz not null,
+  class text not null,
+  unit_key bigint not null,
+  rows bigint not null,
+  primary key (tenant_id, hour, class, unit_key)
+);
+comment on table jobsync.state_hours is
+  'How many jobs reached a state in each of the last hours, by unit: verified and accepted by the hour in which they were accepted, failed and skipped by the hour in which they became so. Kept for two days.';
+comment on column jobsync.state_hours.unit_key is 'The business unit; 0: none.';
 
 create view jobsync.v_tallies with (security_invoker = true) as
   select t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id, sum(t.rows)::bigint as rows, sum(t.timed)::bigint as timed, sum(t.milliseconds)::bigint as milliseconds
     from jobsync.tallies t
+   where t.topic <> 'hours'
    group by t.tenant_id, t.topic, t.class, t.reason, t.business_unit_id, t.destination_id
   having sum(t.rows) <> 0;
 comment on view jobsync.v_tallies is 'How many rows of each class there are; see jobsync.tallies for what the columns mean by topic.';
@@ -42,13 +57,19 @@ begin
   end if;
   with gone as (
     delete from tallies t where t.tenant_id = p_tenant returning t.*
+  ), hours as (
+    insert into state_hours as h (tenant_id, hour, class, unit_key, rows)
+    select p_tenant, g.hour, g.class, coalesce(g.business_unit_id, 0), sum(g.rows) from gone g where g.topic = 'hours' group by g.hour, g.class, coalesce(g.business_unit_id, 0)
+    on conflict (tenant_id, hour, class, unit_key) do update set rows = h.rows + excluded.rows
   ), kept as (
     insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
     select p_tenant, g.topic, g.class, g.reason, g.business_unit_id, g.destination_id, sum(g.rows), sum(g.timed), sum(g.milliseconds), true from gone g
+     where g.topic <> 'hours'
      group by g.topic, g.class, g.reason, g.business_unit_id, g.destination_id having sum(g.rows) <> 0 or sum(g.timed) <> 0
     returning 1
   )
   select count(*) into v_folded from gone;
+  delete from state_hours h where h.tenant_id = p_tenant and h.hour < jobsync.now() - interval '2 days';
   return v_folded;
 end
 $$;
@@ -116,6 +137,36 @@ create trigger tally_added after insert on jobsync.outbox referencing new table 
 create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
 create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
 
+-- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
+-- again later stays failed in the hour in which it failed. Held history is no event.
+create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  insert into tallies (tenant_id, topic, class, business_unit_id, hour, rows)
+  select d.tenant_id, 'hours', d.class, d.business_unit_id, d.hour, sum(d.rows)
+    from (select a.tenant_id, a.business_unit_id, 1 as rows,
+                 case when a.ghl_sync_status <> 'synced' then a.ghl_sync_status when a.ghl_verified_at >= a.ghl_accepted_at then 'verified' else 'accepted' end as class,
+                 date_trunc('hour', case when a.ghl_sync_status = 'synced' then coalesce(a.ghl_accepted_at, a.ghl_synced_at) else v_now end) as hour
+            from added a
+           where a.ghl_sync_status = 'failed' or a.ghl_sync_status = 'skipped' and a.ghl_sync_reason not in ('before_start', 'backfilled', 'imported')
+              or a.ghl_sync_status = 'synced' and coalesce(a.ghl_accepted_at, a.ghl_synced_at) > v_now - interval '26 hours'
+          union all
+          select r.tenant_id, r.business_unit_id, -1,
+                 case when r.ghl_sync_status <> 'synced' then r.ghl_sync_status when r.ghl_verified_at >= r.ghl_accepted_at then 'verified' else 'accepted' end,
+                 date_trunc('hour', case when r.ghl_sync_status = 'synced' then coalesce(r.ghl_accepted_at, r.ghl_synced_at) else v_now end)
+            from removed r
+           where r.ghl_sync_status = 'failed' or r.ghl_sync_status = 'skipped' and r.ghl_sync_reason not in ('before_start', 'backfilled', 'imported')
+              or r.ghl_sync_status = 'synced' and coalesce(r.ghl_accepted_at, r.ghl_synced_at) > v_now - interval '26 hours') d
+   where d.hour is not null
+   group by d.tenant_id, d.class, d.business_unit_id, d.hour
+  having sum(d.rows) > 0 or sum(d.rows) < 0 and d.class in ('verified', 'accepted');
+  return null;
+end
+$$;
+comment on function jobsync.tally_hours() is 'Trigger: writes how many jobs a statement brought into each state, by hour and unit.';
+create trigger tally_hours after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_hours();
+
 create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin
   if tg_op <> 'INSERT' then
@@ -165,7 +216,7 @@ begin
   -- Nobody may change a counted row between the count and the new lines.
   lock table jobs, outbox, quarantine, sync_logs in share row exclusive mode;
   perform pg_advisory_xact_lock(hashtext('jobsync.tallies'), hashtext(p_tenant));
-  delete from tallies t where t.tenant_id = p_tenant;
+  delete from tallies t where t.tenant_id = p_tenant and t.topic <> 'hours';
   insert into tallies (tenant_id, topic, class, reason, business_unit_id, destination_id, rows, timed, milliseconds, folded)
   select p_tenant, 'jobs', j.ghl_sync_status, coalesce(j.ghl_sync_reason, 'waiting'), j.business_unit_id, null::uuid, count(*), 0, 0, true
     from jobs j where j.tenant_id = p_tenant and j.ghl_sync_status <> 'synced' group by 3, 4, 5

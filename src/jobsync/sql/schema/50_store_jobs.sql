@@ -3,7 +3,8 @@
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
 -- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
 -- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
--- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them.
+-- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them. What is plain is
+-- asked of a hundred records at once, and of single ones only where one of the hundred (`suspects`) is not.
 
 -- Whoever stores or plans jobs of a tenant holds this: what one reads cannot be overtaken by what another writes, and rows
 -- are locked in one order. Order of locks everywhere: routes, tenants, destinations, this (customers, jobs, wanted), rows of
@@ -13,17 +14,38 @@ create function jobsync.lock_stream(p_tenant text, p_stream text) returns void l
 $$;
 comment on function jobsync.lock_stream(text, text) is 'Until the transaction ends nobody else stores records of this stream of this tenant.';
 
-create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'businessUnitId',
-          p_doc ->> 'jobTypeId', p_doc ->> 'invoiceId', p_doc ->> 'campaignId', p_doc ->> 'leadCallId', p_doc ->> 'firstAppointmentId',
-          p_doc ->> 'lastAppointmentId', p_doc ->> 'appointmentCount')
-    and jobsync.are_plain_times(p_doc ->> 'createdOn', p_doc ->> 'modifiedOn', p_doc ->> 'completedOn')
+-- Stable, not immutable, although they depend on nothing else: so that their texts stand in the query that calls them.
+create function jobsync.has_job_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'total') in ('number', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'noCharge') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
-    and jobsync.is_plain_list(p_doc -> 'tagTypeIds') and jobsync.is_plain_list(p_doc -> 'estimateIds'), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'tagTypeIds') in ('array', 'null'), true)
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'estimateIds') in ('array', 'null'), true), false)
+$$;
+comment on function jobsync.has_job_shape(jsonb) is 'True when the record is an object whose lists, flags and total are what they are meant to be, or null.';
+
+create function jobsync.list_job_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'businessUnitId'), ';', '=' || (p_doc ->> 'jobTypeId'), ';',
+    '=' || (p_doc ->> 'invoiceId'), ';', '=' || (p_doc ->> 'campaignId'), ';', '=' || (p_doc ->> 'leadCallId'), ';', '=' || (p_doc ->> 'firstAppointmentId'), ';',
+    '=' || (p_doc ->> 'lastAppointmentId'), ';', '=' || (p_doc ->> 'appointmentCount'), ';')
+$$;
+comment on function jobsync.list_job_ids(jsonb) is 'The ids within a job, listed: `=value;`.';
+
+create function jobsync.list_job_times(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'createdOn'), ';', '=' || (p_doc ->> 'modifiedOn'), ';', '=' || (p_doc ->> 'completedOn'), ';')
+$$;
+comment on function jobsync.list_job_times(jsonb) is 'The times within a job, listed: `=value;`.';
+
+create function jobsync.list_job_lists(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'tagTypeIds'), ';', '=' || (p_doc ->> 'estimateIds'), ';')
+$$;
+comment on function jobsync.list_job_lists(jsonb) is 'The lists within a job, listed: `=value;`.';
+
+create function jobsync.is_plain_job(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_job_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_job_ids(p_doc), 10)
+     and jobsync.are_plain_times_listed(jobsync.list_job_times(p_doc), 3) and jobsync.are_plain_lists_listed(jobsync.list_job_lists(p_doc), 2);
 end
 $$;
 comment on function jobsync.is_plain_job(jsonb) is 'True when every field of a job casts as it stands.';
@@ -41,8 +63,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
   v_deliver_from timestamptz;
+  v_links boolean := links_installs(p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
   v_touched bigint[];
+  v_open bigint[];
   v_changed boolean[];
   v_pulled integer;
   v_stored integer;
@@ -59,30 +83,37 @@ begin
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_job(p.doc) as plain
+    select p.n, p.id, p.doc, j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.modified_on as old_modified_on
       from page p
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_job_shape(f.doc)) and are_plain_ids_listed(string_agg(list_job_ids(f.doc), ''), 10 * count(*))
+                and are_plain_times_listed(string_agg(list_job_times(f.doc), ''), 3 * count(*)) and are_plain_lists_listed(string_agg(list_job_lists(f.doc), ''), 2 * count(*)))
   ), odd as materialized (
     -- What does not cast as it stands: made plain, or refused (doc is null).
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw,
+           case when f.id > 0 then plain_record(field_kinds('jobs'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_job(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.is_new, c.old_doc, c.old_source, c.old_modified_on, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_job(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.is_new, o.old_doc, o.old_source, o.old_modified_on, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, coalesce(j.st_raw_data || n.raw, n.raw) as doc,
-           j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.job_hash as stored_hash, j.job_hash_version as stored_version,
+    select n.id, n.modified_on, n.given, coalesce(n.old_doc || n.raw, n.raw) as doc, n.is_new, n.old_doc, n.old_source, n.old_modified_on,
+           j.job_hash as stored_hash, j.job_hash_version as stored_version,
            j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
-           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.modified_on as old_modified_on, j.first_appointment_id,
+           j.priority, j.summary, j.description, j.created_on, j.completed_on, j.first_appointment_id,
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
-     where j.st_job_id is null or n.modified_on >= j.modified_on or j.modified_on is null or (n.modified_on is null and j.source = p_source)
+      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
+     where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
            -- Of an adopted job ServiceTitan's first record is the baseline: it is our knowledge that changes, not the job.
@@ -125,8 +156,13 @@ begin
      where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
-                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash
+                         y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
+           case when y.is_new then
+             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
+      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
+      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
   ), written as (
     insert into public.jobs as t (
       tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
@@ -136,18 +172,11 @@ begin
     select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
-      case when s.skip is null then 'pending' else 'skipped' end, s.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
       case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
       case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
       from hashed h
-      cross join lateral (
-        select case when h.is_new then
-            coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, h.created_on,
-              coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
-          from (select) one
-          left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = h.business_unit_id
-          left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = h.business_unit_id) s
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
       st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
@@ -165,11 +194,12 @@ begin
     returning 1
   )
   select jsonb_array_length(p_page), (select count(*) from written),
-         (select array_agg(h.id) from hashed h), (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h),
+         (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
+         (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_pulled, v_stored, v_touched, v_changed, v_refused, v_refused_raw;
+    into v_pulled, v_stored, v_touched, v_open, v_changed, v_refused, v_refused_raw;
 
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'jobs', v_refused, v_refused_raw, v_now);
@@ -178,8 +208,11 @@ begin
     perform resolve_quarantined(p_tenant, 'jobs', v_touched, v_now);
     -- Nobody waits for the parents of what is held.
     perform want_parents(p_tenant, case when p_hold is null then v_touched else
-      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_touched) and j.ghl_sync_reason is distinct from p_hold) end);
-    v_planned := plan_jobs(p_tenant, v_touched, v_changed);
+      array(select j.st_job_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_open) and j.ghl_sync_reason is distinct from p_hold) end);
+  end if;
+  -- Where a new job is skipped, there is nothing to plan: it stands in the row.
+  if v_open is not null then
+    v_planned := plan_jobs(p_tenant, v_open, v_changed);
   end if;
   if p_hold is null then
     v_planned := coalesce(v_planned, 0) + release_pulled(p_tenant, p_page);

@@ -2,14 +2,20 @@
 -- written only where something differs.
 
 -- ServiceTitan has one name; GoHighLevel wants two. "Last, First" and "First Last" are read; one word is a first name.
+create function jobsync.spaced(p_name text) returns text language sql immutable parallel safe as $$
+  select pg_catalog.btrim(pg_catalog.translate(p_name, e'\t\n\r\f\v\u00a0', '      '))
+$$;
+comment on function jobsync.spaced(text) is 'The text without space around it, each kind of space as a space.';
+
 create function jobsync.first_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 2)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.regexp_replace(pg_catalog.btrim(p_name), '\s+\S+$', '') else p_name end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.left(jobsync.spaced(p_name), -pg_catalog.length(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)))
+    else p_name end), '')
 $$;
 comment on function jobsync.first_name(text) is 'First name out of "First Last" or "Last, First".';
 create function jobsync.last_name(p_name text) returns text language sql immutable parallel safe as $$
   select nullif(pg_catalog.btrim(case when p_name like '%,%' then pg_catalog.split_part(p_name, ',', 1)
-    when pg_catalog.btrim(p_name) ~ '\s' then pg_catalog.substring(pg_catalog.btrim(p_name), '\S+$') end), '')
+    when jobsync.spaced(p_name) like '% %' then pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(jobsync.spaced(p_name)), ' ', 1)) end), '')
 $$;
 comment on function jobsync.last_name(text) is 'Last name out of "First Last" or "Last, First"; null for one word.';
 
@@ -24,15 +30,25 @@ create function jobsync.owner_id(p_doc jsonb) returns bigint language sql immuta
 $$;
 comment on function jobsync.owner_id(jsonb) is 'The customer''s id: of the guide''s form (customerId, firstName, ...) or ServiceTitan''s (id, name, ...).';
 
-create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql immutable parallel safe as $$
-begin
-  return coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
-    and jobsync.are_plain_ids(p_doc ->> 'customerId', p_doc ->> 'locationId', p_doc ->> 'mergedToId')
-    and jobsync.are_plain_times(p_doc ->> 'modifiedOn')
+-- Stable, not immutable, as with_address is: so that their texts stand in the query that calls them.
+create function jobsync.has_owner_shape(p_doc jsonb) returns boolean language sql stable parallel safe as $$
+  select coalesce(pg_catalog.jsonb_typeof(p_doc) = 'object'
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'address') in ('object', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'active') in ('boolean', 'null'), true)
     and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotService') in ('boolean', 'null'), true)
-    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false);
+    and coalesce(pg_catalog.jsonb_typeof(p_doc -> 'doNotMail') in ('boolean', 'null'), true), false)
+$$;
+comment on function jobsync.has_owner_shape(jsonb) is 'True when the record is an object whose address is one, too, and whose flags are flags.';
+
+create function jobsync.list_owner_ids(p_doc jsonb) returns text language sql stable parallel safe as $$
+  select pg_catalog.concat('=' || (p_doc ->> 'customerId'), ';', '=' || (p_doc ->> 'locationId'), ';', '=' || (p_doc ->> 'mergedToId'), ';')
+$$;
+comment on function jobsync.list_owner_ids(jsonb) is 'The ids within a customer or location, listed: `=value;`.';
+
+create function jobsync.is_plain_owner(p_doc jsonb) returns boolean language plpgsql stable parallel safe as $$
+begin
+  return jobsync.has_owner_shape(p_doc) and jobsync.are_plain_ids_listed(jobsync.list_owner_ids(p_doc), 3)
+     and jobsync.are_plain_times_listed(pg_catalog.concat('=' || (p_doc ->> 'modifiedOn'), ';'), 1);
 end
 $$;
 comment on function jobsync.is_plain_owner(jsonb) is 'True when every field of a customer or location casts as it stands.';
@@ -52,8 +68,10 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
@@ -61,30 +79,37 @@ begin
   end if;
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
+  v_any_contact := p_source = 'servicetitan' and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'customer');
   with page as materialized (
     select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, c as old
       from page p
       left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100 
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('customers'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, c as old,
+    select n.id, n.modified_on, n.given, n.old,
            -- A new full name makes first and last names that came in the guide's form stale.
-           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then c.st_raw_data - array['firstName', 'lastName', 'companyName']
-                             else c.st_raw_data end, n.raw) as doc
+           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then (n.old).st_raw_data - array['firstName', 'lastName', 'companyName']
+                             else (n.old).st_raw_data end, n.raw) as doc
       from newest n
-      left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = n.id offset 0) c on true
-     where c.st_customer_id is null or n.modified_on >= c.modified_on or c.modified_on is null or (n.modified_on is null and c.source = p_source)
+     where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
+        or (n.modified_on is null and (n.old).source = p_source)
   ), typed as (
     select m.id, m.doc,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
@@ -95,8 +120,10 @@ begin
       case when m.given ? 'companyName' then x."companyName" when not m.given ? 'name' then (m.old).company_name
            when x.type = 'Commercial' then x.name end as company_name,
       -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
-      case when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
-      case when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      -- An owner without any contact keeps what he has: it came through /db.
+      case when b.owner_id is not null then b.email when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when b.owner_id is not null then b.phone when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end as do_not_text,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
       case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
       case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
@@ -115,13 +142,14 @@ begin
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'customer', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
       state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
-      do_not_service, do_not_mail)
+      do_not_service, do_not_mail, do_not_text)
     select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
-      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail
+      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail, y.do_not_text
       from typed y order by y.id
     on conflict (tenant_id, st_customer_id) do update set
       st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
@@ -130,24 +158,21 @@ begin
       st_raw_data = excluded.st_raw_data, updated_at = v_now, synced_from_st_at = v_now, modified_on = excluded.modified_on,
       active = excluded.active, merged_to_id = excluded.merged_to_id,
       source = case t.source when 'servicetitan' then t.source else excluded.source end,
-      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail
-    returning t.st_customer_id
+      do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail, do_not_text = excluded.do_not_text
+    returning t.st_customer_id, t.merged_to_id
   )
-  select (select array_agg(w.st_customer_id) from written w),
+  select (select array_agg(w.st_customer_id) from written w), (select array_agg(w.st_customer_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'customers', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'customers', v_owners);
+  perform want_survivors(p_tenant, 'customers', v_merged);
   perform note_arrived(p_tenant, 'customers', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'customers', v_owners, v_now);
-    if p_source = 'servicetitan' then
-      perform refresh_owners(p_tenant, 'customer', v_owners);
-    end if;
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -162,38 +187,46 @@ declare
   v_now timestamptz := jobsync.now();
   v_pulled integer := jsonb_array_length(p_page);
   v_owners bigint[];
+  v_merged bigint[];
   v_refused jsonb;
   v_refused_raw bytea[];
+  v_any_contact boolean;
 begin
   -- A plan kept from an emptier table would read the whole table for every page; for a few rows planning costs more.
   if jsonb_array_length(p_page) > 20 then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
   end if;
   perform lock_stream(p_tenant, 'locations');
+  v_any_contact := exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'location');
   with page as materialized (
     select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
   ), fresh as materialized (
-    select p.n, p.id, p.doc, is_plain_owner(p.doc) as plain
+    select p.n, p.id, p.doc, l as old
       from page p
       left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
+  ), suspects as (
+    select f.n / 100 as hundred from fresh f group by f.n / 100
+    having not (bool_and(has_owner_shape(f.doc)) and are_plain_ids_listed(string_agg(list_owner_ids(f.doc), ''), 3 * count(*))
+                and are_plain_times_listed(string_agg(concat('=' || (f.doc ->> 'modifiedOn'), ';'), ''), count(*)))
   ), odd as materialized (
-    select f.n, f.id, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
-      from fresh f where not f.plain or coalesce(f.id, 0) <= 0
+    select f.n, f.id, f.old, f.doc as raw, case when f.id > 0 then plain_record(field_kinds('locations'), f.doc) end as doc
+      from fresh f
+     where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.doc as raw, f.doc as given from fresh f where f.plain and f.id > 0
+    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+             where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.raw, o.doc from odd o where o.doc is not null) c
+            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
      order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, l as old, with_address(l.st_raw_data, n.raw) as doc
+    select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
-      left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = n.id offset 0) l on true
-     where l.st_location_id is null or n.modified_on >= l.modified_on or l.modified_on is null or n.modified_on is null
+     where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
-      merged_to_id, modified_on, st_raw_data, created_at, updated_at)
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
     select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
       case when m.given ? 'name' then x.name else (m.old).name end,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
@@ -204,34 +237,37 @@ begin
       case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
       coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
       nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
-      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now
+      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
+      case when b.owner_id is not null then b.phone else (m.old).phone end, case when b.owner_id is not null then b.email else (m.old).email end,
+      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
+      left join lateral choose_contacts(p_tenant, 'location', array[m.id]) b on v_any_contact
      where m.doc is distinct from (m.old).st_raw_data
      order by m.id
     on conflict (tenant_id, st_location_id) do update set
       st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
       postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
-      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
-    returning t.st_location_id
+      merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now,
+      phone = excluded.phone, email = excluded.email, do_not_text = excluded.do_not_text
+    returning t.st_location_id, t.merged_to_id
   )
-  select (select array_agg(w.st_location_id) from written w),
+  select (select array_agg(w.st_location_id) from written w), (select array_agg(w.st_location_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
                      from odd o where o.doc is null), '[]'),
          (select array_agg(convert_to(o.raw::text, 'UTF8') order by o.n) from odd o where o.doc is null)
-    into v_owners, v_refused, v_refused_raw;
+    into v_owners, v_merged, v_refused, v_refused_raw;
   if v_refused_raw is not null then
     perform quarantine_records(p_tenant, 'locations', v_refused, v_refused_raw, v_now);
   end if;
-  perform want_survivors(p_tenant, 'locations', v_owners);
+  perform want_survivors(p_tenant, 'locations', v_merged);
   perform note_arrived(p_tenant, 'locations', v_owners);
   if v_owners is not null then
     perform resolve_quarantined(p_tenant, 'locations', v_owners, v_now);
-    perform refresh_owners(p_tenant, 'location', v_owners);
   end if;
   return jsonb_build_object('pulled', v_pulled, 'stored', coalesce(cardinality(v_owners), 0), 'quarantined', jsonb_array_length(v_refused),
     'unchanged', v_pulled - coalesce(cardinality(v_owners), 0) - jsonb_array_length(v_refused));
@@ -247,7 +283,6 @@ declare
   v_now timestamptz := jobsync.now();
   v_key text := p_owner_kind || 'Id';
   v_stream text := p_owner_kind || '_contacts';
-  v_phones text[] := array(select p.value from jsonb_array_elements_text(p_phones) with ordinality p(value, n) order by p.n);
   v_pulled integer := jsonb_array_length(p_page);
   v_stored integer;
   v_written bigint[];
@@ -262,21 +297,26 @@ begin
   end if;
   perform lock_stream(p_tenant, p_owner_kind || 's');
   with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, v_phones[e.n] as phone
-      from jsonb_array_elements(p_page) with ordinality e(doc, n)
+    select e.n, e.doc, try_bigint(e.doc -> 'id') as id, try_bigint(e.doc -> v_key) as owner_id, e.phone
+      from rows from (jsonb_array_elements(p_page), jsonb_array_elements_text(p_phones)) with ordinality e(doc, phone, n)
+  ), suspects as (
+    select p.n / 100 as hundred from page p group by p.n / 100
+    having not are_plain_times_listed(string_agg(concat('=' || (p.doc ->> 'modifiedOn'), ';'), ''), count(*))
   ), fresh as materialized (
     select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
-             and (are_plain_times(p.doc ->> 'modifiedOn') or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits
+             and (p.n / 100 <> all (array(select s.hundred from suspects s)) or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits,
+           case when p.n / 100 <> all (array(select s.hundred from suspects s)) then (p.doc ->> 'modifiedOn')::timestamptz
+                else try_timestamptz(p.doc -> 'modifiedOn') end as modified_on
       from page p
       left join lateral (
         select x.* from jobsync.contacts x
          where x.tenant_id = p_tenant and x.owner_kind = p_owner_kind and x.owner_id = p.owner_id and x.st_contact_id = p.id offset 0) c on true
      where c.st_contact_id is null or p.doc is distinct from c.st_raw_data or p.phone is distinct from c.phone or not c.active
   ), newest as (
-    select distinct on (f.owner_id, f.id) f.*, try_timestamptz(f.doc -> 'modifiedOn') as modified_on
+    select distinct on (f.owner_id, f.id) f.*
       from fresh f where f.fits
-     order by f.owner_id, f.id, try_timestamptz(f.doc -> 'modifiedOn') desc nulls last, f.n desc
+     order by f.owner_id, f.id, f.modified_on desc nulls last, f.n desc
   ), differing as (
     select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
       from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
@@ -339,16 +379,24 @@ create function jobsync.refresh_owners(p_tenant text, p_owner_kind text, p_owner
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
+  v_known bigint[];
 begin
-  -- An owner without any contact keeps what he has: it came through /db.
+  -- An owner without any contact keeps what he has: it came through /db. One who is not here yet finds them when he comes.
   if p_owner_kind = 'customer' then
+    v_known := array(select c.st_customer_id from public.customers c where c.tenant_id = p_tenant and c.st_customer_id = any (p_owners));
+  else
+    v_known := array(select l.st_location_id from locations l where l.tenant_id = p_tenant and l.st_location_id = any (p_owners));
+  end if;
+  if cardinality(v_known) = 0 then
+    return;
+  elsif p_owner_kind = 'customer' then
     update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', p_owners) b
+      from choose_contacts(p_tenant, 'customer', v_known) b
      where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
        and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   else
     update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', p_owners) b
+      from choose_contacts(p_tenant, 'location', v_known) b
      where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
        and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
   end if;

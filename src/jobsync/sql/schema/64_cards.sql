@@ -67,14 +67,18 @@ $$;
 comment on function jobsync.find_sales_jobs(text, bigint[]) is
   'For jobs of units with card: sales, the job whose card goes on with them: the one of the estimate they were made from, else the only one of their project with a sold estimate.';
 
+create function jobsync.links_installs(p_tenant text) returns boolean language sql stable set search_path = jobsync, public as $$
+  -- What is linked stays so, also where the route gives later jobs cards of their own.
+  select exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales') or exists (select from install_links l where l.tenant_id = p_tenant)
+$$;
+comment on function jobsync.links_installs(text) is 'True for a tenant some of whose install jobs go on with the card of their sales job.';
+
 create function jobsync.link_installs(p_tenant text, p_jobs bigint[]) returns bigint[]
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_sales bigint[];
 begin
-  -- What is linked stays so, also where the route gives later jobs cards of their own.
-  if not exists (select from routes r where r.tenant_id = p_tenant and r.card = 'sales')
-     and not exists (select from install_links l where l.tenant_id = p_tenant) then
+  if not links_installs(p_tenant) then
     return '{}';
   end if;
   insert into install_links as l (tenant_id, st_job_id, estimate_id, project_id, sales_job_id, linked_by)

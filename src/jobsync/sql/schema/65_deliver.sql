@@ -7,7 +7,9 @@ create function jobsync.claim_deliveries(
   p_due_before timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+-- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
@@ -44,13 +46,16 @@ begin
     -- A job may take four requests or more, each paced: a group must be done well within its lease.
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
-  if v_destination.kind = 'webhook' then
-    perform settle_rescued(p_tenant, p_destination, v_now);
+  -- Only where a worker died: looked for among the few rows that are in flight.
+  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+    if v_destination.kind = 'webhook' then
+      perform settle_rescued(p_tenant, p_destination, v_now);
+    end if;
+    perform give_up_rescued(p_tenant, p_destination, v_now);
   end if;
-  perform give_up_rescued(p_tenant, p_destination, v_now);
 
   -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
-  v_window := v_limit * 4;
+  v_window := v_limit * 2;
   loop
     with due as materialized (
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
@@ -96,8 +101,11 @@ begin
     v_window := v_window * 8;
   end loop;
 
-  select array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) into v_jobs
-    from (select o.st_job_id, o.next_attempt_at from outbox o
+  -- What two workers died with goes out alone, so that the one that kills them is set aside and not those beside it.
+  select case when (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1]
+              then (array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id))[1:1]
+              else array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) filter (where not l.suspect) end into v_jobs
+    from (select o.st_job_id, o.next_attempt_at, o.rescues + case when o.lease_until is null then 0 else 1 end >= 2 as suspect from outbox o
            where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
              and (o.lease_until is null or o.lease_until <= v_now)
            order by o.next_attempt_at, o.st_job_id limit v_limit for update skip locked) l;

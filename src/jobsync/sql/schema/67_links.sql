@@ -112,7 +112,7 @@ returns table (st_job_id bigint, customer_id bigint, forced boolean, contact_has
                share_contact_id text, contact_settles double precision, contact_refused text,
                opportunity_id text, opportunity_gone boolean, told_hash bytea, told_pipeline text, told_stage text, told_status text, note_due boolean,
                outside_opportunity_id text, card_settles double precision, card_refused text,
-               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb)
+               pipeline_id text, stage_id text, status text, value numeric, tags text[], custom_fields jsonb, delivered_outside boolean)
 language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
@@ -129,7 +129,8 @@ begin
            case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
            coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
            case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
-           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}')
+           w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}'),
+           coalesce(o.event = 'updated' and j.delivered_hash is not null and j.ghl_accepted_at is null, false)
       from unnest(p_jobs) i(id)
       cross join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
       cross join lateral (select resolve_customer(p_tenant, j.st_customer_id) as customer_id offset 0) k
@@ -368,6 +369,9 @@ begin
 end
 $$;
 comment on function jobsync.note_contact_changes() is 'Trigger: notes customers whose contact may have to be told something new, or whose jobs waited for a phone or email.';
+-- Who is new may be whom an older job waited for.
+create trigger note_new_contacts after insert on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
+create trigger note_new_contacts after insert on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on public.customers referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 create trigger note_contact_changes after update on jobsync.locations referencing new table as changed for each statement execute function jobsync.note_contact_changes();
 

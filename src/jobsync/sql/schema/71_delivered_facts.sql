@@ -23,13 +23,19 @@ create function jobsync.job_facts(j public.jobs) returns jsonb language sql stab
 $$;
 comment on function jobsync.job_facts(public.jobs) is 'The facts that job_hash covers, readable; the summary as a hash.';
 
-create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+-- A set of one, so that its joins stand in the query that asks for many.
+create function jobsync.names_told(p_tenant text, p_unit bigint, p_type bigint) returns table (told_as jsonb) language sql stable rows 1 as $$
   select jsonb_build_object('body_version', jobsync.body_version(), 'unit_name', u.name, 'type_name', t.name,
     'destination', r.destination_id, 'pipeline', coalesce(r.pipeline_name, u.ghl_pipeline_name), 'stage', r.stage_name)
     from (select) x
     left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = p_unit
     left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = p_unit
     left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = p_type
+$$;
+comment on function jobsync.names_told(text, bigint, bigint) is 'One row: the names and the route under which a job of this unit and type is told now.';
+
+create function jobsync.told_as(p_tenant text, p_unit bigint, p_type bigint) returns jsonb language sql stable as $$
+  select n.told_as from jobsync.names_told(p_tenant, p_unit, p_type) n
 $$;
 comment on function jobsync.told_as(text, bigint, bigint) is 'Names and route under which a job of this unit and type is told now.';
 
@@ -51,8 +57,9 @@ begin
     -- It changed while it was under way: what was told stands nowhere any more.
     delete from jobsync.delivered_facts f using told t where t.outdated and f.tenant_id = t.tenant_id and f.st_job_id = t.st_job_id
   ), names as materialized (
-    select d.tenant_id, d.business_unit_id, d.job_type_id, jobsync.told_as(d.tenant_id, d.business_unit_id, d.job_type_id) as told_as
+    select d.tenant_id, d.business_unit_id, d.job_type_id, n.told_as
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
+     cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
   insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
   select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as

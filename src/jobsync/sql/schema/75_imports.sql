@@ -74,10 +74,11 @@ create table jobsync.import_rows (
   primary key (tenant_id, import_id, entity, row_no),
   foreign key (tenant_id, import_id) references jobsync.imports on delete cascade
 );
-create index import_rows_by_record on jobsync.import_rows (tenant_id, import_id, entity, record_id) where not failed;
+-- tenant_id last: led by it, another index would do for a look-up while the tables are new to the planner, and be read as a whole.
+create index import_rows_by_record on jobsync.import_rows (record_id, import_id, entity, tenant_id) where not failed;
 create index import_rows_with_issues on jobsync.import_rows (tenant_id, import_id, entity, row_no) where issues is not null or found is not null;
-create index import_rows_by_name on jobsync.import_rows (tenant_id, import_id, name_key) where name_key is not null;
-create index import_rows_by_airtable_id on jobsync.import_rows (tenant_id, import_id, airtable_id) where airtable_id is not null;
+create index import_rows_by_name on jobsync.import_rows (name_key, import_id, tenant_id) where name_key is not null;
+create index import_rows_by_airtable_id on jobsync.import_rows (airtable_id, import_id, tenant_id) where airtable_id is not null;
 comment on table jobsync.import_rows is 'Rows of an import''s files as they were read; kept for the reconciliation and the errors file, pruned with time.';
 comment on column jobsync.import_rows.row_no is 'As a spreadsheet counts: the header is row 1.';
 comment on column jobsync.import_rows.record_id is 'The row''s own id in ServiceTitan: of its customer or its job.';
@@ -117,9 +118,9 @@ create table jobsync.import_ledger (
   undo_result text,
   primary key (tenant_id, import_id, entity, row_no)
 );
-create index import_ledger_by_hash on jobsync.import_ledger (tenant_id, row_hash);
-create index import_ledger_by_record on jobsync.import_ledger (tenant_id, entity, record_id);
-create index import_ledger_to_undo on jobsync.import_ledger (tenant_id, import_id, entity, row_no) where undone_at is null;
+create index import_ledger_by_hash on jobsync.import_ledger (row_hash, tenant_id);
+create index import_ledger_by_record on jobsync.import_ledger (record_id, entity, tenant_id);
+create index import_ledger_to_undo on jobsync.import_ledger (import_id, entity, row_no, tenant_id) where undone_at is null;
 comment on table jobsync.import_ledger is 'Every row that an import took in: file, row number, hash, what became of it, and what stood there before.';
 comment on column jobsync.import_ledger.prior is 'Values of the columns it changed, as they were ("_airtable": what the raw record kept of an earlier import); null for a record that the import made.';
 comment on column jobsync.import_ledger.wrote is 'Values it gave these columns; undo takes back only what still is as it was written.';

@@ -1,5 +1,5 @@
 -- Judging and writing the rows of an import: what each row would do, and doing it. One function says what, so that a dry run
--- shows what the import will do.
+-- shows what the import will do. Plans are made anew for each chunk: one kept from when the tables were empty would read them whole.
 
 create type jobsync.import_decision as (
   row_no integer, record_id bigint, st_customer_id bigint, row_hash bytea, outcome text, fields jsonb, prior jsonb, extra jsonb, found jsonb, known_source text);
@@ -28,7 +28,7 @@ comment on function jobsync.is_blank(jsonb) is 'True for what counts as not give
 
 create function jobsync.judge_import_rows(p_tenant text, p_import text, p_entity text, p_from integer, p_limit integer, p_dry boolean, p_connected boolean)
 returns setof jobsync.import_decision
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_prefer text;
   v_erases boolean := exists (select from erasure_keys k where k.tenant_id = p_tenant);
@@ -139,7 +139,7 @@ comment on function jobsync.judge_import_rows(text, text, text, integer, integer
   'What the next p_limit rows behind row p_from would do. p_dry: customers of the same import count as there; p_connected: what is missing is asked of ServiceTitan first.';
 
 create function jobsync.list_import_orphans(p_tenant text, p_import text, p_from integer, p_limit integer) returns bigint[]
-language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 begin
   return coalesce((select array_agg(distinct r.st_customer_id)
     from (select x.st_customer_id from import_rows x

@@ -2,7 +2,7 @@
 -- its place in one transaction; and the way back.
 
 create function jobsync.patch_customers(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_ids bigint[] := array(select (d ->> 'record_id')::bigint from jsonb_array_elements(p_decisions) d);
@@ -25,7 +25,7 @@ comment on function jobsync.patch_customers(text, text, jsonb) is
   'Gives columns of stored customers new values ([{record_id, fields, extra}]), and plans nothing for it.';
 
 create function jobsync.patch_jobs(p_tenant text, p_import text, p_decisions jsonb) returns void
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_version smallint := hash_version();
@@ -168,7 +168,7 @@ $$;
 comment on function jobsync.open_undo(text, text, text) is 'Begins to undo an import, or goes on with it. Answers the state it was in.';
 
 create function jobsync.undo_import_rows(p_tenant text, p_import text, p_entity text, p_limit integer) returns integer
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_custom_plan as $$
 declare
   v_now timestamptz := jobsync.now();
   v_rows integer[];

@@ -51,7 +51,7 @@ create view jobsync.v_job_status with (security_invoker = true) as
          j.created_on, j.modified_on, j.synced_from_st_at,
          case when j.ghl_verified_at >= j.ghl_accepted_at and j.ghl_sync_status = 'synced' then 'verified'
               when j.ghl_sync_status = 'synced' then 'accepted' when j.ghl_sync_status = 'failed' then 'failed'
-              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl') then 'blocked' else 'skipped' end
+              when j.ghl_sync_status = 'skipped' then case when j.ghl_sync_reason in ('unmapped', 'deleted_in_ghl', 'card_unknown') then 'blocked' else 'skipped' end
               else 'pending' end as state
     from public.jobs j
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id

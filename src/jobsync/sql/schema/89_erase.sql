@@ -96,11 +96,19 @@ begin
   end if;
   -- What GoHighLevel keeps is to be deleted there by its owner: these are its ids.
   select jsonb_build_object(
-      'contacts', (select coalesce(jsonb_agg(distinct c.ghl_contact_id), '[]') from customers c
-                    where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers) and c.ghl_contact_id is not null),
-      'opportunities', (select coalesce(jsonb_agg(distinct j.ghl_opportunity_id), '[]') from jobs j
-                         where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) and j.ghl_opportunity_id is not null))
-    into v_outside;
+      'contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and not k.shared), '[]'),
+      -- Another customer's, too: a person decides what becomes of it.
+      'shared_contacts', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'contact' and k.shared), '[]'),
+      'opportunities', coalesce(jsonb_agg(distinct k.id) filter (where k.kind = 'opportunity'), '[]'))
+    into v_outside
+    from (select g.kind, g.id, g.kind = 'contact' and exists (
+                   select from contact_links o where o.tenant_id = p_tenant and o.contact_id = g.id and o.st_customer_id <> all (v_customers)) as shared
+            from (select 'contact' as kind, c.ghl_contact_id as id from customers c where c.tenant_id = p_tenant and c.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from contact_links l where l.tenant_id = p_tenant and l.st_customer_id = any (v_customers)
+                  union select 'contact', l.contact_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)
+                  union select 'opportunity', j.ghl_opportunity_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
+                  union select 'opportunity', l.opportunity_id from opportunity_links l where l.tenant_id = p_tenant and l.st_job_id = any (v_jobs)) g
+           where g.id is not null) k;
   perform lock_jobs(p_tenant, v_jobs);
   insert into erasure_keys (tenant_id) values (p_tenant) on conflict do nothing;
   insert into erased (tenant_id, kind, record_hash)
@@ -181,6 +189,15 @@ begin
    where e.tenant_id = p_tenant and e.tx = o.tx and e.id = o.id;
   get diagnostics v_count = row_count;
   v_counts := v_counts || jsonb_build_object('events', v_count);
+  -- The rows of an import's files: of a dry run that nobody went on with a week, else as long as an old flow may be kept beside.
+  delete from import_rows r using (
+    select x.import_id, x.entity, x.row_no from imports i
+      join import_rows x on x.tenant_id = i.tenant_id and x.import_id = i.id
+     where i.tenant_id = p_tenant and (i.state in ('staging', 'staged') and i.updated_at < v_now - interval '7 days'
+                                       or i.state in ('applied', 'undone') and i.updated_at < v_now - interval '90 days') limit p_most) o
+   where r.tenant_id = p_tenant and r.import_id = o.import_id and r.entity = o.entity and r.row_no = o.row_no;
+  get diagnostics v_count = row_count;
+  v_counts := v_counts || jsonb_build_object('import_rows', v_count);
   select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
   if v_days is not null then
     foreach v_table in array array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates', 'jobsync.invoices',
@@ -196,4 +213,4 @@ begin
 end
 $$;
 comment on function jobsync.prune(text, integer) is
-  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, texts in raw records as tenants.raw_days says. Answers counts.';
+  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7), texts in raw records as tenants.raw_days says. Answers counts.';

@@ -31,3 +31,45 @@ begin
   execute pg_catalog.format('revoke insert, update, delete, truncate on jobsync.clock from %I', current_user);
 end
 $access$;
+
+-- Who only reads: reports, dashboards of others, a curious psql. It sees every tenant (or the one that jobsync.tenant names)
+-- and no credential, not even a sealed one. A login for it: create role NAME login password '...' in role jobsync_readonly.
+do $reading$
+declare
+  v_table record;
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_readonly') then
+    begin
+      create role jobsync_readonly nologin;
+    exception when duplicate_object or unique_violation then
+      null;
+    end;
+  end if;
+  grant usage on schema public, jobsync to jobsync_readonly;
+  for v_table in
+    select n.nspname, c.relname
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'v')
+       and (n.nspname = 'jobsync' and c.relname not in (
+              'connections', 'access_tokens', 'tokens', 'destinations', 'alert_settings', 'users', 'sessions', 'sign_in_links', 'sign_in_failures', 'erasure_keys')
+         or n.nspname = 'public' and c.relname in ('sync_state', 'customers', 'jobs', 'sync_logs', 'business_units', 'sync_statistics', 'jobs_pending_ghl_sync'))
+  loop
+    execute pg_catalog.format('grant select on %I.%I to jobsync_readonly', v_table.nspname, v_table.relname);
+  end loop;
+  grant select (tenant_id, id, kind, label, masked, paused_at, pause_reason, failures_in_row, probe_at, created_at, updated_at)
+    on jobsync.destinations to jobsync_readonly;
+  grant select (tenant_id, quiet_from, quiet_until, digest_at, digest_sent_on, silence_hours, repeat_hours, updated_at)
+    on jobsync.alert_settings to jobsync_readonly;
+  for v_table in
+    select p.schemaname, p.tablename from pg_catalog.pg_policies p where p.policyname = 'tenant_rows' and p.schemaname in ('public', 'jobsync')
+  loop
+    execute pg_catalog.format(
+      'create policy readers on %I.%I for select to jobsync_readonly'
+      ' using (tenant_id = coalesce((select nullif(pg_catalog.current_setting(''jobsync.tenant'', true), '''')), tenant_id))',
+      v_table.schemaname, v_table.tablename);
+  end loop;
+exception when insufficient_privilege then
+  raise notice 'role jobsync_readonly cannot be created here: reports need a login of their own';
+end
+$reading$;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,9 +11,10 @@ from pydantic import BaseModel, Field
 
 from jobsync.engine import backfill
 from jobsync.engine.erase import erase_customer
+from jobsync.engine.rewind import rewind_stream
 from jobsync.errors import ConfirmationNeeded, RecordMissing
 from jobsync.web.answers import JsonAnswer
-from jobsync.web.api.fields import Body, CustomerIdPath, Instant, Problem
+from jobsync.web.api.fields import Body, CustomerIdPath, Instant, Problem, ShortText
 from jobsync.web.api.rows import Row
 from jobsync.web.calls import Call, GuardedRoute, ThisCall, needs
 
@@ -47,6 +49,27 @@ class Confirmation(Body):
 
     model_config = {"json_schema_extra": {"examples": [{"confirm": True}]}}
     confirm: Annotated[bool, Field(strict=True)] = False
+
+
+class Rewind(Body):
+    """Which stream goes back, and to what time. Without `confirm` nothing moves."""
+
+    model_config = {"json_schema_extra": {"examples": [{"stream": "jobs", "to": "2026-01-01T00:00:00Z"}]}}
+    stream: ShortText
+    to: Instant
+    confirm: Annotated[bool, Field(strict=True)] = False
+
+
+class Rewound(BaseModel):
+    """Where the stream was read up to, and from where it goes on."""
+
+    model_config = {"populate_by_name": True}
+    stream: str
+    mode: str
+    before: str = Field(alias="from")
+    to: str
+    stored_since: int
+    moved: bool
 
 
 class BackfillStarted(BaseModel):
@@ -136,12 +159,29 @@ async def deliver(call: ThisCall, run: RunPath, body: Confirmation | None = None
     """Makes the old jobs of a backfill due that were never delivered."""
     await _read(call, run)
     if body is None or not body.confirm:
-        counted = await backfill.count_old_jobs(call.web.engine, call.tenant, run)
+        counted: dict[str, Any] = {**await backfill.count_old_jobs(call.web.engine, call.tenant, run)}
         raise ConfirmationNeeded(
             f"This would send {counted['jobs']} old jobs.", hint='Send {"confirm": true}.', **counted
         )
     planned = await backfill.deliver_backfilled(call.web.engine, call.tenant, run, actor=call.actor)
     return JsonAnswer({"planned": planned})
+
+
+@router.post("/admin/rewind", operation_id="rewindStream", response_model=Rewound)
+@needs("admin", body="json")
+async def rewind(call: ThisCall, body: Rewind) -> JsonAnswer:
+    """Moves the cursor of a stream back; it is read again from there. What is unchanged writes and sends nothing."""
+    moment = body.to.astimezone(UTC).isoformat()
+    plan: dict[str, Any] = await rewind_stream(
+        call.web.engine, call.tenant, body.stream, moment, apply=body.confirm, actor=call.actor
+    )
+    if not body.confirm:
+        raise ConfirmationNeeded(
+            f"This would read {plan['stream']} again from {plan['to']}; {plan['stored_since']} stored records are newer.",
+            hint='Send the same with "confirm": true.',
+            **plan,
+        )
+    return JsonAnswer(plan)
 
 
 @router.post("/admin/customers/{stCustomerId}/erase", operation_id="eraseCustomer", response_model=Erasure)

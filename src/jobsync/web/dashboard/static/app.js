@@ -9,19 +9,20 @@
 
   // Questions open as dialogs; without this script they are pages.
   let asker = null;
+  const question = (from, address) => {
+    asker = from;
+    htmx.ajax("GET", address, { target: "#dialog-body", select: "#confirm" }).then(() => {
+      if (!dialog.querySelector("#confirm")) return;
+      if (!dialog.open) dialog.showModal();
+      const first = dialog.querySelector("input:not([type=hidden]), select, textarea, button");
+      if (first) first.focus();
+    });
+  };
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-ask]");
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
-      asker = link;
-      htmx.ajax("GET", ask(link), { target: "#dialog-body", select: "#confirm" })
-        .then(() => {
-          if (!dialog.open) dialog.showModal();
-          const title = dialog.querySelector("h1");
-          if (title) dialog.setAttribute("aria-labelledby", title.id || "confirm-title");
-          const first = dialog.querySelector("input:not([type=hidden]), select, textarea, button");
-          if (first) first.focus();
-        });
+      question(link, link.getAttribute("href"));
       return;
     }
     const close = event.target.closest("[data-close]");
@@ -35,14 +36,6 @@
       navigator.clipboard.writeText(copied.textContent).then(() => say("Copied " + copied.textContent));
     }
   });
-  // A question about chosen rows takes them along.
-  const ask = (link) => {
-    const chosen = link.hasAttribute("data-chosen") ? [...document.querySelectorAll("input[name=job]:checked")] : [];
-    if (!chosen.length) return link.href;
-    const url = new URL(link.href);
-    for (const one of chosen) url.searchParams.append("job", one.value);
-    return url.pathname + url.search;
-  };
   if (dialog) {
     dialog.addEventListener("close", () => {
       document.getElementById("dialog-body").replaceChildren();
@@ -53,6 +46,13 @@
   }
   // A form that was sent is not sent twice by a second click.
   document.addEventListener("submit", (event) => {
+    if (event.target.matches("form[data-ask]")) {
+      event.preventDefault();
+      const query = new URLSearchParams(new FormData(event.target, event.submitter));
+      question(event.submitter || event.target, event.target.getAttribute("action") + "?" + query);
+      return;
+    }
+    if (event.target.method !== "post") return;
     for (const button of event.target.querySelectorAll("button[type=submit]")) {
       setTimeout(() => { button.disabled = true; }, 0);
     }
