@@ -7975,10 +7975,11 @@ comment on view jobsync.v_invoices is
 -- The plan as people see it: exactly what waits to be sent, what is skipped and why, and what it costs.
 
 -- A hook takes one request a job. By API a job of a new contact takes three (search, contact, card), one of a known contact two
--- (search, card), a change one. Looked up for the first 20,000 that wait at each location; beyond them each counts as new.
+-- (search, card), a change one. Looked up for the first 1,000 that wait at each location; those beyond count like them.
 create function jobsync.planned_requests(p_tenant text) returns bigint
 language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
-  select coalesce(sum(case d.kind when 'webhook' then w.waiting else k.requests + 3 * greatest(0, w.waiting - k.looked_up) end), 0)::bigint
+  select coalesce(sum(case d.kind when 'webhook' then w.waiting
+                           else ceil(k.requests * greatest(1, w.waiting / greatest(k.looked_up, 1)::numeric)) end), 0)::bigint
     from (select o.destination_id, sum(o.rows) as waiting from v_tallies o where o.tenant_id = p_tenant and o.topic = 'outbox' group by 1) w
     join destinations d on d.tenant_id = p_tenant and d.id = w.destination_id
     left join lateral (
@@ -7990,10 +7991,10 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                 from (select x.st_job_id, coalesce((select resolve_customer(p_tenant, m.st_customer_id) from customers m where m.tenant_id = p_tenant
                                                      and m.st_customer_id = x.st_customer_id and m.merged_to_id is not null), x.st_customer_id) as st_customer_id
                         from outbox x where x.tenant_id = p_tenant and x.destination_id = d.id
-                       order by x.destination_id, x.next_attempt_at, x.st_job_id limit 20000) o) f) k on d.kind = 'api'
+                       order by x.destination_id, x.next_attempt_at, x.st_job_id limit 1000) o) f) k on d.kind = 'api'
 $$;
 comment on function jobsync.planned_requests(text) is
-  'Requests that what waits will take of GoHighLevel: without tags, notes and the read-back. Exact for 20,000 jobs at each location, at most three for each beyond.';
+  'Requests that what waits will take of GoHighLevel: without tags, notes and the read-back. Exact for up to 1,000 jobs at each location; of more, the first 1,000 say how many all will take.';
 
 -- Counts come from the tallies: a plan of a million jobs is told at once.
 create function jobsync.show_plan(p_tenant text, p_since timestamptz) returns jsonb
@@ -8020,7 +8021,7 @@ begin
 end
 $$;
 comment on function jobsync.show_plan(text, timestamptz) is
-  'What would be sent: counts by event and unit, skips by reason, requests at most, paid executions and their price. same: delivered jobs that changed since p_since and need nothing (1,000: or more). Changes nothing.';
+  'What would be sent: counts by event and unit, skips by reason, requests, paid executions and their price. same: delivered jobs that changed since p_since and need nothing (1,000: or more). Changes nothing.';
 
 create function jobsync.show_planned_jobs(p_tenant text, p_unit bigint, p_limit integer) returns table (
   st_job_id bigint, st_job_number text, business_unit_name text, job_status text, event text, version integer, kind text, destination text,

@@ -18,7 +18,7 @@ MOST_OUTDATED = 1_000_000
 async def read_plan(
     engine: Engine, tenant: str, *, since: datetime | None = None, show: int = 0, unit: int | None = None
 ) -> dict[str, Any]:
-    """The plan: counts, skips, units, requests at most, webhook_executions, cost; `jobs`: the next `show` jobs.
+    """The plan: counts, skips, units, requests, webhook_executions, cost; `jobs`: the next `show` jobs.
 
     A job's `changes` maps each field to [before, now]; None where nothing was told before. `since`: for `same`, the
     number of delivered jobs that changed since then and need nothing (default: 7 days).
