@@ -25,6 +25,8 @@ from tests.e2e.ledger_check import until_apart
 from tests.upstreams import Stage, finish, open_stage
 
 pytestmark = pytest.mark.anyio
+# A unit whose pipeline `init` finds by its name.
+POOL_SERVICE = 4622
 FRESH: dict[str, Any] = {"JOBSYNC_MODE": None, "JOBSYNC_DELIVER_FROM": None, "JOBSYNC_POLL_SECONDS": 5}
 
 
@@ -85,7 +87,9 @@ async def test_from_nothing_to_restored_by_the_commands_of_the_docs(dsn: str, tm
         old = await docs.start("quick-start", "jobsync up", PORT=0, HOST="127.0.0.1")
         address = await read_address(old)
         routed = "select count(*) from jobs j join jobsync.routes r on r.st_business_unit_id = j.business_unit_id and r.deliverer = 'jobsync'"
-        stage.act.book_jobs(count=4)
+        # ServiceTitan's clock stands still on the stage; these are booked after the arming.
+        stage.titan.clock.advance(3600)
+        stage.act.book_jobs(count=4, unit=POOL_SERVICE)
         await until_apart(lambda: stage.value("select count(*) from jobs") == 16)
         async with aiohttp.ClientSession() as client:
             for path, words in (
@@ -107,7 +111,7 @@ async def test_from_nothing_to_restored_by_the_commands_of_the_docs(dsn: str, tm
         ended = await finish(old)
         print(f"SIGTERM to the end: {time.monotonic() - started:.1f} s")
         assert ended.code == 0 and "Traceback" not in ended.err
-        stage.act.book_jobs(count=3)
+        stage.act.book_jobs(count=3, unit=POOL_SERVICE)
         await until_apart(lambda: stage.value("select count(*) from jobs") == 19)
         await until_apart(lambda: stage.value("select count(*) from jobsync.outbox") == 0)
         told = cards(stage)
