@@ -6557,7 +6557,7 @@ comment on function jobsync.mark_customer(text, bigint, text, text, text) is 'Wh
 
 -- Raise it when what is told about a job changes (a new key of the hook's body): delivered jobs then show up in
 -- `plan --rebaseline`, and nothing is sent.
-create function jobsync.body_version() returns integer language sql immutable parallel safe as $$ select 1 $$;
+create function jobsync.body_version() returns integer language sql stable parallel safe as $$ select 1 $$;
 comment on function jobsync.body_version() is 'Version of what JobSync tells about a job.';
 
 create table jobsync.delivered_facts (

@@ -59,14 +59,29 @@ def run_process(words: Sequence[str], **more: Any) -> tuple[Any, float, float, f
     started = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, **more)
     assert process.stdout is not None
+    peak = 0.0
+    ended = 0
+    while not ended:
+        peak = max(peak, read_peak(process.pid))
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        time.sleep(0 if ended else 0.01)
     with process.stdout:
         out = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"{words[0]} ended with {process.returncode}")
-    return json.loads(out), seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return json.loads(out), seconds, used.ru_utime + used.ru_stime, peak or used.ru_maxrss / 1024
+
+
+def read_peak(process: int) -> float:
+    """MB of resident memory at most so far, 0 where nothing says. (What `wait4` says counts the parent that forked it, too.)"""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0]) / 1024 if found else 0.0
 
 
 def run_jobsync(url: str, dsn: str, folder: Path, size: int) -> tuple[Any, float, float, float]:

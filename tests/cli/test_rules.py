@@ -160,7 +160,7 @@ async def test_rules_are_set_listed_tried_and_removed_and_nothing_is_sent(dsn: s
         assert (told.code, told.out) == (0, "1 rules saved; nothing was sent by this.\n"), told.err
         again = await stage.jobsync("rules", "set", "Lost", "--event", "canceled", "--status", "lost", "--json")
         assert again.json.pop("version") > 0
-        assert again.json == {"saved": ["Lost"], "removed": [], "differ": 0}
+        assert again.json == {"saved": ["Lost"], "removed": [], "differ": 0, "version": 3}
         listed = (await stage.jobsync("rules", "list", "--json")).json["rules"]
         assert listed == [
             {

@@ -34,7 +34,7 @@ def upgrade_software(stage: Stage) -> None:
     stage.run(
         "create or replace function jobsync.hash_version() returns smallint language sql immutable as 'select 2::smallint'"
     )
-    stage.run("create or replace function jobsync.body_version() returns integer language sql immutable as 'select 2'")
+    stage.run("create or replace function jobsync.body_version() returns integer language sql stable as 'select 2'")
 
 
 @SIZES

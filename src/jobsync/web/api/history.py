@@ -167,7 +167,12 @@ async def deliver(call: ThisCall, run: RunPath, body: Confirmation | None = None
     return JsonAnswer({"planned": planned})
 
 
-@router.post("/admin/rewind", operation_id="rewindStream", response_model=Rewound)
+@router.post(
+    "/admin/rewind",
+    operation_id="rewindStream",
+    response_model=Rewound,
+    responses={404: {"model": Problem, "description": "No stream of this name was read yet."}},
+)
 @needs("admin", body="json")
 async def rewind(call: ThisCall, body: Rewind) -> JsonAnswer:
     """Moves the cursor of a stream back; it is read again from there. What is unchanged writes and sends nothing."""
