@@ -263,6 +263,7 @@ declare
   v_report jsonb;
   v_refused boolean;
   v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
+  v_attempts bigint[] := array(select (r ->> 'attempt_id')::bigint from jsonb_array_elements(p_results) r);
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -287,6 +288,8 @@ begin
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
       execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text, reason text, requests integer)
+     -- Holds for all: few rows are looked up by key, of many each would be compared with all attempts of a young table.
+     where r.attempt_id = any (v_attempts) and r.st_job_id = any (v_jobs)
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
