@@ -267,7 +267,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "read_user": {"user": uuid.UUID(int=0)}, "open_session": {"secret_hash": b"x", "user": uuid.UUID(int=0)}, "set_password": {"user": uuid.UUID(int=0), "password_hash": None}, "end_sessions_of_user": {"user": uuid.UUID(int=0)},
     "drop_links_of_user": {"user": uuid.UUID(int=0)}, "change_user": {"user": uuid.UUID(int=0), "role": None, "disabled": None},
     "browse_jobs": {"status": "failed", "before_at": None, "before_id": None}, "list_runs": {"before_at": None}, "skip_job": {"job": 9, "note": "x"},
-    "write_job_audit": {"details": Jsonb({})}, "show_run": {"run": uuid.UUID(int=0)},
+    "write_job_audit": {"details": Jsonb({})}, "survey_tenants": {"needs": ["rejected"], "search": None}, "show_run": {"run": uuid.UUID(int=0)},
     "note_asked": {"stream": "customers", "ids": [1]}, "note_outcomes": {"breaker": b"x", "outcomes": [True]}, "enter_breaker": {"breaker": b"x", "insist": False},
     "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
@@ -283,6 +283,9 @@ NOT_ASKED = {
 # The sweeps of the schedule look at all tenants, as the owner.
 SWEEPS = {
     "count_workers",
+    "survey_tenants",
+    "sum_tenants",
+    "list_shared_causes",
     "list_stale_pipelines",
     "count_queue",
     "list_findings",
