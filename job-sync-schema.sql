@@ -664,6 +664,7 @@ create table jobsync.tenants (
   arm_remaining integer,
   paused_at timestamptz,
   pause_reason text,
+  paused_with_all boolean not null default false,
   cap_hour integer not null default 2000 constraint cap_hour_is_not_negative check (cap_hour >= 0),
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
@@ -679,6 +680,7 @@ comment on table jobsync.tenants is 'One contractor each: one ServiceTitan tenan
 comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also compare with the old flow; live: deliver.';
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
+comment on column jobsync.tenants.paused_with_all is 'True: paused by pause_all_tenants, and goes on with resume_all_tenants; a pause of its own stays.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
 comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
@@ -4665,6 +4667,38 @@ $$;
 comment on function jobsync.finish_deliveries(text, uuid, jsonb) is
   'Books the results of a group of sends: job, outbox, attempt, caps, destination. A result with a stale fence only closes its attempt. Harmless when repeated.';
 
+-- All tenants at once: an agency's brake, and the way on. As the owner of the tables.
+
+create function jobsync.pause_all_tenants(p_reason text, p_actor text) returns integer
+language sql volatile set search_path = jobsync, public as $$
+  with stopped as (
+    update tenants t set paused_at = jobsync.now(), pause_reason = p_reason, paused_with_all = true, updated_at = jobsync.now()
+     where t.paused_at is null returning t.tenant_id
+  ), written as (
+    insert into audit (tenant_id, actor, action, subject, details)
+    select s.tenant_id, p_actor, 'paused', 'tenant', jsonb_build_object('reason', p_reason, 'all', true) from stopped s
+    returning 1
+  )
+  select count(*)::integer from written
+$$;
+comment on function jobsync.pause_all_tenants(text, text) is
+  'Stops all sends of every tenant that is not paused yet; pulls go on. Answers how many. A tenant that was paused before keeps its own pause.';
+
+create function jobsync.resume_all_tenants(p_actor text) returns integer
+language sql volatile set search_path = jobsync, public as $$
+  with freed as (
+    update tenants t set paused_at = null, pause_reason = null, paused_with_all = false, updated_at = jobsync.now()
+     where t.paused_with_all returning t.tenant_id
+  ), written as (
+    insert into audit (tenant_id, actor, action, subject, details)
+    select f.tenant_id, p_actor, 'resumed', 'tenant', '{"all": true}' from freed f
+    returning 1
+  )
+  select count(*)::integer from written
+$$;
+comment on function jobsync.resume_all_tenants(text) is
+  'Ends what pause_all_tenants began: tenants that were paused one by one, and paused destinations, stay paused. Answers how many.';
+
 -- Whether anything is sent at all: mode, arm, pause; the runs of deliveries; replay.
 
 create function jobsync.mode_rank(p_mode text) returns integer language sql immutable parallel safe as $$
@@ -4818,7 +4852,7 @@ comment on function jobsync.disarm_tenant(text, text, text) is 'Back to observe:
 create function jobsync.pause_tenant(p_tenant text, p_reason text, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
 begin
-  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), updated_at = jobsync.now()
+  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), paused_with_all = false, updated_at = jobsync.now()
    where t.tenant_id = p_tenant;
   perform write_audit(p_tenant, p_actor, 'paused', 'tenant', jsonb_build_object('reason', p_reason));
   return count_planned(p_tenant) || '{"paused": true}';
@@ -4830,7 +4864,7 @@ create function jobsync.resume_tenant(p_tenant text, p_destination uuid, p_actor
 language plpgsql set search_path = jobsync, public as $$
 begin
   if p_destination is null then
-    update tenants t set paused_at = null, pause_reason = null, updated_at = jobsync.now() where t.tenant_id = p_tenant;
+    update tenants t set paused_at = null, pause_reason = null, paused_with_all = false, updated_at = jobsync.now() where t.tenant_id = p_tenant;
   end if;
   update destinations d set paused_at = null, pause_reason = null, probe_at = null, failures_in_row = 0, updated_at = jobsync.now()
    where d.tenant_id = p_tenant and d.paused_at is not null and (p_destination is null or d.id = p_destination);
