@@ -621,7 +621,7 @@ comment on column public.jobs.active is 'False when ServiceTitan deactivated the
 comment on column public.jobs.job_hash_version is 'Which facts job_hash covers; see jobsync.hash_version(). 0: adopted, and not brought by ServiceTitan since.';
 
 comment on column public.sync_logs.id is 'Id of the run.';
-comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, import, shadow, or a caller''s own word.';
+comment on column public.sync_logs.sync_type is 'job_pull, ghl_delivery, backfill, reconcile, verify, import, shadow, or a caller''s own word.';
 comment on column public.sync_logs.entity_type is 'What the run was about, such as job.';
 comment on column public.sync_logs.entity_id is 'ServiceTitan''s id, when the run was about one record.';
 comment on column public.sync_logs.status is 'running, completed, failed, or a caller''s own word.';
@@ -1593,7 +1593,7 @@ language sql volatile as $$
   with closed as (
     update public.sync_logs l set status = 'failed', error_message = 'abandoned', completed_at = jobsync.now(),
            duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
-     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import', 'shadow')
+     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'verify', 'import', 'shadow')
        and l.started_at + coalesce(jobsync.try_numeric(l.metadata -> 'alive_s')::double precision * interval '1 second', interval '0') < jobsync.now() - p_older_than
     returning 1)
   select count(*)::integer from closed
@@ -5905,6 +5905,19 @@ $$;
 comment on function jobsync.finish_verifications(text, jsonb) is
   'Books what was read back: verified (with the card''s id), missing, unmarked, unprovable (no phone, no e-mail: nothing to look for), deleted, unknown. A delivery sent anew meanwhile is left alone.';
 
+create function jobsync.close_verification(p_tenant text, p_run uuid, p_report jsonb, p_error text) returns void
+language sql volatile as $$
+  update public.sync_logs l set
+    metadata = l.metadata || coalesce(p_report, '{}'),
+    records_processed = coalesce((p_report ->> 'checked')::integer, 0),
+    records_succeeded = coalesce((p_report ->> 'verified')::integer, 0),
+    records_failed = coalesce((p_report ->> 'missing')::integer, 0) + coalesce((p_report ->> 'unmarked')::integer, 0) + coalesce((p_report ->> 'deleted')::integer, 0),
+    status = case when p_error is null then 'completed' else 'failed' end, error_message = pg_catalog.left(p_error, 1000), completed_at = jobsync.now(),
+    duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::integer
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running'
+$$;
+comment on function jobsync.close_verification(text, uuid, jsonb, text) is 'Closes a reading back that was asked for with its counts. Harmless when repeated.';
+
 create function jobsync.list_due_verifications(p_configured text[]) returns table (tenant_id text)
 language sql stable set search_path = jobsync, public as $$
   select t.tenant_id from tenants t
@@ -5931,6 +5944,49 @@ create view jobsync.v_unverified with (security_invoker = true) as
    group by v.tenant_id, v.destination_id, d.kind, d.masked, j.business_unit_id, u.name, v.result;
 comment on view jobsync.v_unverified is
   'Alert condition: deliveries that GoHighLevel accepted longer than tenants.verify_minutes ago and that were looked for there in vain, by unit and destination.';
+
+-- Runs that a face asks for and a worker does: a comparison with ServiceTitan (reconcile), a reading back from
+-- GoHighLevel (verify). The run's row of sync_logs carries the wish until it is closed; nothing else is kept.
+
+create function jobsync.ask_for_run(p_tenant text, p_type text, p_wish jsonb, p_actor text) returns uuid
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_run uuid;
+begin
+  -- Two that ask at once: the second sees the first one's run.
+  perform from tenants t where t.tenant_id = p_tenant for no key update;
+  select l.id into v_run from sync_logs l
+   where l.tenant_id = p_tenant and l.sync_type = p_type and l.status = 'running' and l.metadata ? 'asked_by' limit 1;
+  if v_run is not null then
+    raise exception 'this was asked for already and is not done yet' using errcode = 'JS002', hint = 'Watch it: GET /admin/runs/' || v_run || '.';
+  end if;
+  insert into sync_logs (tenant_id, sync_type, entity_type, status, metadata)
+  values (p_tenant, p_type, 'job', 'running', p_wish || jsonb_build_object('trigger', 'asked', 'asked_by', p_actor))
+  returning id into v_run;
+  perform write_audit(p_tenant, p_actor, p_type || '_asked', 'run:' || v_run, p_wish);
+  return v_run;
+end
+$$;
+comment on function jobsync.ask_for_run(text, text, jsonb, text) is
+  'Opens a run of this type for a worker to do, with what was wished; answers its id. Refused while one of the type waits or runs that was asked for.';
+
+create function jobsync.list_asked_runs() returns table (tenant_id text, sync_type text, run uuid) language sql stable as $$
+  select l.tenant_id, l.sync_type, l.id from public.sync_logs l
+   where l.status = 'running' and l.sync_type in ('reconcile', 'verify') and l.metadata ? 'asked_by'
+$$;
+comment on function jobsync.list_asked_runs() is 'Runs that were asked for and that somebody should be working on; read by the schedule as the owner.';
+
+create function jobsync.read_asked_run(p_tenant text, p_run uuid) returns jsonb language sql stable as $$
+  select l.metadata || pg_catalog.jsonb_build_object('type', l.sync_type) from public.sync_logs l
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running' and l.metadata ? 'asked_by'
+$$;
+comment on function jobsync.read_asked_run(text, uuid) is 'What was wished of a run that was asked for, with its type; null when it is over.';
+
+create function jobsync.keep_run_alive(p_tenant text, p_run uuid) returns void language sql volatile as $$
+  update public.sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running'
+$$;
+comment on function jobsync.keep_run_alive(text, uuid) is 'A run that takes long says that it still goes on, so that it is not closed as abandoned.';
 
 -- Held jobs: what a backfill brought stays skipped (backfilled), whatever its unit's route. Two things end that: the live
 -- pull brings the same job, which is what would have happened without a backfill; or a person asks for delivery.
@@ -6057,12 +6113,6 @@ language sql volatile as $$
   returning id
 $$;
 comment on function jobsync.open_reconcile(text, text, integer, boolean) is 'Opens a reconcile run; answers its id.';
-
-create function jobsync.keep_reconcile_alive(p_tenant text, p_run uuid) returns void language sql volatile as $$
-  update public.sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
-   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running'
-$$;
-comment on function jobsync.keep_reconcile_alive(text, uuid) is 'A run that takes long says that it still goes on, so that it is not closed as abandoned.';
 
 create function jobsync.close_reconcile(p_tenant text, p_run uuid, p_report jsonb, p_error text) returns void
 language plpgsql set search_path = jobsync, public as $$

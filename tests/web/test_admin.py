@@ -167,6 +167,30 @@ async def test_a_backfill_is_asked_for_watched_and_dropped(admin: Api) -> None:
     assert (await admin.post("/admin/backfill", {"since": "2026-01-01T00:00:00Z", "entities": ["dogs"]})).status == 400
 
 
+async def test_a_comparison_and_a_reading_back_are_asked_for_once_and_watched(admin: Api, dsn: str) -> None:
+    for path, kind, body, wish in (
+        ("/admin/reconcile", "reconcile", {"days": 30, "fixMissing": True}, {"days": 30, "fix_missing": True}),
+        ("/admin/verify", "verify", None, {"since": None}),
+    ):
+        started = await admin.post(path, body)
+        assert (started.status, started.body["watch"]) == (202, f"/admin/runs/{started.body['run']}"), started.text
+        run = (await admin.get(started.body["watch"])).body
+        assert (run["sync_type"], run["status"]) == (kind, "running")
+        assert run["metadata"].items() >= {**wish, "trigger": "asked"}.items()
+        twice = await admin.post(path)
+        assert twice.status == 409
+        assert started.body["watch"] in twice.body["hint"]
+    for path, wrong in (
+        ("/admin/reconcile", {"days": 0}),
+        ("/admin/reconcile", {"days": "7"}),
+        ("/admin/verify", {"since": "x"}),
+    ):
+        assert (await admin.post(path, wrong)).status == 400, wrong
+    with psycopg.connect(dsn) as owner:
+        asked = owner.execute("select action from jobsync.audit where action like '%_asked' order by id").fetchall()
+    assert asked == [("reconcile_asked",), ("verify_asked",)]
+
+
 async def test_rules_are_saved_tried_and_removed_by_their_documents(admin: Api) -> None:
     rule = {"name": "Sold", "event": "estimate_sold", "then": {"status": "won"}}
     saved = await admin.put("/admin/rules", {"rules": [rule]})

@@ -90,6 +90,8 @@ def call_one(operation: Any, mode: GenerationMode, headers: dict[str, str], case
     excluded = [positive_data_acceptance] if "/business-units/" in operation.path or "/rules" in operation.path else []
     if operation.path == "/admin/backfill":
         excluded.append(positive_data_acceptance)  # one at a time, and of the past
+    if operation.path in ("/admin/reconcile", "/admin/verify"):
+        excluded.append(positive_data_acceptance)  # one at a time
     if operation.path == "/admin/rewind":
         excluded.append(positive_data_acceptance)  # only back, and only what was read
     if operation.path in READABLE:

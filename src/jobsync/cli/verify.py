@@ -11,10 +11,8 @@ from jobsync.cli.output import print_json, print_lines
 from jobsync.cli.shared import ACTOR, AsJson, Yes, read_moment, run, settings_of, tenant_of
 from jobsync.engine.opening import open_engine
 from jobsync.engine.send_test import send_test
-from jobsync.engine.verify import VerifyReport, list_unverified, verify_deliveries
+from jobsync.engine.verify import FOUND, VerifyReport, list_unverified, verify_deliveries
 from jobsync.errors import ConfirmationNeeded
-
-FOUND = ("checked", "verified", "missing", "unmarked", "unprovable", "deleted", "unknown")
 
 
 def verify(

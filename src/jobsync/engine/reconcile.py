@@ -66,19 +66,27 @@ class Comparison:
 
 
 async def reconcile(
-    engine: Engine, tenant: str, *, days: int = DAYS, fix_missing: bool = False, trigger: str = "command"
+    engine: Engine,
+    tenant: str,
+    *,
+    days: int = DAYS,
+    fix_missing: bool = False,
+    trigger: str = "command",
+    run: UUID | None = None,
 ) -> dict[str, Any]:
     """Compares the last `days` days; answers {run, days, compared, equal, missing, differing, gone, fixed, ..., streams}.
 
-    `fix_missing` stores what is missing and the newer versions of what differs. Raises InvalidInput for a number of
-    days that makes no sense, and the error that stopped the comparison; its run is closed as failed then.
+    `fix_missing` stores what is missing and the newer versions of what differs; `run`: one that is open already. Raises
+    InvalidInput for a number of days that makes no sense, and the error that stopped the comparison; its run is closed
+    as failed then.
     """
-    if not 1 <= days <= MOST_DAYS:
-        raise InvalidInput(f"--days must be between 1 and {MOST_DAYS}.", field="days")
-    async with engine.database.transaction(tenant) as session:
-        run = await session.value(
-            "open_reconcile", {"tenant": tenant, "trigger": trigger, "days": days, "fix": fix_missing}
-        )
+    check_days(days)
+    if run is None:
+        async with engine.database.transaction(tenant) as session:
+            opened: UUID = await session.value(
+                "open_reconcile", {"tenant": tenant, "trigger": trigger, "days": days, "fix": fix_missing}
+            )
+        run = opened
     counts = Counts()
     done: dict[str, Comparison] = {}
     failure: JobSyncError | None = JobSyncError("The comparison was interrupted.")
@@ -108,6 +116,12 @@ async def reconcile(
             )
     get_log(tenant=tenant, run=str(run)).info("reconciled", stored=report["fixed"], pulled=report["compared"])
     return {"run": run, "days": days, "fix_missing": fix_missing, **report}
+
+
+def check_days(days: int) -> None:
+    """Raises InvalidInput for a number of days that makes no sense."""
+    if not 1 <= days <= MOST_DAYS:
+        raise InvalidInput(f"--days must be between 1 and {MOST_DAYS}.", field="days")
 
 
 async def read_last_reconcile(engine: Engine, tenant: str) -> Row | None:
@@ -158,7 +172,7 @@ async def _compare_stream(
     ):
         seen |= await _compare_page(engine, tenant, stream, piece.page, into, fix)
         async with engine.database.transaction(tenant) as session:
-            await session.run("keep_reconcile_alive", {"tenant": tenant, "run": run})
+            await session.run("keep_run_alive", {"tenant": tenant, "run": run})
     await _look_for_the_rest(engine, client, tenant, stream, (low, until), seen, into, fix)
 
 

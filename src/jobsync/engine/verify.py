@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from jobsync.db.pool import Row, as_jsonb
 from jobsync.engine.context import Engine
@@ -31,6 +32,7 @@ JOB_FIELD = "st_job_id"
 # A card as old as this before the delivery was accepted is not what came of it: clocks differ.
 OLDER = timedelta(minutes=2)
 MOST_OPENED = 10
+FOUND = ("checked", "verified", "missing", "unmarked", "unprovable", "deleted", "unknown")
 
 
 @dataclass
@@ -57,11 +59,13 @@ async def verify_deliveries(
     everything: bool = False,
     longest: float = LONGEST_SECONDS,
     stopping: Callable[[], bool] = lambda: False,
+    run: UUID | None = None,
 ) -> VerifyReport:
     """Looks for what is due to be looked for, at most `longest` seconds.
 
     `since`: also what was accepted since then and was looked for already; `everything`: all that is not verified, due or
-    not, each once. Raises ConfigError when GoHighLevel is not connected; an error of GoHighLevel ends up in the report.
+    not, each once; `run`: the run that says it still goes on. Raises ConfigError when GoHighLevel is not connected; an
+    error of GoHighLevel ends up in the report.
     """
     report = VerifyReport()
     loop = asyncio.get_running_loop()
@@ -87,6 +91,8 @@ async def verify_deliveries(
             report.error = look.error
             async with engine.database.transaction(tenant) as session:
                 booked = await session.value("finish_verifications", {"tenant": tenant, "results": as_jsonb(results)})
+                if run is not None:
+                    await session.run("keep_run_alive", {"tenant": tenant, "run": run})
             for name, number in booked.items():
                 setattr(report, name, getattr(report, name) + number)
             if loop.time() >= ends:

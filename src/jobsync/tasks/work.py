@@ -2,6 +2,7 @@
 
     tick (every 10 s)   closes abandoned runs, opens due passes, defers drains of what is due, rescues stalled tasks
     reconcile           the daily comparison of one tenant with ServiceTitan
+    asked_run           a comparison or a reading back that a face asked for
     retry_quarantine    a tenant's quarantined records, once after each deploy
     pull_stream         one stream of one tenant
     look_up             parents that are still missing, after the streams that jobs need
@@ -32,6 +33,7 @@ from procrastinate.jobs import Status
 from jobsync import __version__
 from jobsync.alerts.watch import watch
 from jobsync.db.pool import Row
+from jobsync.engine.asked_runs import do_asked_run
 from jobsync.engine.connections import read_servicetitan_credentials
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.deliver import drain_destination
@@ -101,6 +103,10 @@ def register_tasks(
         except JobSyncError as error:
             get_log(tenant=tenant).warning("reconcile_failed", code=error.code, error_type=type(error).__name__)
 
+    @app.task(name="asked_run", queue=CARE_QUEUE)
+    async def asked_run(tenant: str, run: str) -> None:
+        await do_asked_run(engine, tenant, UUID(run), stopping=stopping)
+
     @app.task(name="retry_quarantine", queue=CARE_QUEUE)
     async def retry_quarantine(tenant: str) -> None:
         await retry_quarantined(engine, tenant)
@@ -141,6 +147,7 @@ def register_tasks(
         @app.task(name="tick", queue="schedule", queueing_lock="tick", pass_context=True)
         async def tick(context: JobContext, timestamp: int) -> None:
             await rescue_stalled(duties)
+            await defer_asked_runs(duties)
             await open_due_passes(duties)
             await defer_due_care(duties)
             await defer_due_drains(duties, None)
@@ -335,6 +342,28 @@ async def defer_due_care(duties: Duties) -> int:
             tenant = row["tenant_id"]
             await defer_once(duties.app, task, lock=f"{task}:{tenant}", tenant=tenant)
     return len(compared) + len(untried)
+
+
+async def defer_asked_runs(duties: Duties) -> int:
+    """Defers each run that a face asked for and that no task is there for. Answers how many."""
+    async with duties.engine.database.transaction(None) as session:
+        rows = [
+            row
+            for row in await session.rows("list_asked_runs")
+            if not await session.value("is_pass_queued", {"task": "asked_run", "run": str(row["run"])})
+        ]
+    for row in rows:
+        # Under the lock of the scheduled one: the same tenant is not compared, or read back, twice at a time.
+        tenant, run = row["tenant_id"], str(row["run"])
+        await defer_once(
+            duties.app,
+            "asked_run",
+            lock=f"{row['sync_type']}:{tenant}",
+            queueing_lock=f"asked:{run}",
+            tenant=tenant,
+            run=run,
+        )
+    return len(rows)
 
 
 async def rescue_stalled(duties: Duties) -> int:

@@ -14,6 +14,7 @@ from jobsync.web import pages
 from jobsync.web.api import (
     admin,
     business_units,
+    checks,
     customers,
     events,
     health,
@@ -48,6 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     admin.router,
     plans.router,
     history.router,
+    checks.router,
     rules.router,
     events.router,
     tenants.router,

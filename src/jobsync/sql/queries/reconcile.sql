@@ -6,8 +6,17 @@ select tenant_id from jobsync.claim_due_reconciles(%(configured)s);
 -- name: open_reconcile
 select jobsync.open_reconcile(%(tenant)s, %(trigger)s, %(days)s, %(fix)s);
 
--- name: keep_reconcile_alive
-select jobsync.keep_reconcile_alive(%(tenant)s, %(run)s);
+-- name: keep_run_alive
+select jobsync.keep_run_alive(%(tenant)s, %(run)s);
+
+-- name: ask_for_run
+select jobsync.ask_for_run(%(tenant)s, %(type)s, %(wish)s, %(actor)s);
+
+-- name: list_asked_runs
+select tenant_id, sync_type, run from jobsync.list_asked_runs();
+
+-- name: read_asked_run
+select jobsync.read_asked_run(%(tenant)s, %(run)s);
 
 -- name: close_reconcile
 select jobsync.close_reconcile(%(tenant)s, %(run)s, %(report)s, %(error)s);

@@ -9,6 +9,9 @@ select * from jobsync.claim_verifications(%(tenant)s, %(limit)s, %(unseen_since)
 -- name: finish_verifications
 select jobsync.finish_verifications(%(tenant)s, %(results)s);
 
+-- name: close_verification
+select jobsync.close_verification(%(tenant)s, %(run)s, %(report)s, %(error)s);
+
 -- name: list_due_verifications
 select tenant_id from jobsync.list_due_verifications(%(configured)s);
 

@@ -59,7 +59,7 @@ language sql volatile as $$
   with closed as (
     update public.sync_logs l set status = 'failed', error_message = 'abandoned', completed_at = jobsync.now(),
            duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::int
-     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'import', 'shadow')
+     where l.tenant_id = p_tenant and l.status = 'running' and l.sync_type in ('job_pull', 'ghl_delivery', 'backfill', 'reconcile', 'verify', 'import', 'shadow')
        and l.started_at + coalesce(jobsync.try_numeric(l.metadata -> 'alive_s')::double precision * interval '1 second', interval '0') < jobsync.now() - p_older_than
     returning 1)
   select count(*)::integer from closed

@@ -159,6 +159,19 @@ $$;
 comment on function jobsync.finish_verifications(text, jsonb) is
   'Books what was read back: verified (with the card''s id), missing, unmarked, unprovable (no phone, no e-mail: nothing to look for), deleted, unknown. A delivery sent anew meanwhile is left alone.';
 
+create function jobsync.close_verification(p_tenant text, p_run uuid, p_report jsonb, p_error text) returns void
+language sql volatile as $$
+  update public.sync_logs l set
+    metadata = l.metadata || coalesce(p_report, '{}'),
+    records_processed = coalesce((p_report ->> 'checked')::integer, 0),
+    records_succeeded = coalesce((p_report ->> 'verified')::integer, 0),
+    records_failed = coalesce((p_report ->> 'missing')::integer, 0) + coalesce((p_report ->> 'unmarked')::integer, 0) + coalesce((p_report ->> 'deleted')::integer, 0),
+    status = case when p_error is null then 'completed' else 'failed' end, error_message = pg_catalog.left(p_error, 1000), completed_at = jobsync.now(),
+    duration_ms = least(2147483647, extract(epoch from jobsync.now() - l.started_at) * 1000)::integer
+   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running'
+$$;
+comment on function jobsync.close_verification(text, uuid, jsonb, text) is 'Closes a reading back that was asked for with its counts. Harmless when repeated.';
+
 create function jobsync.list_due_verifications(p_configured text[]) returns table (tenant_id text)
 language sql stable set search_path = jobsync, public as $$
   select t.tenant_id from tenants t

@@ -25,12 +25,6 @@ language sql volatile as $$
 $$;
 comment on function jobsync.open_reconcile(text, text, integer, boolean) is 'Opens a reconcile run; answers its id.';
 
-create function jobsync.keep_reconcile_alive(p_tenant text, p_run uuid) returns void language sql volatile as $$
-  update public.sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
-   where l.tenant_id = p_tenant and l.id = p_run and l.status = 'running'
-$$;
-comment on function jobsync.keep_reconcile_alive(text, uuid) is 'A run that takes long says that it still goes on, so that it is not closed as abandoned.';
-
 create function jobsync.close_reconcile(p_tenant text, p_run uuid, p_report jsonb, p_error text) returns void
 language plpgsql set search_path = jobsync, public as $$
 declare

@@ -24,6 +24,7 @@ TYPES = {
     "ghl_delivery": "Delivery",
     "backfill": "Backfill",
     "reconcile": "Comparison",
+    "verify": "Reading back",
     "import": "Import",
 }
 COLUMNS = (
