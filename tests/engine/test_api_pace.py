@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobsync.engine.deliver import drain_destination
-from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace, seconds_to_quota
+from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace
 from jobsync.engine.senders import open_sender
 from jobsync.errors import RateLimited
 from jobsync.gohighlevel.rate_headers import RateState
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 PACE = 8.0
 SECONDS = 5.0
+DAY_LEFT = "86400 - extract(epoch from now())::numeric % 86400"
 
 
 async def drain(stage: Stage, seconds: float) -> None:
@@ -50,7 +51,7 @@ async def test_with_a_backlog_a_location_is_paced_at_its_budget_and_never_answer
 
 async def test_a_smaller_limit_is_read_from_the_headers_and_kept(dsn: str, tmp_path: Path) -> None:
     more = {"JOBSYNC_GHL_PACE": PACE}
-    async with open_stage(dsn, tmp_path, jobs=40, connected=True, more=more) as stage:
+    async with open_stage(dsn, tmp_path, jobs=10, connected=True, more=more) as stage:
         await route_jobs(stage)
         stage.level.clock.advance(20)
         stage.run("delete from jobsync.budgets")
@@ -58,7 +59,7 @@ async def test_a_smaller_limit_is_read_from_the_headers_and_kept(dsn: str, tmp_p
         await drain(stage, 4.0)
         meter = stage.level.limiter.meters[stage.level.location.id]
         assert meter.refused == 0
-        assert meter.peak <= 25
+        assert 20 <= meter.peak <= 25
 
 
 async def test_after_a_429_nobody_asks_that_location_until_it_allowed_it(dsn: str, tmp_path: Path) -> None:
@@ -124,8 +125,8 @@ async def test_a_fifth_of_the_days_quota_is_left_to_people(dsn: str, tmp_path: P
         asked = stage.level.ledger.request_count
         await drain(stage, 2.0)
         assert stage.level.ledger.request_count == asked
-        # Until midnight UTC, which may be near; just after it for an hour.
-        assert stage.value("select jobsync.delivery_hold('default')") > min(1800, seconds_to_quota() - 30)
+        # Until the day ends.
+        assert stage.value(f"select jobsync.delivery_hold('default') > {DAY_LEFT} - 120")
         assert left > 0
         # People are still served.
         await LocationPace(stage.engine.database, "default", PACE).take()

@@ -21,6 +21,7 @@ from jobsync.simulators import servicetitan
 from jobsync.web.app import create_app
 from jobsync.web.calls import GuardedRoute
 from jobsync.web.dashboard.visits import PageRoute
+from jobsync.web.rate import CallRate
 from jobsync.web.server import open_socket, serve
 
 ALL_SCOPES = ("read", "sync:write", "state:write", "replay", "admin")
@@ -102,12 +103,15 @@ async def start_api(database: Database, tmp_path: Path) -> AsyncIterator[StartAp
             headers: dict[str, str] | None = None,
             start_sync: Callable[[str], Awaitable[UUID]] | None = None,
             database: Database = database,
+            rate: CallRate | None = None,
             **options: Any,
         ) -> Api:
+            # Tests ask faster than people may; the limit has stories of its own.
+            rate = rate or CallRate(0)
             sock = open_socket("127.0.0.1", 0)
             port = sock.getsockname()[1]
             stop = asyncio.Event()
-            app = create_app(make_settings(tmp_path, **(environ or {})), database, start_sync=start_sync, **options)
+            app = create_app(make_settings(tmp_path, **(environ or {})), database, start_sync=start_sync, rate=rate, **options)
             task = asyncio.ensure_future(serve(app, sock, stop))
 
             async def end() -> None:
