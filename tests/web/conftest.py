@@ -111,7 +111,9 @@ async def start_api(database: Database, tmp_path: Path) -> AsyncIterator[StartAp
             sock = open_socket("127.0.0.1", 0)
             port = sock.getsockname()[1]
             stop = asyncio.Event()
-            app = create_app(make_settings(tmp_path, **(environ or {})), database, start_sync=start_sync, rate=rate, **options)
+            app = create_app(
+                make_settings(tmp_path, **(environ or {})), database, start_sync=start_sync, rate=rate, **options
+            )
             task = asyncio.ensure_future(serve(app, sock, stop))
 
             async def end() -> None:
