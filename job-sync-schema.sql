@@ -1026,6 +1026,40 @@ $$;
 comment on function jobsync.enter_breaker(bytea, boolean) is
   'Whether a request may be made: wait 0 while the breaker is closed, or for the one that tries whether it may close (is_probe). is_tried: another one tries right now. p_insist: tries also while it is open, so that other streams'' failures never keep jobs from being read.';
 
+-- What the upstreams' answers say of themselves: the day's quota of GoHighLevel, and what their clocks show. Two alert
+-- conditions stand on it (86_alerts.sql); nothing is decided by it otherwise.
+
+create table jobsync.upstream_facts (
+  tenant_id text not null references jobsync.tenants on delete cascade,
+  upstream text not null constraint upstream_is_known check (upstream in ('servicetitan', 'gohighlevel')),
+  daily_limit bigint,
+  daily_remaining bigint,
+  quota_at timestamptz,
+  clock_ahead_s double precision,
+  noted_at timestamptz not null default jobsync.now(),
+  primary key (tenant_id, upstream)
+);
+comment on table jobsync.upstream_facts is 'What the newest answers of an upstream said of its daily quota and its clock.';
+comment on column jobsync.upstream_facts.daily_remaining is 'Requests that were left of the day''s quota at quota_at; null: the answers do not say (ServiceTitan''s never do).';
+comment on column jobsync.upstream_facts.clock_ahead_s is 'Seconds by which PostgreSQL''s clock is ahead of the upstream''s Date header; below zero: behind.';
+
+create function jobsync.note_upstream(p_tenant text, p_upstream text, p_clock timestamptz, p_limit bigint, p_remaining bigint) returns void
+language sql volatile as $$
+  insert into jobsync.upstream_facts as f (tenant_id, upstream, daily_limit, daily_remaining, quota_at, clock_ahead_s, noted_at)
+  values (p_tenant, p_upstream, p_limit, p_remaining, case when p_remaining is not null then jobsync.now() end,
+          extract(epoch from jobsync.now() - p_clock)::double precision, jobsync.now())
+  on conflict (tenant_id, upstream) do update set
+      daily_limit = coalesce(excluded.daily_limit, f.daily_limit), daily_remaining = coalesce(excluded.daily_remaining, f.daily_remaining),
+      quota_at = coalesce(excluded.quota_at, f.quota_at), clock_ahead_s = coalesce(excluded.clock_ahead_s, f.clock_ahead_s), noted_at = excluded.noted_at
+    -- Much the same a moment later is not worth a write.
+    where f.noted_at < excluded.noted_at - interval '1 minute'
+       or (f.daily_remaining * 5 <= f.daily_limit) is distinct from (excluded.daily_remaining * 5 <= excluded.daily_limit)
+       or (f.daily_remaining = 0) is distinct from (excluded.daily_remaining = 0)
+       or (abs(f.clock_ahead_s) > 60) is distinct from (abs(excluded.clock_ahead_s) > 60)
+$$;
+comment on function jobsync.note_upstream(text, text, timestamptz, bigint, bigint) is
+  'Notes what an answer said: the upstream''s clock, and what is left of the day''s quota (nulls: it did not say). Written when it matters, else once a minute.';
+
 -- Users of the dashboard: who may sign in, what they may do there, their sessions and one-time links.
 --
 -- A name is one user of the whole installation: whoever signs in says no tenant. Passwords are argon2id; of sessions and
@@ -8702,6 +8736,23 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          coalesce(s.reason, 'No reason was given.'), 'jobsync doctor', 1
     from jobsync.upstream_states s where s.state <> 'ok'
   union all
+  -- A quota is one of a day: what was left yesterday says nothing.
+  select f.tenant_id, 'quota', f.upstream, case when f.daily_remaining = 0 then 'critical' else 'warning' end,
+         case when f.daily_remaining = 0 then 'Today''s quota of requests to GoHighLevel is used up'
+              else f.daily_remaining || ' of ' || f.daily_limit || ' requests to GoHighLevel are left today' end,
+         case when f.daily_remaining = 0 then 'GoHighLevel refuses everything until the quota is full again; jobs wait, none is lost.'
+              else 'Deliveries by API leave the last fifth to people: they wait until the quota is full again.' end,
+         'wait for midnight UTC; if it comes again, find out what else uses this location''s API, or: jobsync arm --cap-day N', 1
+    from jobsync.upstream_facts f
+   where f.daily_remaining * 5 <= f.daily_limit and f.quota_at >= date_trunc('day', jobsync.now() at time zone 'UTC') at time zone 'UTC'
+  union all
+  select f.tenant_id, 'clock_skew', f.upstream, 'warning',
+         'The clock here is ' || abs(f.clock_ahead_s)::bigint || ' s ' || case when f.clock_ahead_s > 0 then 'ahead of ' else 'behind ' end
+           || case f.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end,
+         'Reading positions are ServiceTitan''s own times, so nothing is lost; ages, lag, quiet hours and the digest go by PostgreSQL''s clock and are off.',
+         'set the clock of PostgreSQL''s machine by NTP, then: jobsync doctor', 1
+    from jobsync.upstream_facts f where abs(f.clock_ahead_s) > 60
+  union all
   -- Routes and rules whose pipeline or stage was deleted in GoHighLevel; install jobs whose sale is not certain.
   select p.tenant_id, 'card_' || p.kind, p.subject, case p.kind when 'route' then 'critical' else 'warning' end,
          case p.kind when 'route' then 'The route of ' when 'rule' then 'The rule ' else 'Job ' end || coalesce(p.name, p.subject) || ' needs you', p.problem,
@@ -9058,6 +9109,12 @@ language sql stable set search_path = jobsync, public as $$
   union all
   select 'jobsync_budget_tokens', jsonb_build_object('budget', split_part(b.budget_key, ':', 1), 'id', split_part(b.budget_key, ':', 2)), b.tokens
     from budgets b where b.tenant_id = p_tenant
+  union all
+  select 'jobsync_requests_left_today', jsonb_build_object('upstream', f.upstream), f.daily_remaining
+    from upstream_facts f where f.tenant_id = p_tenant and f.daily_remaining is not null
+  union all
+  select 'jobsync_clock_ahead_seconds', jsonb_build_object('upstream', f.upstream), f.clock_ahead_s
+    from upstream_facts f where f.tenant_id = p_tenant and f.clock_ahead_s is not null
   union all
   select 'jobsync_alerts_open', jsonb_build_object('severity', a.severity), count(*) from alerts a where a.tenant_id = p_tenant and a.resolved_at is null group by a.severity
 $$;

@@ -13,7 +13,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["jobsync.cli.parser", "jobsync.tasks.worker", "procrastinate", "psycopg_pool"]
+from jobsync.cli.parser import COMMANDS
+
+COMMAND_MODULES = sorted({f"jobsync.cli.{module}" for module, _ in COMMANDS.values()})
+PRELOADED = [*COMMAND_MODULES, "jobsync.tasks.worker", "procrastinate", "psycopg_pool"]
 
 
 def start_forked(directory: Path, environment: dict[str, Any], *words: str) -> BaseProcess:

@@ -19,7 +19,7 @@ terminal wants `--yes`.
 
 def describe_commands() -> str:
     """The page, as Markdown."""
-    root: Any = typer.main.get_command(parser.app)
+    root: Any = typer.main.get_command(parser.build_app())
     lines = [INTRO, "## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code} | {meaning} |" for code, meaning in read_exit_codes()]
     lines += ["", "## Before the command", "", *_options(root)]

@@ -15,7 +15,7 @@ from docs.site.pages import CHECKOUT, build, gather, list_nav
 from docs.site.settings import describe_settings
 from docs.site.tables import STABLE, describe_schema
 
-from jobsync.cli.parser import app
+from jobsync.cli.parser import build_app
 from jobsync.config import variable_names
 from tests.docs.walk import on_stage, walk_page
 from tests.upstreams import Ran, open_stage
@@ -49,7 +49,7 @@ async def test_every_page_has_its_place_and_no_page_two(dsn: str, tmp_path: Path
 
 def test_every_command_with_every_option_and_every_exit_code_is_described() -> None:
     page = describe_commands()
-    root: Any = typer.main.get_command(app)
+    root: Any = typer.main.get_command(build_app())
     for words, command in list_commands(root):
         assert f"## jobsync {' '.join(words)}\n" in page
         assert command.help, words

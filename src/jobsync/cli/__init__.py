@@ -9,10 +9,10 @@ from jobsync.errors import JobSyncError
 
 def main() -> None:
     """Entry of the command `jobsync`. Exits with the codes of `jobsync --help`."""
-    from jobsync.cli.parser import app
+    from jobsync.cli.parser import build_app
 
     try:
-        app(prog_name="jobsync")
+        build_app(sys.argv[1:])(prog_name="jobsync")
     except JobSyncError as error:
         _tell(error)
         sys.exit(error.exit_code)

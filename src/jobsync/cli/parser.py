@@ -7,55 +7,84 @@ the lock, 130 interrupted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jobsync import __version__
-from jobsync.cli import (
-    alerts,
-    backfill,
-    customers,
-    database,
-    demo,
-    doctor,
-    export,
-    imports,
-    init,
-    jobs,
-    openapi,
-    passes,
-    personal,
-    pipelines,
-    reconcile,
-    rules,
-    sending,
-    simulate,
-    smoke,
-    tenants,
-    tokens,
-    units,
-    up,
-    verify,
-)
 from jobsync.cli.shared import Shared
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 usage, 3 check failed, 4 record failures, 5 disarmed or paused, 6 configuration, "
     "7 upstream down, 9 needs --yes, 75 another run, 130 interrupted."
 )
-app = typer.Typer(
-    help="Keeps GoHighLevel equal to what ServiceTitan says about your jobs.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-)
+# In the order of the help: the module of jobsync.cli, and its function; a module's `app` is a group of commands.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "demo"),
+    "init": ("init", "init"),
+    "up": ("up", "up"),
+    "doctor": ("doctor", "doctor"),
+    "status": ("sending", "status"),
+    "sync": ("passes", "sync"),
+    "pull": ("passes", "pull"),
+    "deliver": ("passes", "deliver"),
+    "verify": ("verify", "verify"),
+    "backfill": ("backfill", "backfill"),
+    "reconcile": ("reconcile", "reconcile"),
+    "import": ("imports", "app"),
+    "send-test": ("verify", "send_test_job"),
+    "plan": ("sending", "plan"),
+    "arm": ("sending", "arm"),
+    "disarm": ("sending", "disarm"),
+    "pause": ("sending", "pause"),
+    "resume": ("sending", "resume"),
+    "jobs": ("jobs", "app"),
+    "customers": ("customers", "app"),
+    "why": ("jobs", "why"),
+    "replay": ("jobs", "replay"),
+    "units": ("units", "app"),
+    "pipelines": ("pipelines", "app"),
+    "rules": ("rules", "app"),
+    "alerts": ("alerts", "app"),
+    "tenants": ("tenants", "app"),
+    "tokens": ("tokens", "app"),
+    "erase": ("personal", "app"),
+    "export": ("export", "app"),
+    "db": ("database", "app"),
+    "smoke": ("smoke", "smoke"),
+    "simulate": ("simulate", "simulate"),
+    "openapi": ("openapi", "openapi"),
+}
 
 
-@app.callback()
+def build_app(words: Sequence[str] | None = None) -> typer.Typer:
+    """The parser. With `words` (what was typed) only the commands named in them are loaded, which is what makes a command
+    start fast; all of them where none is named (help, completion, a word that is no command) and without `words`."""
+    app = typer.Typer(
+        help="Keeps GoHighLevel equal to what ServiceTitan says about your jobs.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+    )
+    app.callback()(options)
+    app.command()(version)
+    named = (COMMANDS.keys() | {"version"}) & set(words or ())
+    for name, (module, attribute) in COMMANDS.items():
+        if named and name not in named:
+            continue
+        found = getattr(import_module(f"jobsync.cli.{module}"), attribute)
+        if attribute == "app":
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def options(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="A configuration file instead of ./jobsync.yaml.")] = None,
@@ -70,43 +99,6 @@ def options(
     context.obj = Shared(config=config, data_dir=data_dir, tenant=tenant, log_level=log_level)
 
 
-@app.command()
 def version() -> None:
     """Print the version."""
     print(f"jobsync {__version__}")
-
-
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("up")(up.up)
-app.command("doctor")(doctor.doctor)
-app.command("status")(sending.status)
-app.command("sync")(passes.sync)
-app.command("pull")(passes.pull)
-app.command("deliver")(passes.deliver)
-app.command("verify")(verify.verify)
-app.command("backfill")(backfill.backfill)
-app.command("reconcile")(reconcile.reconcile)
-app.add_typer(imports.app, name="import")
-app.command("send-test")(verify.send_test_job)
-app.command("plan")(sending.plan)
-app.command("arm")(sending.arm)
-app.command("disarm")(sending.disarm)
-app.command("pause")(sending.pause)
-app.command("resume")(sending.resume)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(customers.app, name="customers")
-app.command("why")(jobs.why)
-app.command("replay")(jobs.replay)
-app.add_typer(units.app, name="units")
-app.add_typer(pipelines.app, name="pipelines")
-app.add_typer(rules.app, name="rules")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(personal.app, name="erase")
-app.add_typer(export.app, name="export")
-app.add_typer(database.app, name="db")
-app.command("smoke")(smoke.smoke)
-app.command("simulate")(simulate.simulate)
-app.command("openapi")(openapi.openapi)

@@ -11,6 +11,7 @@ from jobsync.db.pool import Row
 from jobsync.engine.context import Engine
 from jobsync.gohighlevel.destination_guard import Guard, make_session
 from jobsync.gohighlevel.payloads import webhook_body
+from jobsync.gohighlevel.redaction import secrets_of_url
 from jobsync.gohighlevel.webhook import post_webhook
 
 
@@ -21,6 +22,7 @@ class HookSender:
         self._url = url
         self._guard = guard
         self._session = make_session(guard)
+        self._secrets = secrets_of_url(url)
 
     async def prepare(self, rows: Sequence[Row]) -> None:
         """Nothing to prepare: a post needs nothing but its row."""
@@ -34,7 +36,9 @@ class HookSender:
             version=row["version"],
             occurred_at=row["planned_at"],
         )
-        answer = await post_webhook(self._session, self._url, msgspec.json.encode(body), guard=self._guard)
+        answer = await post_webhook(
+            self._session, self._url, msgspec.json.encode(body), guard=self._guard, secrets=self._secrets
+        )
         flags = [] if row["phone"] or row["email"] else ["no_contact"]
         if row["waited_for"] == "parents":
             flags.append("incomplete")

@@ -47,6 +47,7 @@ class Guard:
     def __init__(self, allow_hosts: Sequence[str] = (), *, hosts: Collection[str] | None = HOOK_HOSTS) -> None:
         self._exempt = frozenset(bare for bare in map(_bare, allow_hosts) if bare)
         self._hosts = None if hosts is None else frozenset(map(_bare, hosts))
+        self._passed: str | None = None
 
     def is_exempt(self, host: str) -> bool:
         """True for a host in JOBSYNC_ALLOW_HOSTS."""
@@ -54,6 +55,12 @@ class Guard:
 
     def check_url(self, url: str) -> None:
         """Raises DestinationRefused, never repeating the URL, when it must not be called. Resolves nothing."""
+        if url == self._passed:
+            return
+        self._judge_url(url)
+        self._passed = url
+
+    def _judge_url(self, url: str) -> None:
         if len(url) > LONGEST_URL or _ODD.search(url):
             raise DestinationRefused("The URL is too long or holds characters that no hook has.", hint=_HINT)
         try:

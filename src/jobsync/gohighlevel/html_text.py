@@ -15,6 +15,17 @@ _MARKUP = re.compile(r"<[A-Za-z/!?]|&[A-Za-z#]")
 _BREAKS = re.compile(r"</?(?:br|p|div|li|tr|h[1-6]|blockquote|pre|ul|ol|table)\b[^<>]{0,500}>", re.IGNORECASE)
 _CELLS = re.compile(r"</t[dh]\b[^<>]{0,500}>", re.IGNORECASE)
 _UNSHOWN = "script,style,head,template,noscript,iframe,object"
+# Looked for in the source first: a selector costs more than all the rest.
+_MAY_BE_UNSHOWN = re.compile(rf"<(?:{_UNSHOWN.replace(',', '|')})", re.IGNORECASE)
+# Markup that says nothing about the text but its absence, and what must not be left between it to read on without a tree.
+_INLINE = re.compile(
+    r"</?(?:a|b|big|em|font|i|ins|mark|s|small|span|strong|sub|sup|t[dh]|tbody|u)"
+    r"""(?:\s+[a-z][a-z0-9_.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>=`]+)(?=[\s/>]))?)*\s*/?>""",
+    re.IGNORECASE | re.ASCII,
+)
+_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&nbsp;": "\u00a0"}
+_ENTITY = re.compile("|".join(_ENTITIES))
+_UNREADABLE = re.compile(rf"<[A-Za-z/!?]|&(?!(?:{'|'.join(name[1:] for name in _ENTITIES)}))[A-Za-z#]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n[ \n]*")
 
@@ -34,7 +45,11 @@ def html_to_text(html: str | None, *, limit: int = LONGEST) -> str:
     if not text.isprintable():
         # Few characters are not: they are looked at once each, not where they stand.
         text = text.translate({ord(c): None for c in set(text) if not (c.isspace() or c.isprintable())})
-    return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()[:limit].rstrip()
+        text = _LINES.sub("\n", _SPACES.sub(" ", text))
+    elif "  " in text:
+        # The plain space is the only one that is printable; line ends are not.
+        text = _SPACES.sub(" ", text)
+    return text.strip()[:limit].rstrip()
 
 
 def _strip_markup(html: str) -> str:
@@ -42,10 +57,15 @@ def _strip_markup(html: str) -> str:
     # are made in the source, not in the tree: editing a tree of ten thousand nested blocks takes seconds.
     if _BREAKS.search(html):
         html = _BREAKS.sub("\n", html.replace("\n", " "))
-    tree = LexborHTMLParser(_CELLS.sub(" ", html).replace("\x00", ""))
-    body = tree.body
+    html = _CELLS.sub(" ", html).replace("\x00", "")
+    # A NUL stands for each tag, so that what is before and behind it does not become markup together.
+    text = _INLINE.sub("\x00", html)
+    if not _UNREADABLE.search(text):
+        return _ENTITY.sub(lambda found: _ENTITIES[found[0]], text).replace("\x00", "")
+    body = LexborHTMLParser(html).body
     if body is None:
         return ""
-    for node in body.css(_UNSHOWN):
-        node.decompose()
+    if _MAY_BE_UNSHOWN.search(html):
+        for node in body.css(_UNSHOWN):
+            node.decompose()
     return body.text()

@@ -9,6 +9,7 @@ raises for an answer: the outcome says it all. Called twice, it posts twice: hoo
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import aiohttp
 import msgspec
@@ -53,10 +54,14 @@ async def post_webhook(
     body: bytes,
     *,
     guard: Guard,
+    secrets: Sequence[str] | None = None,
     timeout_connect: float = 5.0,
     timeout_total: float = 30.0,
 ) -> Answer:
-    """Posts the JSON `body` once and reads the answer. `session` from `make_session`. See `Outcome` for the words."""
+    """Posts the JSON `body` once and reads the answer. `session` from `make_session`. See `Outcome` for the words.
+
+    `secrets`: the `secrets_of_url`, by whoever posts to it many times.
+    """
     started = time.monotonic()
     try:
         guard.check_url(url)
@@ -73,7 +78,7 @@ async def post_webhook(
     except DestinationRefused as error:
         return _without_answer(Outcome.REJECTED, error.message, started)
     if isinstance(came, Reply):
-        return _judge(came, url, body, started)
+        return _judge(came, secrets_of_url(url) if secrets is None else secrets, body, started)
     return _judge_silence(came, started)
 
 
@@ -83,7 +88,7 @@ def _judge_silence(broken: Broken, started: float) -> Answer:
     return _without_answer(Outcome.UNSENT, f"The hook was not reached ({broken.reason}); nothing was sent.", started)
 
 
-def _judge(reply: Reply, url: str, body: bytes, started: float) -> Answer:
+def _judge(reply: Reply, secrets: Sequence[str], body: bytes, started: float) -> Answer:
     # A body that breaks off behind its status line changes nothing: the hook has answered (answers table, truncated).
     raw = reply.body.decode("utf-8", "replace")
     outcome, execution_id = _read_success(reply.body, raw) if 200 <= reply.status < 300 else (None, None)
@@ -97,7 +102,7 @@ def _judge(reply: Reply, url: str, body: bytes, started: float) -> Answer:
         status=reply.status,
         execution_id=execution_id,
         retry_after=read_retry_after(reply.headers) if outcome is Outcome.RATE_LIMITED else None,
-        answer_text=redact(raw, secrets=secrets_of_url(url), sent=body),
+        answer_text=redact(raw, secrets=secrets, sent=body),
         duration_ms=_since(started),
         error=error,
     )
@@ -110,7 +115,8 @@ def _read_success(raw: bytes, text: str) -> tuple[Outcome, str | None]:
         found = _HookAnswer()
     if isinstance(found.id, str) and found.id.strip():
         # A stand-in for GoHighLevel may hand out any id; in the database it must be one printable word.
-        return Outcome.ACCEPTED, "".join(c for c in found.id.strip() if c.isprintable())[:_LONGEST_ID]
+        word = found.id.strip()
+        return Outcome.ACCEPTED, (word if word.isprintable() else "".join(filter(str.isprintable, word)))[:_LONGEST_ID]
     if "test request received" in (found.status if isinstance(found.status, str) else text).lower():
         return Outcome.TEST_ONLY, None
     return Outcome.ACCEPTED_WITHOUT_ID, None

@@ -128,6 +128,23 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          coalesce(s.reason, 'No reason was given.'), 'jobsync doctor', 1
     from jobsync.upstream_states s where s.state <> 'ok'
   union all
+  -- A quota is one of a day: what was left yesterday says nothing.
+  select f.tenant_id, 'quota', f.upstream, case when f.daily_remaining = 0 then 'critical' else 'warning' end,
+         case when f.daily_remaining = 0 then 'Today''s quota of requests to GoHighLevel is used up'
+              else f.daily_remaining || ' of ' || f.daily_limit || ' requests to GoHighLevel are left today' end,
+         case when f.daily_remaining = 0 then 'GoHighLevel refuses everything until the quota is full again; jobs wait, none is lost.'
+              else 'Deliveries by API leave the last fifth to people: they wait until the quota is full again.' end,
+         'wait for midnight UTC; if it comes again, find out what else uses this location''s API, or: jobsync arm --cap-day N', 1
+    from jobsync.upstream_facts f
+   where f.daily_remaining * 5 <= f.daily_limit and f.quota_at >= date_trunc('day', jobsync.now() at time zone 'UTC') at time zone 'UTC'
+  union all
+  select f.tenant_id, 'clock_skew', f.upstream, 'warning',
+         'The clock here is ' || abs(f.clock_ahead_s)::bigint || ' s ' || case when f.clock_ahead_s > 0 then 'ahead of ' else 'behind ' end
+           || case f.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end,
+         'Reading positions are ServiceTitan''s own times, so nothing is lost; ages, lag, quiet hours and the digest go by PostgreSQL''s clock and are off.',
+         'set the clock of PostgreSQL''s machine by NTP, then: jobsync doctor', 1
+    from jobsync.upstream_facts f where abs(f.clock_ahead_s) > 60
+  union all
   -- Routes and rules whose pipeline or stage was deleted in GoHighLevel; install jobs whose sale is not certain.
   select p.tenant_id, 'card_' || p.kind, p.subject, case p.kind when 'route' then 'critical' else 'warning' end,
          case p.kind when 'route' then 'The route of ' when 'rule' then 'The rule ' else 'Job ' end || coalesce(p.name, p.subject) || ' needs you', p.problem,
