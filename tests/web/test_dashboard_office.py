@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from jobsync.web.dashboard.form_tokens import make_token
+from tests.sql.story import SALES, committed, job
 from tests.web.conftest import Answer, Api, StartApi
 from tests.web.visitor import TOKEN, Visitor, let_in, read_token, words
 
@@ -160,6 +161,49 @@ async def test_who_cannot_be_reached_is_listed_and_written_as_a_sheet(api: Api, 
     assert sheet.headers["Content-Type"].startswith("text/csv")
     assert len(sheet.text.splitlines()) == 61 and "'=Ada No 1" in sheet.text
     assert "Nothing waits" in words((await ann.get("/ui/contacts")).text)
+
+
+async def test_a_shared_contact_is_decided_by_an_operator_who_is_told_what_goes_out(api: Api, dsn: str) -> None:
+    with committed(dsn) as told:
+        told.page({"id": SALES, "name": "Sales & Service", "active": True}, stream="business_units")
+        told.parents(7, 8, 9)
+        told.hook(SALES, kind="api")
+        told.live()
+        told.page(*(job(n, customerId=600 + min(n, 8), locationId=700 + n) for n in (7, 8, 9)))
+        told.owner("delete from jobsync.outbox")
+        told.owner("update jobs set ghl_sync_status = 'skipped', ghl_sync_reason = 'shared_contact'")
+        for number, reason, other in ((607, "shared", 600), (608, "shared", 600), (609, "split", None)):
+            told.owner(
+                "select jobsync.review_contact('default', (select id from jobsync.destinations), %s, 'con-1', %s, %s, null, 7)",
+                number, reason, other,
+            )  # fmt: skip
+        told.connection.commit()
+
+        def statuses() -> list[tuple[int, str]]:
+            rows = told.owner("select st_job_id, ghl_sync_status from jobs order by 1")
+            return [(row["st_job_id"], row["ghl_sync_status"]) for row in rows]
+
+        viewer = let_in(api, dsn, "viewer")
+        seen = words((await viewer.get("/ui/contacts")).text)
+        assert seen.count("waits for an operator") == 2 and "merge them in GoHighLevel" in seen
+        assert (await viewer.send("/ui/contacts/608/decide", {"decision": "share"})).status == 403
+
+        ann = let_in(api, dsn, "operator")
+        assert "/ui/contacts/608/decide?decision=share" in (await ann.get("/ui/contacts")).text
+        asked = words((await ann.get("/ui/contacts/608/decide?decision=share")).text)
+        assert "Use it and send 2 jobs" in asked and "GoHighLevel requests, at most 8" in asked
+        left = words((await ann.get("/ui/contacts/607/decide?decision=skip")).text)
+        assert "Nothing of this customer is sent until you decide otherwise." in left and "at most 0" in left
+        assert statuses() == [(7, "skipped"), (8, "skipped"), (9, "skipped")], "asking decides nothing"
+
+        assert (await ann.send("/ui/contacts/608/decide", {"decision": "merge"})).status == 400
+        assert (await ann.send("/ui/contacts/609/decide", {"decision": "share"})).status == 404
+        shared = await done(ann, await ann.send("/ui/contacts/608/decide", {"decision": "share"}))
+        assert "Both use the contact; 2 jobs are planned." in shared
+        assert "Left out" in await done(ann, await ann.send("/ui/contacts/607/decide", {"decision": "skip"}))
+        assert statuses() == [(7, "skipped"), (8, "pending"), (9, "pending")]
+        assert "Both use it" not in words((await ann.get("/ui/contacts")).text)
+        assert "both use it user:the.operator" in words((await ann.get("/ui/contacts?decided=true")).text)
 
 
 async def test_the_reference_calls_this_service_and_the_workflows_are_filled_with_its_address(

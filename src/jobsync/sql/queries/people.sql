@@ -25,6 +25,7 @@ select v.reason, count(*) as customers from jobsync.v_customers_to_mend v where 
 -- name: tell_customer
 select c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name, c.phone, c.email, c.active, c.merged_to_id,
        c.ghl_contact_id, c.ghl_sync_status, c.ghl_sync_error,
+       (select count(*) from public.jobs w where w.tenant_id = c.tenant_id and w.st_customer_id = c.st_customer_id and w.ghl_sync_status = 'skipped' and w.ghl_sync_reason = 'shared_contact') as waits_for_contact,
        (select coalesce(jsonb_agg(jsonb_build_object('reason', v.reason, 'value', v.value, 'shared_with', v.shared_with, 'fix', v.fix)), '[]')
           from jobsync.v_customers_to_mend v where v.tenant_id = c.tenant_id and v.st_customer_id = c.st_customer_id) as to_mend,
        (select coalesce(jsonb_agg(jsonb_build_object('st_job_id', s.st_job_id, 'st_job_number', s.st_job_number, 'state', s.state, 'reason', s.ghl_sync_reason) order by s.st_job_id desc), '[]')

@@ -94,7 +94,7 @@ async def download_sheet(visit: ThisVisit) -> Response:
 async def ask_to_decide(visit: ThisVisit, customer: CustomerPath, decision: Literal["share", "skip"]) -> Response:
     """What a decision does."""
     found = await tell_customer(visit.engine, visit.tenant, customer)
-    waiting = sum(1 for job in found["jobs"] if job["reason"] == "shared_contact")
+    waiting = found["waits_for_contact"]
     share = decision == "share"
     return confirm(
         visit,
@@ -103,7 +103,7 @@ async def ask_to_decide(visit: ThisVisit, customer: CustomerPath, decision: Lite
         if share
         else "Nothing of this customer is sent until you decide otherwise.",
         action=f"/ui/contacts/{customer}/decide",
-        button=f"Use it and send {waiting} jobs" if share else "Leave them out",
+        button=f"Use it and send {waiting} {'job' if waiting == 1 else 'jobs'}" if share else "Leave them out",
         facts=[
             ("Customer", found["customer_name"] or str(customer)),
             ("Jobs that wait for this", show_count(waiting)),
@@ -123,4 +123,8 @@ async def decide(visit: ThisVisit, customer: CustomerPath, decision: Annotated[s
     if decision not in DECISIONS:
         raise InvalidInput("The decision is share or skip.")
     planned = await decide_contact_review(visit.engine, visit.tenant, customer, decision, actor=visit.actor)
-    return await visit.go(HERE, f"Decided: {decision}. {planned} jobs are planned.")
+    if decision == "skip":
+        return await visit.go(
+            HERE, "Left out: nothing of this customer is sent until you decide otherwise.", kind="warn"
+        )
+    return await visit.go(HERE, f"Both use the contact; {planned} {'job is' if planned == 1 else 'jobs are'} planned.")
