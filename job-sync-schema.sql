@@ -6867,16 +6867,21 @@ create table jobsync.imports (
   actor text not null,
   run uuid,
   report jsonb,
+  asked text constraint import_asks_for_an_act check (asked in ('count', 'write', 'undo', 'compare')),
+  asked_error text,
   created_at timestamptz not null default jobsync.now(),
   applied_at timestamptz,
   undone_at timestamptz,
   updated_at timestamptz not null default jobsync.now(),
   primary key (tenant_id, id)
 );
+create index imports_asked on jobsync.imports (tenant_id, id) where asked is not null;
 create index imports_by_time on jobsync.imports (tenant_id, created_at desc);
 comment on table jobsync.imports is 'One import of CSV files each: staging, staged (a dry run ends here), applying, applied, undoing, undone.';
 comment on column jobsync.imports.prefer is 'database: a row fills blanks only; csv: it also replaces what the database says otherwise.';
 comment on column jobsync.imports.options is 'How the files are read: time_zone, region, date_order, map.';
+comment on column jobsync.imports.asked is 'What a page asked for and a worker does, or will do; null: nothing.';
+comment on column jobsync.imports.asked_error is 'What stopped the worker when it did what was asked for last; null: nothing.';
 comment on column jobsync.imports.report is 'The reconciliation that was last made.';
 
 create table jobsync.import_files (
@@ -7683,7 +7688,8 @@ begin
     judged_row = case when p_apply then f.judged_row else v_last end, judged = case when p_apply then f.judged else v_counts end
    where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
   if p_apply then
-    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer),
+           records_processed = l.records_processed + cardinality(v_decisions)
       from imports i where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
     perform fold_tallies(p_tenant);
   end if;
@@ -7954,6 +7960,44 @@ begin
 end
 $$;
 comment on function jobsync.show_import_rows(text, text, text, integer[], integer) is 'Rows of a file side by side with the database, field by field.';
+
+-- Imports that a page asks for and a worker does: the wish stands in the import until it is done, so that a worker which dies
+-- leaves nothing behind; the schedule finds it and somebody else goes on where the rows say.
+
+create function jobsync.ask_import(p_tenant text, p_import text, p_act text, p_actor text) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_import imports;
+begin
+  select * into v_import from imports i where i.tenant_id = p_tenant and i.id = p_import for no key update;
+  if not found then
+    raise exception 'import % is not known', p_import using errcode = 'JS004', hint = 'jobsync import list';
+  end if;
+  if v_import.asked is not null then
+    raise exception 'a worker is at this import already' using errcode = 'JS002', hint = 'Its page shows how far it is.';
+  end if;
+  if not (case p_act when 'count' then v_import.state = 'staged' when 'write' then v_import.state in ('staged', 'applying', 'undoing')
+                    when 'undo' then v_import.state in ('applying', 'applied', 'undoing') else v_import.state = 'applied' end) then
+    raise exception 'import % is %: this cannot be asked of it now', p_import, v_import.state using errcode = 'JS001', hint = 'Import the files again.';
+  end if;
+  update imports i set asked = p_act, asked_error = null, updated_at = jobsync.now() where i.tenant_id = p_tenant and i.id = p_import;
+  perform write_audit(p_tenant, p_actor, 'import_' || p_act || '_asked', 'import:' || p_import);
+end
+$$;
+comment on function jobsync.ask_import(text, text, text, text) is
+  'Leaves an act (count, write, undo, compare) on an import to a worker. Refused while one is at it, and where the state does not allow it.';
+
+create function jobsync.list_asked_imports() returns table (tenant_id text, import_id text) language sql stable as $$
+  select i.tenant_id, i.id from jobsync.imports i where i.asked is not null
+$$;
+comment on function jobsync.list_asked_imports() is 'Imports that somebody should be working on; read by the schedule as the owner.';
+
+create function jobsync.close_asked_import(p_tenant text, p_import text, p_act text, p_error text) returns void language sql volatile as $$
+  update jobsync.imports i set asked = null, asked_error = pg_catalog.left(p_error, 1000), updated_at = jobsync.now()
+   where i.tenant_id = p_tenant and i.id = p_import and i.asked = p_act;
+  select jobsync.write_audit(p_tenant, 'jobsync', 'import_' || p_act || case when p_error is null then '_done' else '_failed' end, 'import:' || p_import)
+$$;
+comment on function jobsync.close_asked_import(text, text, text, text) is 'What was asked of an import is done, or was stopped by p_error.';
 
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 

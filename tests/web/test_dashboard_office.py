@@ -10,6 +10,7 @@ import aiohttp
 import psycopg
 import pytest
 
+from jobsync.intake.asked import do_asked_import
 from jobsync.web.dashboard.form_tokens import make_token
 from tests.sql.story import SALES, committed, job
 from tests.web.conftest import Answer, Api, StartApi
@@ -230,10 +231,19 @@ async def test_files_of_airtable_are_counted_written_compared_and_taken_back(api
         token = make_token(ann.secret, "/ui/import/upload")
         return await ann.call("POST", f"/ui/import/upload?{TOKEN}={token}", data=form)
 
+    async def by_worker(answer: Answer) -> str:
+        """What the page says after a worker has done what was asked for."""
+        waiting = words((await ann.follow(answer)).text)
+        assert "You may leave this page" in waiting and "Write it" not in waiting
+        await do_asked_import(api.app.state.web.engine, "default", answer.headers["Location"].rsplit("/", 1)[1])
+        return words((await ann.get(answer.headers["Location"])).text)
+
     found = await upload(customers=customers)
     place = found.headers["Location"]
-    told = await done(ann, found)
-    assert "Counted. Nothing was written yet." in told and "customers.csv" in told
+    assert "A worker counts what each row would do 0 of 3 rows" in words((await ann.get(place)).text)
+    assert (await ann.send(f"{place}/apply")).status == 409, "while a worker is at it"
+    told = await by_worker(found)
+    assert "Counted; nothing was written yet." in told and "customers.csv" in told
     with psycopg.connect(dsn) as owner:
         assert owner.execute("select count(*) from customers").fetchone() == (0,)
     assert not list(tmp_path.rglob("uploads/*/*"))
@@ -241,10 +251,17 @@ async def test_files_of_airtable_are_counted_written_compared_and_taken_back(api
     assert sheet.status == 200 and "bad_id" in sheet.text
     asked = words((await ann.get(f"{place}/apply")).text)
     assert "Import 2 records" in asked and "Paid workflow triggers 0" in asked
-    assert "Imported." in await done(ann, await ann.send(f"{place}/apply"))
+    assert (await ann.send(f"{place}/undo")).status == 400, "nothing was written"
+    written = await by_worker(await ann.send(f"{place}/apply"))
+    assert "Safe to retire Airtable:" in written
     assert (await ann.get(f"{place}/files/reconciliation.html")).headers["Content-Disposition"].startswith("attachment")
     with psycopg.connect(dsn) as owner:
         assert owner.execute("select count(*) from customers").fetchone() == (2,)
-    assert "Taken back: 2 deleted" in await done(ann, await ann.send(f"{place}/undo"))
+        run = owner.execute("select status, records_processed from sync_logs where sync_type = 'import'").fetchone()
+    assert run == ("completed", 3)
+    await by_worker(await ann.send(f"{place}/reconcile"))
+    assert "Taken back" in await by_worker(await ann.send(f"{place}/undo"))
+    with psycopg.connect(dsn) as owner:
+        assert owner.execute("select count(*) from customers").fetchone() == (0,)
     assert (await upload()).status == 400
     assert (await let_in(api, dsn, "operator").get("/ui/import")).status == 200
