@@ -15,7 +15,7 @@ import structlog
 ALLOWED = frozenset(
     """event level timestamp tenant stream run task task_id destination unit job attempt status outcome code error_type count
     pulled stored unchanged quarantined planned delivered failed verified skipped requests duration_ms wait_seconds mode reason version page pages
-    host port pid signal method route request_id address size trigger tries next_in_s state""".split()
+    host port pid signal logger method route request_id address size trigger tries next_in_s state""".split()
 )
 
 
@@ -25,6 +25,17 @@ def _keep_allowed(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
     if dropped:
         kept["dropped_fields"] = dropped
     return kept
+
+
+class _NamesOnly(logging.Handler):
+    """What libraries say on their own, such as psycopg and its pool: who warned and of which error, and nothing of the
+    message, which may hold a host, a user, a statement or a body."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Passes the record on as an event of ours."""
+        kind = record.exc_info[0] if record.exc_info else None
+        told = get_log(logger=record.name, **({"error_type": kind.__name__} if kind else {}))
+        (told.error if record.levelno >= logging.ERROR else told.warning)("library_warned")
 
 
 def set_up_logs(level: str = "INFO", *, for_people: bool | None = None) -> None:
@@ -43,8 +54,7 @@ def set_up_logs(level: str = "INFO", *, for_people: bool | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries may put URLs and bodies into their messages: only their warnings, and only their names, are passed on.
-    logging.basicConfig(level=logging.CRITICAL, stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.CRITICAL, handlers=[_NamesOnly()], force=True)
 
 
 def get_log(**fields: Any) -> Any:

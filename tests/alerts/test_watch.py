@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -229,6 +230,24 @@ async def test_a_hook_that_fails_is_paused_and_told_with_the_jobs_that_wait(
         assert {"destination_paused", "dead_letters"} <= codes
     assert "not saved or not published" in slack.texts()
     assert hook.rsplit("/", 1)[1] not in slack.texts()
+
+
+async def test_a_disk_that_is_nearly_full_is_told_until_there_is_room(
+    dsn: str, tmp_path: Path, slack: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 40 << 20
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100 << 30, (100 << 30) - left, left))
+    async with open_here(dsn, tmp_path, JOBSYNC_ALERT_URLS=SLACK) as engine:
+        await watch(engine)
+        (found,) = await list_alerts(engine, TENANT)
+        assert (found["code"], found["severity"]) == ("disk_low", "critical")
+        left = 60 << 30
+        await watch(engine)
+        assert await list_alerts(engine, TENANT) == []
+        move_clock(dsn, "6 minutes")
+        await watch(engine)
+    assert "40 MB are left" in slack.texts() and "mended" in slack.texts()
 
 
 async def test_the_page_about_alerts_is_true(dsn: str, tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ async def test_every_call_carries_token_and_version_and_takes_from_the_pace():
     headers = site.asked[0].headers
     assert headers["Authorization"] == "Bearer pit-0000-canary" and headers["Version"] == "2021-07-28"
     assert recorder.taken == 1 and recorder.requests == [("get_contact", 200)]
-    assert recorder.states == [RateState(100, 3, 10.0, 200000, 199999)]
+    (state,) = recorder.states
+    assert state == RateState(100, 3, 10.0, 200000, 199999, state.served_at)
+    assert state.served_at is not None
 
 
 async def test_the_location_says_whether_it_allows_duplicates():

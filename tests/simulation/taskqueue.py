@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
+import psycopg
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 
+from jobsync.errors import JobSyncError
 from jobsync.tasks.work import register_tasks
-from tests.simulation.loop import PROCESS, Process
+from tests.simulation.loop import PROCESS, Crashed, Process
+
+# What may end a task without being a bug: our own errors, and a database that breaks under it.
+EXPECTED = (JobSyncError, psycopg.Error, ConnectorException, Crashed)
 
 
 @dataclass
@@ -31,6 +36,11 @@ class QueuedTask:
     task_kwargs: dict[str, Any]
     owner: Process | None = None
     seen_at: float = 0.0
+
+    @property
+    def task_name(self) -> str:
+        """The name, as the library calls it."""
+        return self.name
 
 
 @dataclass
@@ -145,6 +155,8 @@ async def run_worker(world: Any, process: Process, engine: Any) -> None:
                 await app.calls[task.name](**task.task_kwargs)
         except Exception as error:
             world.note("task failed", task.name, type(error).__name__)
+            if not isinstance(error, EXPECTED):
+                world.find(f"the task {task.name} ended in a bug: {error!r}")
         await world.point("done")
         world.queue.remove(task)
 

@@ -35,7 +35,7 @@ from tests.simulation.loop import PROCESS, Crashed, Process, SimulatedLoop
 from tests.simulation.people import HOWS, SPOILED, UNITS, live_as_people, operate, route_units
 from tests.simulation.postgres import Home
 from tests.simulation.profile import Profile
-from tests.simulation.taskqueue import TaskQueue, run_worker
+from tests.simulation.taskqueue import EXPECTED, TaskQueue, run_worker
 from tests.simulation.watch import Watch
 from tests.simulation.wire import Answer, Faults, Session, call_app, refuse, run_now
 
@@ -317,7 +317,7 @@ class World:
             self.processes.remove(process)
             problem = None if task.cancelled() else task.exception()
             if problem is not None and not isinstance(problem, Crashed):
-                if not isinstance(problem, psycopg.Error | Exception):
+                if not isinstance(problem, EXPECTED):
                     self.find(f"worker ended with {problem!r}")
                 self.note(name, "ended by", type(problem).__name__)
                 self.loop.kill(process)

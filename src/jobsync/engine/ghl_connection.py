@@ -6,6 +6,7 @@ what is missing. The token is read anew when GoHighLevel refuses it, so that a r
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ import msgspec
 from jobsync.db.pool import as_jsonb
 from jobsync.engine.context import DEFAULT_TENANT, Engine
 from jobsync.engine.location_pace import LocationPace
-from jobsync.errors import ConfigError
+from jobsync.errors import ConfigError, DatabaseUnavailable
 from jobsync.gohighlevel.caller import OnRequest, check_api_url
 from jobsync.gohighlevel.client import GoHighLevelClient
 from jobsync.gohighlevel.destination_guard import Guard, make_session
@@ -147,4 +148,10 @@ async def open_gohighlevel(
     """
     access = await access_location(engine, tenant, credentials=credentials, pace=pace)
     async with access.session:
-        yield access.client(on_request)
+        try:
+            yield access.client(on_request)
+        finally:
+            if isinstance(access.pace, LocationPace):
+                # What the last answer told, such as a pause, is for the others, too.
+                with contextlib.suppress(DatabaseUnavailable):
+                    await access.pace.flush()

@@ -9,6 +9,7 @@ the day's quota to people (reliability P11).
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 from jobsync.db.pool import Database, Row
@@ -24,6 +25,7 @@ KEPT_FOR_PEOPLE = 0.2
 """Part of the day's quota that deliveries leave."""
 
 _FEW_LEFT = 3
+_TOLD_EVERY = 60.0
 _SHARE = 0.8
 
 
@@ -45,6 +47,9 @@ class LocationPace:
         self._block = 0.0
         self._pause = 0.0
         self._hold = 0.0
+        # What the newest answer said of quota and clock, and when it came; and when that was last written.
+        self._said: tuple[RateState, float] | None = None
+        self._told: float | None = None
 
     async def take(self) -> None:
         """Returns when one more request may be sent."""
@@ -73,6 +78,8 @@ class LocationPace:
         if state.daily_remaining == 0:
             # The quota is gone: nobody asks again before it may be full.
             self._block = max(self._block, seconds_to_quota())
+        if state.served_at is not None or state.daily_limit is not None:
+            self._said = (state, time.monotonic())
         if self._deliveries and state.daily_limit and state.daily_remaining is not None:
             few = state.daily_remaining <= KEPT_FOR_PEOPLE * state.daily_limit
             self._hold = max(self._hold, seconds_to_quota() if few else 0.0)
@@ -86,7 +93,10 @@ class LocationPace:
         block, self._block = self._block, 0.0
         pause, self._pause = self._pause, 0.0
         hold, self._hold = self._hold, 0.0
-        if self._rate <= 0 or (block <= 0 and pause <= 0 and hold <= 0):
+        said, self._said = self._said, None
+        news = block > 0 or pause > 0 or hold > 0
+        at_once = self._told is None or time.monotonic() - self._told >= _TOLD_EVERY
+        if self._rate <= 0 or not (news or (at_once and said is not None)):
             return
         async with self._database.transaction(self._tenant) as session:
             if pause > 0:
@@ -95,6 +105,19 @@ class LocationPace:
                 await session.run("block_budget", {"tenant": self._tenant, "key": LOCATION_KEY, "seconds": block})
             if hold > 0:
                 await session.run("hold_deliveries", {"tenant": self._tenant, "seconds": hold})
+            if said is not None:
+                await session.run("note_upstream", self._facts(*said))
+                self._told = time.monotonic()
+
+    def _facts(self, said: RateState, came: float) -> dict[str, object]:
+        age = timedelta(seconds=time.monotonic() - came)
+        return {
+            "tenant": self._tenant,
+            "upstream": LOCATION_KEY,
+            "clock": None if said.served_at is None else said.served_at + age,
+            "limit": said.daily_limit,
+            "remaining": said.daily_remaining,
+        }
 
     async def _ask(self) -> Row:
         await self.flush()

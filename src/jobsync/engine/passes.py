@@ -8,6 +8,7 @@ stream that jobs do not need and that the app has no scope for is `not granted`:
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +67,7 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
                 await pull_sold_estimates(engine, client, tenant, counts)
             else:
                 await pull_stream(engine, client, tenant, name, counts)
+            clock = client.clock
     except LockHeld as error:
         failure = error
         log.info("stream_taken_over")
@@ -82,7 +84,7 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
         log.error("stream_crashed", error_type=type(error).__name__)
     else:
         if name == "jobs":
-            await _note_state(engine, tenant, "ok", None)
+            await _note_state(engine, tenant, "ok", None, clock)
         log.info(
             "stream_read",
             pulled=counts.pulled,
@@ -102,8 +104,13 @@ async def _note_refusal(engine: Engine, tenant: str, name: str, error: JobSyncEr
         await _note_state(engine, tenant, "access_denied", error.message)
 
 
-async def _note_state(engine: Engine, tenant: str, state: str, reason: str | None) -> None:
+async def _note_state(
+    engine: Engine, tenant: str, state: str, reason: str | None, clock: datetime | None = None
+) -> None:
     async with engine.database.transaction(tenant) as session:
+        if clock is not None:
+            facts = {"tenant": tenant, "upstream": "servicetitan", "clock": clock, "limit": None, "remaining": None}
+            await session.run("note_upstream", facts)
         await session.value(
             "set_upstream_state", {"tenant": tenant, "upstream": "servicetitan", "state": state, "reason": reason}
         )

@@ -19,7 +19,7 @@ class RateState:
     """The counts of one answer; None where the header is absent or not a number.
 
     `remaining` requests of `burst_limit` are left in the present interval of `interval_seconds`; `daily_remaining` of
-    `daily_limit` today (whose day is unconfirmed).
+    `daily_limit` today (whose day is unconfirmed). `served_at`: GoHighLevel's clock, of the Date header.
     """
 
     burst_limit: int | None = None
@@ -27,6 +27,7 @@ class RateState:
     interval_seconds: float | None = None
     daily_limit: int | None = None
     daily_remaining: int | None = None
+    served_at: datetime | None = None
 
 
 def read_rate_state(headers: Mapping[str, str]) -> RateState:
@@ -38,6 +39,7 @@ def read_rate_state(headers: Mapping[str, str]) -> RateState:
         interval_seconds=None if interval is None else interval / 1000,
         daily_limit=_count(headers, "X-RateLimit-Limit-Daily"),
         daily_remaining=_count(headers, "X-RateLimit-Daily-Remaining"),
+        served_at=_date(headers.get("Date")),
     )
 
 

@@ -8,10 +8,11 @@ after a 401 with a fresh token: how often and when is the engine's decision (ret
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote, urlencode
@@ -135,11 +136,19 @@ class ServiceTitanClient:
         self._session = session
         self._owns_session = session is None
         self._served_at: datetime | None = None
+        self._served_tick = 0.0
 
     @property
     def served_at(self) -> datetime | None:
         """ServiceTitan's clock at its newest answer, in UTC; None before the first, and where answers carry no Date."""
         return self._served_at
+
+    @property
+    def clock(self) -> datetime | None:
+        """What ServiceTitan's clock shows now, by its newest answer and the time since; None where it is not known."""
+        if self._served_at is None:
+            return None
+        return self._served_at + timedelta(seconds=time.monotonic() - self._served_tick)
 
     async def __aenter__(self) -> Self:
         if self._session is None:
@@ -291,7 +300,8 @@ class ServiceTitanClient:
     ) -> Answer:
         try:
             async with self._exchange(kind, path, params, what) as response:
-                self._served_at = parse_date(response.headers.get("Date")) or self._served_at
+                if (served := parse_date(response.headers.get("Date"))) is not None:
+                    self._served_at, self._served_tick = served, time.monotonic()
                 answer = await read_answer(response, self._limits, what)
             if answer.status != 200:
                 raise self._refusal(answer, what, feed=kind == "export", token_sent=token_sent)

@@ -28,6 +28,8 @@ HELP = {
     "jobsync_cap_day": "Accepted sends a day after which JobSync disarms itself; 0: none.",
     "jobsync_live": "1 while sending is on: mode live and not paused.",
     "jobsync_budget_tokens": "Requests that a shared budget still holds.",
+    "jobsync_requests_left_today": "What was left of an upstream's daily quota at its newest answer.",
+    "jobsync_clock_ahead_seconds": "Seconds by which PostgreSQL's clock is ahead of an upstream's; below zero: behind.",
     "jobsync_alerts_open": "Open alerts by severity.",
     "jobsync_queue_tasks": "Tasks of the queue, of all tenants.",
     "jobsync_pool_connections": "Connections of this process's pool.",

@@ -1,5 +1,8 @@
 -- Sealed credentials and access tokens.
 
+-- name: note_upstream
+select jobsync.note_upstream(%(tenant)s, %(upstream)s, %(clock)s::timestamptz, %(limit)s::bigint, %(remaining)s::bigint);
+
 -- name: read_connection
 select sealed, key_id, settings, state, state_reason from jobsync.connections where tenant_id = %(tenant)s and kind = %(kind)s;
 

@@ -328,9 +328,11 @@ begin
         counted_at = case when (g.verdict = 'retry' or g.outcome = 'settling') and not g.newer then o.counted_at end,
         flags = case when g.verdict = 'synced' then '{}'
                      when g.outcome = 'ambiguous' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
-        next_attempt_at = case g.verdict
-          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), case g.outcome when 'stopped' then 0 else 5 end) * (1 + random() * 0.1) * interval '1 second'
-          when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
+        -- What was given back unsent keeps its turn; whatever else waits a while.
+        next_attempt_at = case
+          when g.outcome = 'stopped' and not g.newer then o.next_attempt_at
+          when g.verdict = 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
+          when g.verdict = 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
           else v_now end
       from judged g
      where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and not g.done
@@ -359,7 +361,7 @@ begin
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
   )
-  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
+  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped') and g.outcome <> 'stopped'),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (

@@ -102,7 +102,9 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
     left join jobsync.alert_settings s on s.tenant_id = t.tenant_id
-    cross join lateral (select max(j.created_at) as newest from public.jobs j where j.tenant_id = t.tenant_id) n
+    -- Booked last are those with the highest ids; among some of them, as one strange id must not hide that nothing comes.
+    cross join lateral (select max(j.created_at) as newest from (select x.created_at from public.jobs x where x.tenant_id = t.tenant_id
+                                                                  order by x.st_job_id desc limit 50) j) n
    where n.newest < jobsync.now() - coalesce(s.silence_hours, 24) * interval '1 hour'
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)
@@ -125,6 +127,23 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          case s.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end || case s.state when 'auth_failed' then ' refuses to sign JobSync in' else ' denies JobSync access' end,
          coalesce(s.reason, 'No reason was given.'), 'jobsync doctor', 1
     from jobsync.upstream_states s where s.state <> 'ok'
+  union all
+  -- A quota is one of a day: what was left yesterday says nothing.
+  select f.tenant_id, 'quota', f.upstream, case when f.daily_remaining = 0 then 'critical' else 'warning' end,
+         case when f.daily_remaining = 0 then 'Today''s quota of requests to GoHighLevel is used up'
+              else f.daily_remaining || ' of ' || f.daily_limit || ' requests to GoHighLevel are left today' end,
+         case when f.daily_remaining = 0 then 'GoHighLevel refuses everything until the quota is full again; jobs wait, none is lost.'
+              else 'Deliveries by API leave the last fifth to people: they wait until the quota is full again.' end,
+         'wait for midnight UTC; if it comes again, find out what else uses this location''s API, or: jobsync arm --cap-day N', 1
+    from jobsync.upstream_facts f
+   where f.daily_remaining * 5 <= f.daily_limit and f.quota_at >= date_trunc('day', jobsync.now() at time zone 'UTC') at time zone 'UTC'
+  union all
+  select f.tenant_id, 'clock_skew', f.upstream, 'warning',
+         'The clock here is ' || abs(f.clock_ahead_s)::bigint || ' s ' || case when f.clock_ahead_s > 0 then 'ahead of ' else 'behind ' end
+           || case f.upstream when 'servicetitan' then 'ServiceTitan' else 'GoHighLevel' end,
+         'Reading positions are ServiceTitan''s own times, so nothing is lost; ages, lag, quiet hours and the digest go by PostgreSQL''s clock and are off.',
+         'set the clock of PostgreSQL''s machine by NTP, then: jobsync doctor', 1
+    from jobsync.upstream_facts f where abs(f.clock_ahead_s) > 60
   union all
   -- Routes and rules whose pipeline or stage was deleted in GoHighLevel; install jobs whose sale is not certain.
   select p.tenant_id, 'card_' || p.kind, p.subject, case p.kind when 'route' then 'critical' else 'warning' end,

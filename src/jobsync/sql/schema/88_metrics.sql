@@ -27,6 +27,12 @@ language sql stable set search_path = jobsync, public as $$
   select 'jobsync_budget_tokens', jsonb_build_object('budget', split_part(b.budget_key, ':', 1), 'id', split_part(b.budget_key, ':', 2)), b.tokens
     from budgets b where b.tenant_id = p_tenant
   union all
+  select 'jobsync_requests_left_today', jsonb_build_object('upstream', f.upstream), f.daily_remaining
+    from upstream_facts f where f.tenant_id = p_tenant and f.daily_remaining is not null
+  union all
+  select 'jobsync_clock_ahead_seconds', jsonb_build_object('upstream', f.upstream), f.clock_ahead_s
+    from upstream_facts f where f.tenant_id = p_tenant and f.clock_ahead_s is not null
+  union all
   select 'jobsync_alerts_open', jsonb_build_object('severity', a.severity), count(*) from alerts a where a.tenant_id = p_tenant and a.resolved_at is null group by a.severity
 $$;
 comment on function jobsync.list_metrics(text) is 'The samples of /metrics for one tenant; the program adds its own (queue, pool, process).';

@@ -32,6 +32,8 @@ FIXES = {
     "stream_failing": "see Health: the connection to ServiceTitan",
     "schema_drift": "ServiceTitan's records changed their form: an update of JobSync is needed",
     "upstream_refused": "see Health: a credential or a permission is missing",
+    "quota": "wait for midnight UTC; find out what else uses this location's API",
+    "clock_skew": "set the clock of PostgreSQL's machine by NTP",
     "silence": "look into ServiceTitan: is it a quiet day",
     "reconcile_missing": "compare again and store what is missing (jobsync reconcile --fix-missing)",
     "quarantine": "see why they do not fit; after an update of JobSync they are tried again by themselves",
