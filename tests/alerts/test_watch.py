@@ -76,7 +76,7 @@ async def test_a_failed_sync_is_told_once_by_slack_and_by_mail_with_why_and_fix(
         assert (await watch(engine)).told == 1
         assert (await watch(engine)).told == 0
     (mail,) = mailbox.mails
-    assert "1 job_pull runs failed in the last hour" in str(mail["subject"])
+    assert "1 pull run failed in the last hour" in str(mail["subject"])
     for text in (mail.get_content(), slack.texts()):  # type: ignore[attr-defined]
         assert "node Get Jobs failed" in text
         assert "jobsync status" in text
