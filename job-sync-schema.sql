@@ -4323,6 +4323,7 @@ declare
   v_seen integer;
   v_jobs bigint[];
   v_new integer;
+  v_died boolean;
 begin
   -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
   select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
@@ -4345,7 +4346,8 @@ begin
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
   -- Only where a worker died: looked for among the few rows that are in flight.
-  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+  v_died := exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination);
+  if v_died then
     if v_destination.kind = 'webhook' then
       perform settle_rescued(p_tenant, p_destination, v_now);
     end if;
@@ -4411,7 +4413,13 @@ begin
     return;
   end if;
 
-  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free. What changed
+  -- after its worker died is another version; the send that may have been executed stays counted.
+  if v_died then
+    update outbox o set counted_at = null
+     where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.lease_until is not null and o.counted_at is not null
+       and not exists (select from attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version);
+  end if;
   select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
     from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
   v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
