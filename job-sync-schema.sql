@@ -1721,7 +1721,7 @@ comment on table jobsync.outside_marks is 'When jobs of a unit were last pushed 
 
 create function jobsync.delivery_id(p_tenant text, p_job bigint, p_version integer) returns uuid
 language sql immutable parallel safe as $$
-  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job || ':' || p_version)::uuid
+  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job::text || ':' || p_version::text)::uuid
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
 
@@ -4323,6 +4323,7 @@ declare
   v_seen integer;
   v_jobs bigint[];
   v_new integer;
+  v_died boolean;
 begin
   -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
   select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
@@ -4345,7 +4346,8 @@ begin
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
   -- Only where a worker died: looked for among the few rows that are in flight.
-  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+  v_died := exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination);
+  if v_died then
     if v_destination.kind = 'webhook' then
       perform settle_rescued(p_tenant, p_destination, v_now);
     end if;
@@ -4411,7 +4413,13 @@ begin
     return;
   end if;
 
-  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free. What changed
+  -- after its worker died is another version; the send that may have been executed stays counted.
+  if v_died then
+    update outbox o set counted_at = null
+     where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.lease_until is not null and o.counted_at is not null
+       and not exists (select from attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version);
+  end if;
   select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
     from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
   v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
@@ -4561,6 +4569,7 @@ declare
   v_report jsonb;
   v_refused boolean;
   v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
+  v_attempts bigint[] := array(select (r ->> 'attempt_id')::bigint from jsonb_array_elements(p_results) r);
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -4585,6 +4594,8 @@ begin
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
       execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text, reason text, requests integer)
+     -- Holds for all: few rows are looked up by key, of many each would be compared with all attempts of a young table.
+     where r.attempt_id = any (v_attempts) and r.st_job_id = any (v_jobs)
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
@@ -6737,8 +6748,8 @@ begin
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
-  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
-  select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), jobsync.job_facts(t.job), n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated
@@ -7208,23 +7219,28 @@ begin
      order by r.row_no limit p_limit
   ), grouped as materialized (
     -- Rows of one record are one: the newest leads, else the most complete; what it leaves blank the others give.
-    select c.*, d.leading_row, d.times, coalesce(m.fields, c.fields) as all_fields, m.conflicts,
-           nullif(coalesce(c.links, d.links), '{}') as all_links
+    select c.row_no, c.record_id, c.row_hash, c.modified_at, c.failed, c.extra, t.times, case when t.times = 1 then c.row_no else d.leading_row end as leading_row,
+           coalesce(m.fields, c.fields) as all_fields, m.conflicts, nullif(coalesce(c.links, d.links), '{}') as all_links
       from chunk c
+      -- Nearly every record has one row: only counted, where all that follows would be made of nothing but the row itself.
       left join lateral (
-        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row, count(*) as times,
+        select count(*) as times from import_rows g
+         where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
+        offset 0) t on true
+      left join lateral (
+        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row,
                array(select jsonb_array_elements_text((array_agg(to_jsonb(g.links) order by g.modified_at desc nulls last, g.given desc, g.row_no)
                  filter (where g.links is not null))[1])) as links
           from import_rows g
          where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
-        offset 0) d on true
+        offset 0) d on t.times > 1
       left join lateral (
         select jsonb_object_agg(k.key, k.value) as fields, array_agg(k.key order by k.key) filter (where k.says > 1) as conflicts
           from (select e.key, (array_agg(e.value order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as value, count(distinct e.value) as says
                   from import_rows g cross join lateral jsonb_each(g.fields) e
                  where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed
                  group by e.key) k
-         where d.times > 1) m on true
+         where t.times > 1) m on t.times > 1
   ), linked as materialized (
     select g.*, w.customers as named, coalesce((g.all_fields ->> 'st_customer_id')::bigint, case when cardinality(w.customers) = 1 then w.customers[1] end) as customer
       from grouped g
@@ -7256,10 +7272,9 @@ begin
                           where p_entity = 'jobs' and p_dry and x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'customers'
                             and x.record_id = l.customer and not x.failed limit 1) s on true
   ), typed as materialized (
-    select h.*, case when h.failed then '{}' else (
-             select coalesce(jsonb_object_agg(k.key, t.row -> k.key), '{}') from jsonb_object_keys(h.given_fields) k(key),
-                    (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
-                                          else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end as row) t) end as new,
+    select h.*, case when h.failed then '{}' else jsonb_strip_nulls(case p_entity
+             when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
+             else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end) end as new,
            v_prefer = 'csv' or (h.old ->> 'source' = 'import'
              and h.modified_at > coalesce(try_timestamptz_text(h.old_raw #>> '{airtable,modified}'), '-infinity')) as replaces
       from held h
@@ -7317,8 +7332,9 @@ end
 $$;
 comment on function jobsync.list_import_orphans(text, text, integer, integer) is 'Customers of the next rows of jobs that are not in the database.';
 
--- The records that an import makes, in the form in which they come through /db.
-create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+-- The records that an import makes, in the form in which they come through /db. Stable, although they depend on nothing else: so that their
+-- texts stand in the query that calls them.
+create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql stable parallel safe as $$
   select jsonb_strip_nulls(jsonb_build_object('customerId', p_id, 'locationId', p_fields -> 'st_location_id', 'firstName', p_fields -> 'first_name',
       'lastName', p_fields -> 'last_name', 'companyName', p_fields -> 'company_name', 'email', p_fields -> 'email', 'phone', p_fields -> 'phone',
       'address', nullif(jsonb_strip_nulls(jsonb_build_object('street', p_fields -> 'street', 'city', p_fields -> 'city', 'state', p_fields -> 'state',
@@ -7327,7 +7343,7 @@ create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra 
 $$;
 comment on function jobsync.customer_of_import(bigint, jsonb, jsonb) is 'A customer as store_customers takes it (the guide''s form); what has no column stands under "airtable".';
 
-create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql stable parallel safe as $$
   select jsonb_strip_nulls(jsonb_build_object('id', p_id, 'jobNumber', p_fields -> 'st_job_number', 'customerId', p_fields -> 'st_customer_id',
       'locationId', p_fields -> 'st_location_id', 'businessUnitId', p_fields -> 'business_unit_id', 'jobTypeId', p_fields -> 'job_type_id',
       'jobTypeName', p_fields -> 'job_type_name', 'jobStatus', p_fields -> 'job_status', 'priority', p_fields -> 'priority', 'summary', p_fields -> 'summary',

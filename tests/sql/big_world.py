@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from tests.conftest import Server, drop_database
+from tests.conftest import Server, copy_database, drop_database
 from tests.sql import import_statements
 from tests.sql.story import POOL, SALES, committed
 
@@ -42,7 +42,7 @@ def big_world(server: Server, template: str, jobs: int, *, imports: bool = True)
     """A database of its own with so many jobs, and the rows of an import, vacuumed; dropped afterwards."""
     name = f"loaded_{jobs}_{template}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        copy_database(connection, name, template)
         try:
             fill(server.named(name), jobs, imports)
             yield server.named(name)
