@@ -8723,7 +8723,8 @@ comment on table jobsync.alert_channels is 'Whether each channel took what was l
 create view jobsync.v_alert_conditions with (security_invoker = true) as
   -- The guide's alert: syncs that failed in the last hour.
   select l.tenant_id, 'failed_syncs' as code, l.sync_type as subject, 'warning' as severity,
-         count(*) || ' ' || l.sync_type || ' runs failed in the last hour' as title,
+         count(*) || ' ' || case l.sync_type when 'job_pull' then 'pull' when 'ghl_delivery' then 'delivery' else l.sync_type end || case count(*) when 1 then ' run' else ' runs' end
+           || ' failed in the last hour' as title,
          coalesce((array_agg(left(l.error_message, 300) order by l.started_at desc) filter (where l.error_message is not null))[1], 'No reason was written.') as why,
          'jobsync status' as fix, count(*) as items
     from public.sync_logs l
@@ -9096,7 +9097,7 @@ language sql stable set search_path = jobsync, public as $$
   select 'routing', 'units', case when count(*) filter (where n.jobs > 0) > 0 then 'warning' else 'ok' end,
          case when count(*) = 0 then 'no business units are known yet'
               when count(*) filter (where n.jobs > 0) = 0 then 'every unit with jobs is decided'
-              else count(*) filter (where n.jobs > 0) || ' units are unmapped (' || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
+              else count(*) filter (where n.jobs > 0) || case count(*) filter (where n.jobs > 0) when 1 then ' unit is unmapped (' else ' units are unmapped (' end || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
          case when count(*) filter (where n.jobs > 0) > 0 then 'Their jobs wait in an inbox and go nowhere.' end,
          case when count(*) filter (where n.jobs > 0) > 0 then 'jobsync units set ID --webhook URL   (or --external, --skip)' end
     from business_units u
