@@ -25,6 +25,7 @@ declare
   v_seen integer;
   v_jobs bigint[];
   v_new integer;
+  v_died boolean;
 begin
   -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
   select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
@@ -47,7 +48,8 @@ begin
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
   -- Only where a worker died: looked for among the few rows that are in flight.
-  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+  v_died := exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination);
+  if v_died then
     if v_destination.kind = 'webhook' then
       perform settle_rescued(p_tenant, p_destination, v_now);
     end if;
@@ -113,7 +115,13 @@ begin
     return;
   end if;
 
-  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free. What changed
+  -- after its worker died is another version; the send that may have been executed stays counted.
+  if v_died then
+    update outbox o set counted_at = null
+     where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.lease_until is not null and o.counted_at is not null
+       and not exists (select from attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version);
+  end if;
   select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
     from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
   v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
@@ -303,6 +311,10 @@ begin
                u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
                j.delivered_hash is not null as delivered, case
             when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
+            -- Claimed again after a lease, and meanwhile the answer of the try before came: this version is told already.
+            when 'ambiguous' = any (o.flags) and not o.forced and o.version = a.version and exists (
+                   select from attempts t where t.tenant_id = p_tenant and t.st_job_id = r.st_job_id and t.version = a.version
+                      and t.outcome like 'accepted%' and t.started_at >= o.planned_at) then 'synced'
             when r.outcome = 'test_only' then 'failed'
             when r.outcome = 'skipped' then 'skipped'
             -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
@@ -312,9 +324,12 @@ begin
             when r.outcome in ('ambiguous', 'unavailable') and o.attempts < v_retry_window then 'retry'
             else 'failed' end as verdict
           from results r
-          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
-          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and o.fence = r.fence
+          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt; unless
+          -- it says that this version is told, and nobody is under way with it: then there is nothing left to send.
+          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id
           join attempts a on a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+           and (o.fence = r.fence or r.outcome like 'accepted%' and o.version = a.version and o.lease_until is null and not o.forced
+                and o.destination_id = p_destination)
           join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
           left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
   ), gone as (
