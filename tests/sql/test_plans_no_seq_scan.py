@@ -218,6 +218,19 @@ def test_the_plan_of_a_page_outlives_an_empty_table(committed_story: Story) -> N
         story.page(*(job(n, summary="Changed", modifiedOn="2026-03-02T10:00:00Z") for n in range(1, 41)))
 
 
+def test_a_batch_looks_up_what_it_stored_though_the_statistics_know_of_no_job_yet(committed_story: Story) -> None:
+    """A first load of a fresh database: what a batch answers is not found by holding every job against each item."""
+    story = committed_story
+    story.connection.execute("vacuum analyze")
+    for start in range(0, 3000, 300):
+        story.upsert(*((job(n), {"customerId": n}) for n in range(start + 1, start + 301)))
+    with story.connection.transaction(force_rollback=True), reading_at_most(story, 40 * 12):
+        report = story.upsert(
+            *((job(n, summary="Changed", modifiedOn="2026-03-02T10:00:00Z"), {"customerId": n}) for n in range(1, 41))
+        )
+    assert (report["succeeded"], report["failed"]) == (40, 0)
+
+
 # A value for each parameter that a named statement takes; where one statement needs another, it stands below.
 VALUES: dict[str, Any] = {
     "tenant": "default", "job": 77, "customer": 77, "unit": None, "jobs": None, "limit": 100, "offset": 0, "status": None, "reason": None, "error": None,
