@@ -400,8 +400,8 @@ create index customers_by_contact on public.customers (tenant_id, ghl_contact_id
 -- tenant_id second: led by it, a look-up by key would be planned over this index while the table is empty, and a first page
 -- of 5,000 would then be read 5,000 times.
 create index customers_by_modified on public.customers (modified_on, tenant_id);
-create index customers_by_phone on public.customers (tenant_id, phone) where phone is not null;
-create index customers_by_email on public.customers (tenant_id, email) where email is not null;
+create index customers_by_phone on public.customers (tenant_id, phone, st_customer_id) where phone is not null;
+create index customers_by_email on public.customers (tenant_id, email, st_customer_id) where email is not null;
 comment on table public.customers is 'One row per ServiceTitan customer (who pays); phone and email are the best of the customer''s contacts.';
 comment on column public.customers.source is 'servicetitan (pulled), api (came through /db) or import.';
 comment on column public.customers.contacts_read_at is 'When this customer''s contact list was read; null: not yet.';
@@ -664,6 +664,7 @@ create table jobsync.tenants (
   arm_remaining integer,
   paused_at timestamptz,
   pause_reason text,
+  paused_with_all boolean not null default false,
   cap_hour integer not null default 2000 constraint cap_hour_is_not_negative check (cap_hour >= 0),
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
@@ -679,6 +680,7 @@ comment on table jobsync.tenants is 'One contractor each: one ServiceTitan tenan
 comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also compare with the old flow; live: deliver.';
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
+comment on column jobsync.tenants.paused_with_all is 'True: paused by pause_all_tenants, and goes on with resume_all_tenants; a pause of its own stays.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
 comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
@@ -949,6 +951,7 @@ create table jobsync.breakers (
   breaker_key bytea primary key,
   outcomes boolean[] not null default '{}',
   open_until timestamptz,
+  opened_at timestamptz,
   times_opened integer not null default 0,
   probe_until timestamptz
 );
@@ -956,6 +959,7 @@ comment on table jobsync.breakers is 'Circuit breakers before an upstream, one f
 comment on column jobsync.breakers.breaker_key is 'Keyed hash of environment and app, so that the app''s key is not readable.';
 comment on column jobsync.breakers.outcomes is 'The last twenty requests, false for 5xx, timeouts and resets.';
 comment on column jobsync.breakers.open_until is 'Nobody asks before this; null: closed.';
+comment on column jobsync.breakers.opened_at is 'Since when requests are held back, trials that failed included; null: closed.';
 comment on column jobsync.breakers.probe_until is 'Since it may close again, one worker tries; the others wait for it until this.';
 
 create function jobsync.note_outcomes(p_tenant text, p_upstream text, p_breaker bytea, p_outcomes boolean[]) returns timestamptz
@@ -979,12 +983,12 @@ begin
   v_all := v_row.outcomes || p_outcomes;
   v_all := v_all[greatest(1, cardinality(v_all) - 19):];
   if v_row.open_until is not null and p_outcomes[cardinality(p_outcomes)] then
-    update breakers b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.breaker_key = p_breaker;
+    update breakers b set outcomes = '{}', open_until = null, opened_at = null, probe_until = null, times_opened = 0 where b.breaker_key = p_breaker;
     perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_upstream);
     return null;
   end if;
   if v_row.open_until is not null or (cardinality(v_all) = 20 and cardinality(array_remove(v_all, true)) >= 10) then
-    update breakers b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
+    update breakers b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1, opened_at = coalesce(v_row.opened_at, v_now),
            open_until = v_now + least(300, 10 * 2 ^ least(v_row.times_opened, 5)) * interval '1 second'
      where b.breaker_key = p_breaker returning b.open_until into v_row.open_until;
     if v_row.times_opened = 0 then
@@ -1717,7 +1721,7 @@ comment on table jobsync.outside_marks is 'When jobs of a unit were last pushed 
 
 create function jobsync.delivery_id(p_tenant text, p_job bigint, p_version integer) returns uuid
 language sql immutable parallel safe as $$
-  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job || ':' || p_version)::uuid
+  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job::text || ':' || p_version::text)::uuid
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
 
@@ -4319,6 +4323,7 @@ declare
   v_seen integer;
   v_jobs bigint[];
   v_new integer;
+  v_died boolean;
 begin
   -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
   select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
@@ -4341,7 +4346,8 @@ begin
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
   -- Only where a worker died: looked for among the few rows that are in flight.
-  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+  v_died := exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination);
+  if v_died then
     if v_destination.kind = 'webhook' then
       perform settle_rescued(p_tenant, p_destination, v_now);
     end if;
@@ -4407,7 +4413,13 @@ begin
     return;
   end if;
 
-  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free. What changed
+  -- after its worker died is another version; the send that may have been executed stays counted.
+  if v_died then
+    update outbox o set counted_at = null
+     where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.lease_until is not null and o.counted_at is not null
+       and not exists (select from attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version);
+  end if;
   select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
     from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
   v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
@@ -4557,6 +4569,7 @@ declare
   v_report jsonb;
   v_refused boolean;
   v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
+  v_attempts bigint[] := array(select (r ->> 'attempt_id')::bigint from jsonb_array_elements(p_results) r);
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -4581,6 +4594,8 @@ begin
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
       execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text, reason text, requests integer)
+     -- Holds for all: few rows are looked up by key, of many each would be compared with all attempts of a young table.
+     where r.attempt_id = any (v_attempts) and r.st_job_id = any (v_jobs)
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
@@ -4619,9 +4634,11 @@ begin
         counted_at = case when (g.verdict = 'retry' or g.outcome = 'settling') and not g.newer then o.counted_at end,
         flags = case when g.verdict = 'synced' then '{}'
                      when g.outcome = 'ambiguous' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
-        next_attempt_at = case g.verdict
-          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), case g.outcome when 'stopped' then 0 else 5 end) * (1 + random() * 0.1) * interval '1 second'
-          when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
+        -- What was given back unsent keeps its turn; whatever else waits a while.
+        next_attempt_at = case
+          when g.outcome = 'stopped' and not g.newer then o.next_attempt_at
+          when g.verdict = 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
+          when g.verdict = 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
           else v_now end
       from judged g
      where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and not g.done
@@ -4650,7 +4667,7 @@ begin
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
   )
-  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
+  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped') and g.outcome <> 'stopped'),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (
@@ -4698,6 +4715,38 @@ end
 $$;
 comment on function jobsync.finish_deliveries(text, uuid, jsonb) is
   'Books the results of a group of sends: job, outbox, attempt, caps, destination. A result with a stale fence only closes its attempt. Harmless when repeated.';
+
+-- All tenants at once: an agency's brake, and the way on. As the owner of the tables.
+
+create function jobsync.pause_all_tenants(p_reason text, p_actor text) returns integer
+language sql volatile set search_path = jobsync, public as $$
+  with stopped as (
+    update tenants t set paused_at = jobsync.now(), pause_reason = p_reason, paused_with_all = true, updated_at = jobsync.now()
+     where t.paused_at is null returning t.tenant_id
+  ), written as (
+    insert into audit (tenant_id, actor, action, subject, details)
+    select s.tenant_id, p_actor, 'paused', 'tenant', jsonb_build_object('reason', p_reason, 'all', true) from stopped s
+    returning 1
+  )
+  select count(*)::integer from written
+$$;
+comment on function jobsync.pause_all_tenants(text, text) is
+  'Stops all sends of every tenant that is not paused yet; pulls go on. Answers how many. A tenant that was paused before keeps its own pause.';
+
+create function jobsync.resume_all_tenants(p_actor text) returns integer
+language sql volatile set search_path = jobsync, public as $$
+  with freed as (
+    update tenants t set paused_at = null, pause_reason = null, paused_with_all = false, updated_at = jobsync.now()
+     where t.paused_with_all returning t.tenant_id
+  ), written as (
+    insert into audit (tenant_id, actor, action, subject, details)
+    select f.tenant_id, p_actor, 'resumed', 'tenant', '{"all": true}' from freed f
+    returning 1
+  )
+  select count(*)::integer from written
+$$;
+comment on function jobsync.resume_all_tenants(text) is
+  'Ends what pause_all_tenants began: tenants that were paused one by one, and paused destinations, stay paused. Answers how many.';
 
 -- Whether anything is sent at all: mode, arm, pause; the runs of deliveries; replay.
 
@@ -4852,7 +4901,7 @@ comment on function jobsync.disarm_tenant(text, text, text) is 'Back to observe:
 create function jobsync.pause_tenant(p_tenant text, p_reason text, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
 begin
-  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), updated_at = jobsync.now()
+  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), paused_with_all = false, updated_at = jobsync.now()
    where t.tenant_id = p_tenant;
   perform write_audit(p_tenant, p_actor, 'paused', 'tenant', jsonb_build_object('reason', p_reason));
   return count_planned(p_tenant) || '{"paused": true}';
@@ -4864,7 +4913,7 @@ create function jobsync.resume_tenant(p_tenant text, p_destination uuid, p_actor
 language plpgsql set search_path = jobsync, public as $$
 begin
   if p_destination is null then
-    update tenants t set paused_at = null, pause_reason = null, updated_at = jobsync.now() where t.tenant_id = p_tenant;
+    update tenants t set paused_at = null, pause_reason = null, paused_with_all = false, updated_at = jobsync.now() where t.tenant_id = p_tenant;
   end if;
   update destinations d set paused_at = null, pause_reason = null, probe_at = null, failures_in_row = 0, updated_at = jobsync.now()
    where d.tenant_id = p_tenant and d.paused_at is not null and (p_destination is null or d.id = p_destination);
@@ -6700,8 +6749,8 @@ begin
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
-  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
-  select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), jobsync.job_facts(t.job), n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated
@@ -6832,16 +6881,21 @@ create table jobsync.imports (
   actor text not null,
   run uuid,
   report jsonb,
+  asked text constraint import_asks_for_an_act check (asked in ('count', 'write', 'undo', 'compare')),
+  asked_error text,
   created_at timestamptz not null default jobsync.now(),
   applied_at timestamptz,
   undone_at timestamptz,
   updated_at timestamptz not null default jobsync.now(),
   primary key (tenant_id, id)
 );
+create index imports_asked on jobsync.imports (tenant_id, id) where asked is not null;
 create index imports_by_time on jobsync.imports (tenant_id, created_at desc);
 comment on table jobsync.imports is 'One import of CSV files each: staging, staged (a dry run ends here), applying, applied, undoing, undone.';
 comment on column jobsync.imports.prefer is 'database: a row fills blanks only; csv: it also replaces what the database says otherwise.';
 comment on column jobsync.imports.options is 'How the files are read: time_zone, region, date_order, map.';
+comment on column jobsync.imports.asked is 'What a page asked for and a worker does, or will do; null: nothing.';
+comment on column jobsync.imports.asked_error is 'What stopped the worker when it did what was asked for last; null: nothing.';
 comment on column jobsync.imports.report is 'The reconciliation that was last made.';
 
 create table jobsync.import_files (
@@ -7166,23 +7220,28 @@ begin
      order by r.row_no limit p_limit
   ), grouped as materialized (
     -- Rows of one record are one: the newest leads, else the most complete; what it leaves blank the others give.
-    select c.*, d.leading_row, d.times, coalesce(m.fields, c.fields) as all_fields, m.conflicts,
-           nullif(coalesce(c.links, d.links), '{}') as all_links
+    select c.row_no, c.record_id, c.row_hash, c.modified_at, c.failed, c.extra, t.times, case when t.times = 1 then c.row_no else d.leading_row end as leading_row,
+           coalesce(m.fields, c.fields) as all_fields, m.conflicts, nullif(coalesce(c.links, d.links), '{}') as all_links
       from chunk c
+      -- Nearly every record has one row: only counted, where all that follows would be made of nothing but the row itself.
       left join lateral (
-        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row, count(*) as times,
+        select count(*) as times from import_rows g
+         where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
+        offset 0) t on true
+      left join lateral (
+        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row,
                array(select jsonb_array_elements_text((array_agg(to_jsonb(g.links) order by g.modified_at desc nulls last, g.given desc, g.row_no)
                  filter (where g.links is not null))[1])) as links
           from import_rows g
          where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
-        offset 0) d on true
+        offset 0) d on t.times > 1
       left join lateral (
         select jsonb_object_agg(k.key, k.value) as fields, array_agg(k.key order by k.key) filter (where k.says > 1) as conflicts
           from (select e.key, (array_agg(e.value order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as value, count(distinct e.value) as says
                   from import_rows g cross join lateral jsonb_each(g.fields) e
                  where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed
                  group by e.key) k
-         where d.times > 1) m on true
+         where t.times > 1) m on t.times > 1
   ), linked as materialized (
     select g.*, w.customers as named, coalesce((g.all_fields ->> 'st_customer_id')::bigint, case when cardinality(w.customers) = 1 then w.customers[1] end) as customer
       from grouped g
@@ -7214,10 +7273,9 @@ begin
                           where p_entity = 'jobs' and p_dry and x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'customers'
                             and x.record_id = l.customer and not x.failed limit 1) s on true
   ), typed as materialized (
-    select h.*, case when h.failed then '{}' else (
-             select coalesce(jsonb_object_agg(k.key, t.row -> k.key), '{}') from jsonb_object_keys(h.given_fields) k(key),
-                    (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
-                                          else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end as row) t) end as new,
+    select h.*, case when h.failed then '{}' else jsonb_strip_nulls(case p_entity
+             when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
+             else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end) end as new,
            v_prefer = 'csv' or (h.old ->> 'source' = 'import'
              and h.modified_at > coalesce(try_timestamptz_text(h.old_raw #>> '{airtable,modified}'), '-infinity')) as replaces
       from held h
@@ -7275,8 +7333,9 @@ end
 $$;
 comment on function jobsync.list_import_orphans(text, text, integer, integer) is 'Customers of the next rows of jobs that are not in the database.';
 
--- The records that an import makes, in the form in which they come through /db.
-create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+-- The records that an import makes, in the form in which they come through /db. Stable, although they depend on nothing else: so that their
+-- texts stand in the query that calls them.
+create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql stable parallel safe as $$
   select jsonb_strip_nulls(jsonb_build_object('customerId', p_id, 'locationId', p_fields -> 'st_location_id', 'firstName', p_fields -> 'first_name',
       'lastName', p_fields -> 'last_name', 'companyName', p_fields -> 'company_name', 'email', p_fields -> 'email', 'phone', p_fields -> 'phone',
       'address', nullif(jsonb_strip_nulls(jsonb_build_object('street', p_fields -> 'street', 'city', p_fields -> 'city', 'state', p_fields -> 'state',
@@ -7285,7 +7344,7 @@ create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra 
 $$;
 comment on function jobsync.customer_of_import(bigint, jsonb, jsonb) is 'A customer as store_customers takes it (the guide''s form); what has no column stands under "airtable".';
 
-create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql stable parallel safe as $$
   select jsonb_strip_nulls(jsonb_build_object('id', p_id, 'jobNumber', p_fields -> 'st_job_number', 'customerId', p_fields -> 'st_customer_id',
       'locationId', p_fields -> 'st_location_id', 'businessUnitId', p_fields -> 'business_unit_id', 'jobTypeId', p_fields -> 'job_type_id',
       'jobTypeName', p_fields -> 'job_type_name', 'jobStatus', p_fields -> 'job_status', 'priority', p_fields -> 'priority', 'summary', p_fields -> 'summary',
@@ -7648,7 +7707,8 @@ begin
     judged_row = case when p_apply then f.judged_row else v_last end, judged = case when p_apply then f.judged else v_counts end
    where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
   if p_apply then
-    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer),
+           records_processed = l.records_processed + cardinality(v_decisions)
       from imports i where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
     perform fold_tallies(p_tenant);
   end if;
@@ -7919,6 +7979,44 @@ begin
 end
 $$;
 comment on function jobsync.show_import_rows(text, text, text, integer[], integer) is 'Rows of a file side by side with the database, field by field.';
+
+-- Imports that a page asks for and a worker does: the wish stands in the import until it is done, so that a worker which dies
+-- leaves nothing behind; the schedule finds it and somebody else goes on where the rows say.
+
+create function jobsync.ask_import(p_tenant text, p_import text, p_act text, p_actor text) returns void
+language plpgsql set search_path = jobsync, public as $$
+declare
+  v_import imports;
+begin
+  select * into v_import from imports i where i.tenant_id = p_tenant and i.id = p_import for no key update;
+  if not found then
+    raise exception 'import % is not known', p_import using errcode = 'JS004', hint = 'jobsync import list';
+  end if;
+  if v_import.asked is not null then
+    raise exception 'a worker is at this import already' using errcode = 'JS002', hint = 'Its page shows how far it is.';
+  end if;
+  if not (case p_act when 'count' then v_import.state = 'staged' when 'write' then v_import.state in ('staged', 'applying', 'undoing')
+                    when 'undo' then v_import.state in ('applying', 'applied', 'undoing') else v_import.state = 'applied' end) then
+    raise exception 'import % is %: this cannot be asked of it now', p_import, v_import.state using errcode = 'JS001', hint = 'Import the files again.';
+  end if;
+  update imports i set asked = p_act, asked_error = null, updated_at = jobsync.now() where i.tenant_id = p_tenant and i.id = p_import;
+  perform write_audit(p_tenant, p_actor, 'import_' || p_act || '_asked', 'import:' || p_import);
+end
+$$;
+comment on function jobsync.ask_import(text, text, text, text) is
+  'Leaves an act (count, write, undo, compare) on an import to a worker. Refused while one is at it, and where the state does not allow it.';
+
+create function jobsync.list_asked_imports() returns table (tenant_id text, import_id text) language sql stable as $$
+  select i.tenant_id, i.id from jobsync.imports i where i.asked is not null
+$$;
+comment on function jobsync.list_asked_imports() is 'Imports that somebody should be working on; read by the schedule as the owner.';
+
+create function jobsync.close_asked_import(p_tenant text, p_import text, p_act text, p_error text) returns void language sql volatile as $$
+  update jobsync.imports i set asked = null, asked_error = pg_catalog.left(p_error, 1000), updated_at = jobsync.now()
+   where i.tenant_id = p_tenant and i.id = p_import and i.asked = p_act;
+  select jobsync.write_audit(p_tenant, 'jobsync', 'import_' || p_act || case when p_error is null then '_done' else '_failed' end, 'import:' || p_import)
+$$;
+comment on function jobsync.close_asked_import(text, text, text, text) is 'What was asked of an import is done, or was stopped by p_error.';
 
 -- The guide's two views and JobSync's stable ones. Views are security_invoker: they show a role no more than its own rows.
 
@@ -8255,6 +8353,107 @@ create view jobsync.v_customers_to_mend with (security_invoker = true) as
 comment on view jobsync.v_customers_to_mend is
   'Customers that GoHighLevel cannot tell apart or reach: no_contact, invalid_contact (given, and no valid phone or e-mail), shared_phone, shared_email; one row per customer and reason. Reads all customers.';
 
+-- The two lists of the page: each walks an index from where the last one ended and looks at a bounded stretch of it, so that a
+-- page costs the same however many customers there are. A page may be short; its last row (reason or value null) says where
+-- to go on.
+create function jobsync.browse_unreachable(p_tenant text, p_after bigint, p_limit integer)
+returns table (reason text, st_customer_id bigint, customer_name text, value text, fix text, jobs bigint)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+#variable_conflict use_column
+declare
+  v_id bigint;
+  v_looked integer := 0;
+  v_found integer := 0;
+  v_rows integer;
+begin
+  for v_id in
+    select c.st_customer_id from customers c
+     where c.tenant_id = p_tenant and c.phone is null and c.email is null and c.st_customer_id > p_after order by c.st_customer_id limit 1000
+  loop
+    v_looked := v_looked + 1;
+    return query
+      select v.reason, v.st_customer_id, v.customer_name, v.value, v.fix,
+             (select count(*) from (select from jobs j where j.tenant_id = p_tenant and j.st_customer_id = v_id limit 1000) x)
+        from v_customers_to_mend v where v.tenant_id = p_tenant and v.st_customer_id = v_id and v.reason in ('no_contact', 'invalid_contact');
+    get diagnostics v_rows = row_count;
+    v_found := v_found + v_rows;
+    exit when v_found >= p_limit;
+  end loop;
+  if v_found >= p_limit or v_looked = 1000 then
+    return query select null::text, v_id, null::text, null::text, null::text, null::bigint;
+  end if;
+end
+$$;
+comment on function jobsync.browse_unreachable(text, bigint, integer) is
+  'Customers whom nobody can reach, by id from beyond p_after on, with up to 1,000 of their jobs counted. Looks at 1,000 customers at most; a last row without reason has the id to go on from.';
+
+create function jobsync.browse_shared(p_tenant text, p_kind text, p_after bigint, p_groups integer)
+returns table (value text, customers jsonb, has_more boolean, next_after bigint)
+language plpgsql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+#variable_conflict use_column
+declare
+  c_most constant integer := 20000;
+  v_walk refcursor;
+  v_value text;
+  v_last text;
+  v_before text;
+  v_from text := '';
+  v_told boolean := true;
+  v_looked integer := 0;
+  v_groups integer := 0;
+begin
+  if p_after > 0 then
+    select coalesce(case p_kind when 'phone' then c.phone else c.email end, '') into v_from from customers c where c.tenant_id = p_tenant and c.st_customer_id = p_after;
+  end if;
+  if p_kind = 'phone' then
+    open v_walk for select c.phone from customers c where c.tenant_id = p_tenant and c.phone is not null and c.phone > v_from order by c.phone limit c_most;
+  else
+    open v_walk for select c.email from customers c where c.tenant_id = p_tenant and c.email is not null and c.email > v_from order by c.email limit c_most;
+  end if;
+  loop
+    fetch v_walk into v_value;
+    exit when not found;
+    v_looked := v_looked + 1;
+    if v_value is distinct from v_last then
+      v_before := v_last;
+      v_last := v_value;
+      v_told := false;
+    elsif not v_told then
+      v_told := true;
+      return query
+        select v_value, g.customers, g.number > 10, null::bigint
+          from (select count(*) as number, jsonb_agg(jsonb_build_object('id', x.st_customer_id, 'name', x.name,
+                         'jobs', (select count(*) from (select from jobs j where j.tenant_id = p_tenant and j.st_customer_id = x.st_customer_id limit 1000) y))
+                         order by x.st_customer_id) filter (where x.place <= 10) as customers
+                  from (select c.st_customer_id, coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as name,
+                               row_number() over (order by c.st_customer_id) as place
+                          from (select a.* from customers a where p_kind = 'phone' and a.tenant_id = p_tenant and a.phone = v_value
+                                union all
+                                select b.* from customers b where p_kind <> 'phone' and b.tenant_id = p_tenant and b.email = v_value) c
+                         where c.active is distinct from false and c.merged_to_id is null
+                         order by c.st_customer_id limit 11) x) g
+         where g.number > 1;
+      if found then
+        v_groups := v_groups + 1;
+        exit when v_groups = p_groups;
+      end if;
+    end if;
+  end loop;
+  close v_walk;
+  -- Of the last value only a part was seen, perhaps: it is looked at again, unless it is in this page or was all there was.
+  if v_groups = p_groups or v_looked = c_most then
+    v_last := case when v_told or v_before is null then v_last else v_before end;
+    return query
+      select null::text, null::jsonb, null::boolean, c.st_customer_id
+        from (select a.st_customer_id from customers a where p_kind = 'phone' and a.tenant_id = p_tenant and a.phone = v_last
+              union all
+              select b.st_customer_id from customers b where p_kind <> 'phone' and b.tenant_id = p_tenant and b.email = v_last) c limit 1;
+  end if;
+end
+$$;
+comment on function jobsync.browse_shared(text, text, bigint, integer) is
+  'Phones (p_kind phone) or e-mails that several customers have, in their order, behind that of customer p_after; the first ten customers of each. Looks at 20,000 at most; a last row without value has the customer to go on from.';
+
 -- What the pages ask: lists that end at their limit in the order of an index, hours and runs of a day, one job's two sides.
 
 create view jobsync.v_state_hours with (security_invoker = true) as
@@ -8574,7 +8773,9 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
     left join jobsync.alert_settings s on s.tenant_id = t.tenant_id
-    cross join lateral (select max(j.created_at) as newest from public.jobs j where j.tenant_id = t.tenant_id) n
+    -- Booked last are those with the highest ids; among some of them, as one strange id must not hide that nothing comes.
+    cross join lateral (select max(j.created_at) as newest from (select x.created_at from public.jobs x where x.tenant_id = t.tenant_id
+                                                                  order by x.st_job_id desc limit 50) j) n
    where n.newest < jobsync.now() - coalesce(s.silence_hours, 24) * interval '1 hour'
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)

@@ -6,6 +6,7 @@ share it. Each database is made from a migrated template, so a test gets a fresh
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -32,6 +33,28 @@ TEST_SETTINGS = {
     "max_connections": "200",
     "autovacuum": "off",
 }
+
+SHARED_MEMORY = Path("/dev/shm")
+ROOM = 4 * 2**30
+
+
+def find_folder() -> Path:
+    """Where the test server keeps its data: in memory where there is room for it, for making and dropping thousands of
+    databases is most of what a disk would do; else below the temporary folder.
+
+    Never below pytest's own folder: that one is closed to the user PostgreSQL runs as when the tests run as root.
+    """
+    with contextlib.suppress(OSError):
+        room = os.statvfs(SHARED_MEMORY)
+        runs_programs = not room.f_flag & os.ST_NOEXEC
+        if runs_programs and room.f_bavail * room.f_frsize >= ROOM and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+            return SHARED_MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def copy_database(connection: psycopg.Connection, name: str, template: str) -> None:
+    """Makes a database from a template, file by file: in memory that is cheaper than through the log."""
+    connection.execute(f'create database "{name}" template "{template}" strategy file_copy'.encode())
 
 
 def drop_database(connection: psycopg.Connection, name: str) -> None:
@@ -65,17 +88,14 @@ def server() -> Iterator[Server]:
     if given:
         yield Server(given, None)
         return
-    # Not below pytest's own folder: that one is closed to the user PostgreSQL runs as when the tests run as root.
-    folder = (
-        Path(tempfile.gettempdir()) / f"jobsync-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', uuid.uuid4().hex)}"
-    )
+    folder = find_folder() / f"jobsync-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', uuid.uuid4().hex)}"
     folder.mkdir(mode=0o755, exist_ok=True)
 
     async def start() -> object:
         return await start_embedded(folder, database="jobsync_tests", settings=TEST_SETTINGS, timeout=60)
 
     # Workers begin at the same instant; one after another they find the folder as the one before left it.
-    with open(f"{folder}.lock", "w") as lock:
+    with open(Path(tempfile.gettempdir()) / f"{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         embedded = anyio.run(start)
     yield Server(embedded.dsn("jobsync_tests"), embedded.superuser_dsn())  # type: ignore[attr-defined]
@@ -99,7 +119,7 @@ def dsn(server: Server, template: str) -> Iterator[str]:
     """DSN of a fresh, migrated database of this test alone."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        copy_database(connection, name, template)
         yield server.named(name)
         drop_database(connection, name)
 

@@ -43,4 +43,12 @@ async def test_a_tenant_is_added_listed_and_paused(dsn: str, tmp_path: Path) -> 
     assert "paused: moving" in (await jobsync("tenants", "list")).out
     assert (await jobsync("tenants", "resume", "other")).code == 0
     assert (await jobsync("tenants", "pause", "nobody")).code == 4
+    assert (await jobsync("tenants", "pause")).code == 2
+    assert (await jobsync("tenants", "pause", "other", "--all")).code == 2
+    assert (await jobsync("tenants", "pause", "--all", "--json")).json == {"paused": 2}
+    surveyed = await jobsync("tenants", "survey")
+    assert surveyed.out.splitlines()[1].startswith("default  paused") and "Paused: nothing is sent." in surveyed.out
+    found = (await jobsync("tenants", "survey", "--search", "pools", "--json")).json
+    assert [(one["tenant_id"], one["trouble"]) for one in found["tenants"]] == [("other", "paused")]
+    assert (await jobsync("tenants", "resume", "--all", "--json")).json == {"resumed": 2}
     assert (await jobsync("tenants", "add", "Not An Id")).code == 2

@@ -16,7 +16,7 @@ from random import Random
 import psycopg
 import pytest
 
-from tests.conftest import Server, drop_database
+from tests.conftest import Server, copy_database, drop_database
 from tests.forked import start_forked
 from tests.upstreams import Stage, open_stage
 
@@ -35,7 +35,7 @@ COUNTS = {
 @contextmanager
 def fresh_database(server: Server, template: str, name: str) -> Iterator[str]:
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        copy_database(connection, name, template)
         yield server.named(name)
         drop_database(connection, name)
 

@@ -56,7 +56,7 @@ def _list_pages() -> list[str]:
     from jobsync.web.dashboard.navigation import ENTRIES
 
     shapes = {re.sub(r"\{[^}]*\}", "{}", path) for path in served}
-    named = [entry.path for entry in ENTRIES if not entry.all_tenants] + list(MORE)
+    named = [entry.path for entry in ENTRIES] + list(MORE)
     found = [path for path in dict.fromkeys(named) if re.sub(r"\{[^}]*\}", "{}", path) in shapes]
     return [*found, *(view for view in VIEWS if view.split("?")[0] in served)]
 

@@ -14,7 +14,7 @@ from jobsync.config import Settings
 from jobsync.engine.audit import list_audit
 from jobsync.engine.connected import change_connection, list_connections, mask
 from jobsync.engine.connections import read_servicetitan_credentials
-from jobsync.engine.customers import list_unreachable
+from jobsync.engine.customers import browse_shared, browse_unreachable
 from jobsync.engine.health_facts import list_views, read_health_facts
 from jobsync.engine.opening import open_engine
 from jobsync.engine.sending import change_limits
@@ -131,7 +131,35 @@ async def test_who_cannot_be_reached_is_listed_by_key(dsn: str, tmp_path: Path) 
             "select n, 'Ada', 'No ' || n, case when n % 2 = 0 then '+16025550101' end, jobsync.now() from generate_series(1, 9) n"
         )
     async with open_engine(settings_for(dsn, tmp_path)) as engine:
-        first = await list_unreachable(engine, TENANT, limit=3)
-        rest = await list_unreachable(engine, TENANT, after=first[-1]["st_customer_id"])
-    assert [row["st_customer_id"] for row in (*first, *rest)] == [1, 3, 5, 7, 9]
-    assert {row["reason"] for row in first} == {"no_contact"}
+        first = await browse_unreachable(engine, TENANT, limit=3)
+        rest = await browse_unreachable(engine, TENANT, after=first["next"])
+        assert [row["st_customer_id"] for row in first["customers"] + rest["customers"]] == [1, 3, 5, 7, 9]
+        assert {row["reason"] for row in first["customers"]} == {"no_contact"}
+        assert (first["next"], rest["next"]) == (5, None)
+
+
+async def test_who_shares_a_phone_is_listed_by_phone_a_page_at_a_time(dsn: str, tmp_path: Path) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # Five phones of three customers each; one of 12; 30,000 of one customer each between them, and one pair behind these.
+        connection.execute(
+            "insert into customers (st_customer_id, first_name, last_name, phone, email) "
+            "select n, 'Ada', 'No ' || n, '+1602000000' || n % 5, 'a@example.com' from generate_series(1, 15) n "
+            "union all select 100 + n, 'Bo', null, '+16021', null from generate_series(1, 12) n "
+            "union all select 1000 + n, 'Cy', null, '+1603' || lpad(n::text, 7, '0'), null from generate_series(1, 30000) n "
+            "union all select 90000 + n, 'Di', null, '+1700', null from generate_series(1, 2) n "
+            "union all select 91000 + n, 'Ed', null, '+1701', null from generate_series(1, 2) n"
+        )
+        connection.execute("update customers set merged_to_id = 91001 where st_customer_id = 91002")
+    async with open_engine(settings_for(dsn, tmp_path)) as engine:
+        pages, after = [], 0
+        while after is not None:
+            found = await browse_shared(engine, TENANT, "phone", after=after, limit=4)
+            pages.append([group["value"] for group in found["groups"]])
+            after = found["next"]
+        emails = await browse_shared(engine, TENANT, "email")
+    assert pages[0] == [f"+1602000000{n}" for n in range(4)]
+    assert [value for page in pages for value in page][4:] == ["+16020000004", "+16021", "+1700"]
+    # Twice nothing but 20,000 that share with nobody.
+    assert len(pages) == 3
+    (group,) = emails["groups"]
+    assert ([one["id"] for one in group["customers"]], group["has_more"]) == (list(range(1, 11)), True)

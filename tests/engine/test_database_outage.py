@@ -30,6 +30,8 @@ CUT = (
 class CuttingSender:
     """Sends for real; then holds the jobs' rows until the booking runs into them, and cuts its connection there."""
 
+    overlaps = True
+
     def __init__(self, inner: HookSender, dsn: str) -> None:
         self._inner = inner
         self._dsn = dsn
@@ -88,6 +90,8 @@ async def test_answers_that_came_before_an_outage_are_booked_after_it_and_nothin
 
 class HoldingSender:
     """Accepts everything at once. After the first group it keeps the booking waiting until the next group is claimed."""
+
+    overlaps = True
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobsync.engine.connections import open_servicetitan
+from jobsync.engine.doctor import look_at_state
 from jobsync.engine.lookup import look_up_parents
 from jobsync.engine.passes import open_pass, read_pass, run_stream
 from jobsync.engine.store import Counts
@@ -247,6 +248,7 @@ async def failing(stage: Stage) -> None:
     down = stage.titan.faults.plan("status", FEEDS, status=500, count=None)
     await pull(stage, *names)
     assert stage.value("select open_until > now() from jobsync.breakers")
+    assert "requests to ServiceTitan are held back for " in await breaker(stage)
     struck = down.struck
     entry = (await pull(stage, "customers"))["customers"]
     assert (entry["code"], entry["requests"], down.struck) == ("breaker_open", 0, struck)
@@ -264,6 +266,12 @@ async def failing(stage: Stage) -> None:
     assert {entries[name]["status"] for name in names[1:]} == {"completed"}
     told = stage.rows("select action from jobsync.audit where subject = 'servicetitan' order by id")
     assert [row["action"] for row in told] == ["breaker_opened", "breaker_closed"]
+    assert await breaker(stage) == ""
+
+
+async def breaker(stage: Stage) -> str:
+    """What the doctor and the page Health say of the breaker without asking anybody outside."""
+    return "".join(one.what for one in await look_at_state(stage.engine, "default") if one.name == "breaker")
 
 
 ANSWERS: dict[str, Callable[[Stage], Awaitable[None]]] = {

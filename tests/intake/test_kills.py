@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import Server, copy_database
 from tests.forked import start_forked
 from tests.intake.files import write_customers, write_jobs
 from tests.intake.place import Place, environment
@@ -88,7 +88,7 @@ async def compare(server: Server, template: str, folder: Path, jobs: int, ways: 
         place_folder = folder / str(at)
         place_folder.mkdir()
         with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f'create database "{name}" template "{template}"'.encode())
+            copy_database(connection, name, template)
             try:
                 place = Place(None, server.named(name), place_folder)  # type: ignore[arg-type]
                 states.append(await import_killed(place, jobs, points))

@@ -9,7 +9,7 @@ import anyio
 import psycopg
 import pytest
 
-from tests.conftest import Server, drop_database
+from tests.conftest import Server, copy_database, drop_database
 from tests.simulation.postgres import Home
 
 
@@ -18,7 +18,7 @@ def home(server: Server, template: str) -> Iterator[Home]:
     """The database and connections that all simulated worlds of this test worker share, one after the other."""
     name = f"simulation_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        copy_database(connection, name, template)
         home = Home(server.named(name))
         anyio.run(home.open)
         yield home

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from jobsync.db.embedded_runtime import find_runtime
-from tests.conftest import Server, drop_database
+from tests.conftest import Server, copy_database, drop_database
 from tests.sql.story import Story, committed, told
 
 Program = Callable[..., str]
@@ -46,7 +46,7 @@ def stories_dsn(server: Server, template: str) -> Iterator[str]:
     """DSN of a migrated database in which nothing is ever committed."""
     name = f"stories_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{template}"'.encode())
+        copy_database(connection, name, template)
         yield server.named(name)
         drop_database(connection, name)
 

@@ -20,6 +20,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "open_import": {"prefer": "csv", "options": Jsonb({}), "files": Jsonb([])},
     "note_staged": {"entity": "jobs", "row": 5, "rows": 1},
     "open_import_pass": {"apply": True},
+    "ask_import": {"act": "write"},
+    "close_asked_import": {"act": "write"},
     "list_import_orphans": {"row": 1},
     "pass_import_rows": {"entity": "jobs", "limit": 1000, "apply": True, "connected": False},
     "undo_import_rows": {"entity": "jobs"},

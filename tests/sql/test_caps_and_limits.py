@@ -104,6 +104,19 @@ def test_a_worker_that_dies_does_not_use_up_the_cap(story: Story) -> None:
     assert sends(story) == 1
 
 
+def test_what_changed_after_its_worker_died_is_another_version_and_counts(story: Story) -> None:
+    """Found by simulated world 392: the first send was accepted after its lease, and the caps had counted one of two."""
+    due(story, 1)
+    story.claim()
+    story.page(job(1, summary="Pump is louder"))
+    story.pass_time("2 minutes")
+    story.claim()
+    assert (sends(story), story.outbox(1)["version"]) == (2, 2)
+    story.pass_time("2 minutes")
+    story.claim()
+    assert sends(story) == 2, "its second try is free"
+
+
 def test_arm_limit_sends_exactly_that_many(story: Story) -> None:
     due(story, 30)
     story.value("select jobsync.disarm_tenant('default', null, 'a test')")

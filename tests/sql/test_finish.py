@@ -126,6 +126,17 @@ def test_too_many_requests_burns_no_attempt_and_blocks_the_budget_of_the_hook(st
     assert story.value("select sends from jobsync.send_counts") == 1
 
 
+def test_what_was_given_back_unsent_is_no_failure_and_keeps_its_turn(story: Story) -> None:
+    due(story, 1, 2)
+    waited_since = story.value("select max(next_attempt_at) from jobsync.outbox")
+    story.pass_time("1 minute")
+    assert story.claim() == [1, 2]
+    assert story.finish("stopped", retry_after=0.0, requests=0)["failed"] == 0
+    # A pass tries what was due when it began: this still is.
+    assert story.value("select max(next_attempt_at) from jobsync.outbox") == waited_since
+    assert story.claim() == [1, 2]
+
+
 @pytest.mark.parametrize("outcome", ["unauthorized", "gone", "unsent"])
 def test_five_refusals_in_a_row_pause_the_hook_which_is_probed_every_minute(story: Story, outcome: str) -> None:
     due(story, *range(1, 8))

@@ -10,7 +10,9 @@ import aiohttp
 import psycopg
 import pytest
 
+from jobsync.intake.asked import do_asked_import
 from jobsync.web.dashboard.form_tokens import make_token
+from tests.sql.story import SALES, committed, job
 from tests.web.conftest import Answer, Api, StartApi
 from tests.web.visitor import TOKEN, Visitor, let_in, read_token, words
 
@@ -162,6 +164,49 @@ async def test_who_cannot_be_reached_is_listed_and_written_as_a_sheet(api: Api, 
     assert "Nothing waits" in words((await ann.get("/ui/contacts")).text)
 
 
+async def test_a_shared_contact_is_decided_by_an_operator_who_is_told_what_goes_out(api: Api, dsn: str) -> None:
+    with committed(dsn) as told:
+        told.page({"id": SALES, "name": "Sales & Service", "active": True}, stream="business_units")
+        told.parents(7, 8, 9)
+        told.hook(SALES, kind="api")
+        told.live()
+        told.page(*(job(n, customerId=600 + min(n, 8), locationId=700 + n) for n in (7, 8, 9)))
+        told.owner("delete from jobsync.outbox")
+        told.owner("update jobs set ghl_sync_status = 'skipped', ghl_sync_reason = 'shared_contact'")
+        for number, reason, other in ((607, "shared", 600), (608, "shared", 600), (609, "split", None)):
+            told.owner(
+                "select jobsync.review_contact('default', (select id from jobsync.destinations), %s, 'con-1', %s, %s, null, 7)",
+                number, reason, other,
+            )  # fmt: skip
+        told.connection.commit()
+
+        def statuses() -> list[tuple[int, str]]:
+            rows = told.owner("select st_job_id, ghl_sync_status from jobs order by 1")
+            return [(row["st_job_id"], row["ghl_sync_status"]) for row in rows]
+
+        viewer = let_in(api, dsn, "viewer")
+        seen = words((await viewer.get("/ui/contacts")).text)
+        assert seen.count("waits for an operator") == 2 and "merge them in GoHighLevel" in seen
+        assert (await viewer.send("/ui/contacts/608/decide", {"decision": "share"})).status == 403
+
+        ann = let_in(api, dsn, "operator")
+        assert "/ui/contacts/608/decide?decision=share" in (await ann.get("/ui/contacts")).text
+        asked = words((await ann.get("/ui/contacts/608/decide?decision=share")).text)
+        assert "Use it and send 2 jobs" in asked and "GoHighLevel requests, at most 8" in asked
+        left = words((await ann.get("/ui/contacts/607/decide?decision=skip")).text)
+        assert "Nothing of this customer is sent until you decide otherwise." in left and "at most 0" in left
+        assert statuses() == [(7, "skipped"), (8, "skipped"), (9, "skipped")], "asking decides nothing"
+
+        assert (await ann.send("/ui/contacts/608/decide", {"decision": "merge"})).status == 400
+        assert (await ann.send("/ui/contacts/609/decide", {"decision": "share"})).status == 404
+        shared = await done(ann, await ann.send("/ui/contacts/608/decide", {"decision": "share"}))
+        assert "Both use the contact; 2 jobs are planned." in shared
+        assert "Left out" in await done(ann, await ann.send("/ui/contacts/607/decide", {"decision": "skip"}))
+        assert statuses() == [(7, "skipped"), (8, "pending"), (9, "pending")]
+        assert "Both use it" not in words((await ann.get("/ui/contacts")).text)
+        assert "both use it user:the.operator" in words((await ann.get("/ui/contacts?decided=true")).text)
+
+
 async def test_the_reference_calls_this_service_and_the_workflows_are_filled_with_its_address(
     api: Api, dsn: str
 ) -> None:
@@ -186,10 +231,19 @@ async def test_files_of_airtable_are_counted_written_compared_and_taken_back(api
         token = make_token(ann.secret, "/ui/import/upload")
         return await ann.call("POST", f"/ui/import/upload?{TOKEN}={token}", data=form)
 
+    async def by_worker(answer: Answer) -> str:
+        """What the page says after a worker has done what was asked for."""
+        waiting = words((await ann.follow(answer)).text)
+        assert "You may leave this page" in waiting and "Write it" not in waiting
+        await do_asked_import(api.app.state.web.engine, "default", answer.headers["Location"].rsplit("/", 1)[1])
+        return words((await ann.get(answer.headers["Location"])).text)
+
     found = await upload(customers=customers)
     place = found.headers["Location"]
-    told = await done(ann, found)
-    assert "Counted. Nothing was written yet." in told and "customers.csv" in told
+    assert "A worker counts what each row would do 0 of 3 rows" in words((await ann.get(place)).text)
+    assert (await ann.send(f"{place}/apply")).status == 409, "while a worker is at it"
+    told = await by_worker(found)
+    assert "Counted; nothing was written yet." in told and "customers.csv" in told
     with psycopg.connect(dsn) as owner:
         assert owner.execute("select count(*) from customers").fetchone() == (0,)
     assert not list(tmp_path.rglob("uploads/*/*"))
@@ -197,10 +251,17 @@ async def test_files_of_airtable_are_counted_written_compared_and_taken_back(api
     assert sheet.status == 200 and "bad_id" in sheet.text
     asked = words((await ann.get(f"{place}/apply")).text)
     assert "Import 2 records" in asked and "Paid workflow triggers 0" in asked
-    assert "Imported." in await done(ann, await ann.send(f"{place}/apply"))
+    assert (await ann.send(f"{place}/undo")).status == 400, "nothing was written"
+    written = await by_worker(await ann.send(f"{place}/apply"))
+    assert "Safe to retire Airtable:" in written
     assert (await ann.get(f"{place}/files/reconciliation.html")).headers["Content-Disposition"].startswith("attachment")
     with psycopg.connect(dsn) as owner:
         assert owner.execute("select count(*) from customers").fetchone() == (2,)
-    assert "Taken back: 2 deleted" in await done(ann, await ann.send(f"{place}/undo"))
+        run = owner.execute("select status, records_processed from sync_logs where sync_type = 'import'").fetchone()
+    assert run == ("completed", 3)
+    await by_worker(await ann.send(f"{place}/reconcile"))
+    assert "Taken back" in await by_worker(await ann.send(f"{place}/undo"))
+    with psycopg.connect(dsn) as owner:
+        assert owner.execute("select count(*) from customers").fetchone() == (0,)
     assert (await upload()).status == 400
     assert (await let_in(api, dsn, "operator").get("/ui/import")).status == 200

@@ -1,4 +1,4 @@
-"""tenants list, add, pause, resume: the contractors that this JobSync serves."""
+"""tenants list, survey, add, pause, resume: the contractors that this JobSync serves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from jobsync.cli.output import print_json, print_lines, print_table
 from jobsync.cli.shared import ACTOR, AsJson, run, settings_of
 from jobsync.engine import sending, tenants
 from jobsync.engine.opening import open_engine
+from jobsync.engine.survey import survey_tenants
 
 app = typer.Typer(help="Tenants: one contractor each.", no_args_is_help=True, rich_markup_mode=None)
 TenantId = Annotated[str, typer.Argument(help="The tenant's id: small letters, digits, - and _.")]
+OneOrAll = Annotated[str | None, typer.Argument(help="The tenant's id; without it: --all.")]
+All = Annotated[bool, typer.Option("--all", help="Every tenant.")]
 
 
 @app.command("list")
@@ -30,6 +33,40 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         return
     rows = [(one["id"], one["name"], one["mode"], _pause(one), one["connected"], one["created_at"]) for one in found]
     print_table(("id", "name", "mode", "sending", "connected", "since"), rows)
+
+
+@app.command("survey")
+def survey(
+    context: typer.Context,
+    search: Annotated[str | None, typer.Option(help="A part of the id or the name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every tenant with its verdict, the worst first, and the causes that several share."""
+    settings = settings_of(context)
+
+    async def act() -> dict[str, Any]:
+        async with open_engine(settings, look_only=True, initialise=False) as engine:
+            return await survey_tenants(engine.database, search=search)
+
+    found = run(act())
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            one["tenant_id"],
+            one["trouble"].replace("_", " "),
+            one["jobs_read_at"],
+            one["needs_you"],
+            one["failed"],
+            one["sends_today"],
+            f"{one['cost_this_month']:.2f}",
+            one["verdict"],
+        )
+        for one in found["tenants"]
+    ]
+    print_table(("id", "state", "jobs read", "need you", "failed", "sent 24 h", "cost month", "verdict"), rows)
+    print_lines(f"{one['title']} ({', '.join(one['names'])}). Do: {one['fix']}" for one in found["causes"])
 
 
 @app.command("add")
@@ -60,40 +97,56 @@ def add(
 @app.command("pause")
 def pause(
     context: typer.Context,
-    tenant: TenantId,
+    tenant: OneOrAll = None,
+    everybody: All = False,
     reason: Annotated[str | None, typer.Option(help="Why, for the audit.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop all sends of a tenant within a second; pulls go on."""
-    settings = settings_of(context)
+    """Stop all sends of a tenant, or of all, within a second; pulls go on."""
+    settings, one = settings_of(context), _choose(tenant, everybody)
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
-            await tenants.find_tenant(engine.database, tenant)
-            return await sending.pause_tenant(engine, tenant, actor=ACTOR, reason=reason)
+            if one is None:
+                return {"paused": await tenants.pause_all(engine.database, actor=ACTOR, reason=reason)}
+            await tenants.find_tenant(engine.database, one)
+            return await sending.pause_tenant(engine, one, actor=ACTOR, reason=reason)
 
     answer = run(act())
     if as_json:
         print_json(answer)
+    elif one is None:
+        print_lines([f"{answer['paused']} tenants are paused. Next: jobsync tenants resume --all"])
     else:
-        print_lines([f"{tenant} is paused, {answer['planned']} planned. Next: jobsync tenants resume {tenant}"])
+        print_lines([f"{one} is paused, {answer['planned']} planned. Next: jobsync tenants resume {one}"])
 
 
 @app.command("resume")
-def resume(context: typer.Context, tenant: TenantId, as_json: AsJson = False) -> None:
-    """End the pause of a tenant and of its destinations."""
-    settings = settings_of(context)
+def resume(context: typer.Context, tenant: OneOrAll = None, everybody: All = False, as_json: AsJson = False) -> None:
+    """End the pause of a tenant and of its destinations; --all: of those that were paused with all."""
+    settings, one = settings_of(context), _choose(tenant, everybody)
 
     async def act() -> dict[str, Any]:
         async with open_engine(settings) as engine:
-            await tenants.find_tenant(engine.database, tenant)
-            return await sending.resume_tenant(engine, tenant, actor=ACTOR)
+            if one is None:
+                return {"resumed": await tenants.resume_all(engine.database, actor=ACTOR)}
+            await tenants.find_tenant(engine.database, one)
+            return await sending.resume_tenant(engine, one, actor=ACTOR)
 
     answer = run(act())
     if as_json:
         print_json(answer)
+    elif one is None:
+        print_lines([f"{answer['resumed']} tenants go on; who was paused alone stays so."])
     else:
-        print_lines([f"{tenant} goes on, {answer['planned']} planned."])
+        print_lines([f"{one} goes on, {answer['planned']} planned."])
+
+
+def _choose(tenant: str | None, everybody: bool) -> str | None:
+    """The tenant; None: all of them."""
+    if (tenant is None) != everybody:
+        raise typer.BadParameter("say which tenant, or --all for every one")
+    return tenant
 
 
 def _pause(tenant: dict[str, Any]) -> str:

@@ -28,6 +28,9 @@ from jobsync.gohighlevel.caller import OnRequest
 class ApiSender:
     """Implements `engine.deliver.Sender` for one location. Its token stays in here."""
 
+    # What is known of a group, and whose turn it is, is kept for one group at a time.
+    overlaps = False
+
     def __init__(self, engine: Engine, tenant: str, destination: Row, access: LocationAccess) -> None:
         self._engine = engine
         self._tenant = tenant

@@ -76,6 +76,13 @@ async def store_servicetitan_credentials(engine: Engine, tenant: str, credential
         )
 
 
+def find_breaker(engine: Engine, credentials: ServiceTitanCredentials) -> bytes:
+    """The key of the circuit breaker that these credentials' requests pass: one for each app and environment."""
+    return engine.keyring.fingerprint(
+        "\x1f".join(("breaker", credentials.environment, credentials.api_url or "", credentials.app_key))
+    )
+
+
 async def open_servicetitan(
     engine: Engine,
     tenant: str,
@@ -115,9 +122,7 @@ async def open_servicetitan(
             tenant,
             insist=insist,
             reserve=0.0 if interactive else RESERVE,
-            breaker=engine.keyring.fingerprint(
-                "\x1f".join(("breaker", credentials.environment, credentials.api_url or "", credentials.app_key))
-            ),
+            breaker=find_breaker(engine, credentials),
         ),
         tokens=SharedTokenStore(
             engine.database, engine.keyring, tenant, "servicetitan", hashlib.sha256(identity.encode()).hexdigest()

@@ -19,10 +19,28 @@ async def list_customers_to_mend(
         return await session.rows("list_customers_to_mend", {"tenant": tenant, "reason": reason, "limit": limit})
 
 
-async def list_unreachable(engine: Engine, tenant: str, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
-    """Customers without a usable phone or e-mail, as `list_customers_to_mend` tells them, by id from beyond `after` on."""
+async def browse_unreachable(engine: Engine, tenant: str, *, after: int = 0, limit: int = 50) -> dict[str, Any]:
+    """`customers` without a usable phone or e-mail, by id from beyond `after` on, and `next`: where to go on, or None.
+
+    A page looks at a bounded number of customers, so it may be short although there are more.
+    """
     async with engine.database.transaction(tenant) as session:
-        return await session.rows("list_unreachable", {"tenant": tenant, "after": after, "limit": limit})
+        rows = await session.rows("browse_unreachable", {"tenant": tenant, "after": after, "limit": limit})
+    return {
+        "customers": [row for row in rows if row["reason"]],
+        "next": next((row["st_customer_id"] for row in rows if not row["reason"]), None),
+    }
+
+
+async def browse_shared(engine: Engine, tenant: str, kind: str, *, after: int = 0, limit: int = 25) -> dict[str, Any]:
+    """`groups` of customers with one phone or one e-mail (`kind`): value, customers (id, name, jobs; ten at most),
+    has_more; and `next`: the customer to go on from, or None. Bounded as `browse_unreachable` is."""
+    async with engine.database.transaction(tenant) as session:
+        rows = await session.rows("browse_shared", {"tenant": tenant, "kind": kind, "after": after, "limit": limit})
+    return {
+        "groups": [row for row in rows if row["value"] is not None],
+        "next": next((row["next_after"] for row in rows if row["value"] is None), None),
+    }
 
 
 async def count_customers_to_mend(engine: Engine, tenant: str) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""Deliver: drains one destination. Claim -> send -> finish, in groups of at most 64, until nothing is due.
+"""Deliver: drains one destination. Claim -> send -> finish, at most 64 at a time, until nothing is due.
 
 The claim decides (SQL) whether anything may leave at all and opens an attempt for each send; no transaction is open while
-a request is under way; the finish books the group in one call. A worker that dies leaves attempts open and leases that
+a request is under way; the finish books a batch in one call. A worker that dies leaves attempts open and leases that
 run out: the rows are claimed again, flagged ambiguous. Results that come after the lease ran out carry a stale fence and
 change nothing. Called by the task `drain`.
 """
@@ -18,11 +18,11 @@ from uuid import UUID
 from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import Row, as_jsonb
 from jobsync.engine.context import Engine
+from jobsync.engine.send_window import SendWindow
 from jobsync.errors import JobSyncError
 from jobsync.log import get_log
 
-# Whenever a worker dies, at most so many sends are accepted and not marked: a group is claimed, but never sent, while the
-# one before it is being booked.
+# So many are claimed in one call, and whenever a worker dies, at most so many sends are accepted and not marked.
 GROUP = 64
 LONGEST_SECONDS = 10.0
 MOST_ROWS = 5000
@@ -34,6 +34,9 @@ LATE = 0.25
 
 class Sender(Protocol):
     """Makes one claimed row true in GoHighLevel: a hook or the API."""
+
+    # Whether rows of the next group may be sent while some of this one are under way.
+    overlaps: bool
 
     async def prepare(self, rows: Sequence[Row]) -> None:
         """Told of each group before its rows are sent: what all of them need is read once. Raises nothing."""
@@ -81,8 +84,25 @@ async def drain_destination(
     run: UUID | None = None
     sender: Sender | None = None
     rows_claimed = 0
-    booking: asyncio.Task[dict[str, int]] | None = None
     told: dict[tuple[int, int], dict[str, Any]] = {}
+
+    async def book(results: list[dict[str, Any]]) -> None:
+        if report.first_error is None:
+            report.first_error = next((result["error"] for result in results if result.get("error")), None)
+        booked = await _book(engine, tenant, destination, results)
+        report.delivered += booked["delivered"]
+        report.failed += booked["failed"]
+
+    async def send(sender: Sender, row: Row) -> dict[str, Any]:
+        result = await _send(sender, row, told)
+        if result["outcome"].startswith("accepted"):
+            told[row["st_job_id"], row["version"]] = result
+        return result
+
+    async def give_back(row: Row) -> dict[str, Any]:
+        return _repeat(row, told) or _give_back(row)
+
+    window = SendWindow(book, GROUP)
     try:
         while not stopping():
             if loop.time() >= ends or rows_claimed >= MOST_ROWS:
@@ -91,10 +111,9 @@ async def drain_destination(
             claimed_at = loop.time()
             rows, run = await _claim(engine, tenant, destination, due_before, run)
             if not rows:
-                if booking is not None:
+                if window.is_busy:
                     # Its customers are in flight until it is booked; then there may be more.
-                    _add(report, await booking)
-                    booking = None
+                    await window.move()
                     continue
                 state = await _state(engine, tenant, destination)
                 report.refusal = state.get("refusal")
@@ -113,26 +132,19 @@ async def drain_destination(
             if sender is None:
                 sender = await _open(engine, open_sender, tenant, destination)
             rows_claimed += len(rows)
+            if not sender.overlaps:
+                await window.finish()
             await sender.prepare(rows)
-            if booking is not None:
-                _add(report, await booking)
-                booking = None
-            if loop.time() - claimed_at > engine.settings.lease_seconds * LATE:
-                results = [_repeat(row, told) or _give_back(row) for row in rows]
-            else:
-                results = await asyncio.gather(*(_send(sender, row, told) for row in rows))
-                if report.first_error is None:
-                    report.first_error = next((result["error"] for result in results if result.get("error")), None)
-            told |= {
-                (row["st_job_id"], row["version"]): result
-                for row, result in zip(rows, results, strict=True)
-                if result["outcome"].startswith("accepted")
-            }
-            booking = asyncio.ensure_future(_book(engine, tenant, destination, results))
+            for row in rows:
+                await window.enter()
+                is_late = loop.time() - claimed_at > engine.settings.lease_seconds * LATE
+                window.start(give_back(row) if is_late else send(sender, row))
+    except asyncio.CancelledError:
+        window.abandon()
+        raise
     finally:
         try:
-            if booking is not None:
-                _add(report, await asyncio.shield(booking))
+            await asyncio.shield(window.finish())
         finally:
             if sender is not None:
                 await sender.close()
@@ -189,6 +201,8 @@ async def _open(
 
 class Unopened:
     """The sender of a destination that cannot be opened (its key is gone, its kind is unknown): sends nothing."""
+
+    overlaps = True
 
     def __init__(self, error: JobSyncError) -> None:
         self._error = error.message
@@ -256,8 +270,3 @@ async def _close_run(engine: Engine, tenant: str, run: UUID, report: DrainReport
                 "final": not report.more,
             },
         )
-
-
-def _add(report: DrainReport, booked: dict[str, int]) -> None:
-    report.delivered += booked["delivered"]
-    report.failed += booked["failed"]

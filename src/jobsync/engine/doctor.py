@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from jobsync.config import Settings
-from jobsync.db.pool import Database
 from jobsync.db.sealing import load_keyring
+from jobsync.engine.connections import find_breaker, read_servicetitan_credentials
 from jobsync.engine.context import Engine
 from jobsync.engine.doctor_places import look_at_database, look_at_machine, open_as_it_is
 from jobsync.engine.doctor_upstreams import look_at_gohighlevel, look_at_servicetitan
 from jobsync.engine.findings import Finding, State
-from jobsync.errors import JobSyncError
+from jobsync.errors import ConfigError, JobSyncError
 
 GROUPS = ("machine", "secrets", "database", "servicetitan", "gohighlevel", "routing", "worker", "alerts")
 
@@ -39,16 +39,47 @@ async def examine(settings: Settings, tenant: str, *, only: Collection[str] = GR
             findings += await look_at_servicetitan(engine, tenant)
         if "gohighlevel" in only:
             findings += await look_at_gohighlevel(engine, tenant)
-        if set(only) & {"routing", "worker", "alerts"}:
-            findings += [f for f in await look_at_state(database, tenant) if f.group in only]
+        if set(only) & {"servicetitan", "routing", "worker", "alerts"}:
+            findings += [f for f in await look_at_state(engine, tenant) if f.group in only]
     return findings
 
 
-async def look_at_state(database: Database, tenant: str) -> list[Finding]:
-    """What PostgreSQL says of routes, workers and open alerts, one row a finding (`jobsync.list_findings`)."""
-    async with database.transaction(None) as session:
+async def look_at_state(engine: Engine, tenant: str) -> list[Finding]:
+    """What PostgreSQL says of routes, workers and open alerts, one row a finding (`jobsync.list_findings`), and whether
+    requests are held back. Asks nobody outside."""
+    async with engine.database.transaction(None) as session:
         rows = await session.rows("list_findings", {"tenant": tenant})
-    return [Finding(r["group_name"], r["name"], _state(r["state"]), r["what"], r["why"], r["fix"]) for r in rows]
+    findings = [Finding(r["group_name"], r["name"], _state(r["state"]), r["what"], r["why"], r["fix"]) for r in rows]
+    return [*await _look_at_breaker(engine, tenant), *findings]
+
+
+async def _look_at_breaker(engine: Engine, tenant: str) -> list[Finding]:
+    try:
+        credentials = await read_servicetitan_credentials(engine, tenant)
+    except ConfigError:
+        # The look at ServiceTitan itself says that they cannot be read.
+        return []
+    if credentials is None:
+        return []
+    async with engine.database.transaction(tenant) as session:
+        row = await session.row("read_breaker", {"breaker": find_breaker(engine, credentials)})
+    if row is None:
+        return []
+    coming = f"in {row['next_seconds']:.0f} s" if row["next_seconds"] >= 1 else "with the next pull"
+    return [
+        Finding(
+            "servicetitan",
+            "breaker",
+            "problem",
+            f"requests to ServiceTitan are held back for {_tell_span(row['held_seconds'])} now; the next trial is {coming}",
+            "Half of the last requests failed: ServiceTitan answers with errors, or not at all. Nothing is lost, jobs are read later.",
+            "wait while ServiceTitan mends it, it opens again by itself; if it works for others: jobsync doctor --only servicetitan",
+        )
+    ]
+
+
+def _tell_span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _state(word: str) -> State:

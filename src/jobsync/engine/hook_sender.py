@@ -18,6 +18,8 @@ from jobsync.gohighlevel.webhook import post_webhook
 class HookSender:
     """Implements `engine.deliver.Sender` for one hook. Its URL is a secret: it stays in here."""
 
+    overlaps = True
+
     def __init__(self, url: str, guard: Guard) -> None:
         self._url = url
         self._guard = guard

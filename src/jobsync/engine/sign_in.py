@@ -16,6 +16,7 @@ from anyio import CapacityLimiter
 from jobsync.db.pool import Database, Row, as_jsonb
 from jobsync.engine.context import DEFAULT_TENANT
 from jobsync.engine.passwords import check_password, hash_password, is_password
+from jobsync.engine.tenants import find_tenant
 from jobsync.engine.users import DEMO_SECONDS, add_link, hash_secret, read_name, write_audit
 from jobsync.errors import CallRefused, InvalidInput
 
@@ -162,6 +163,14 @@ async def leave_flash(database: Database, secret: str, flash: dict[str, Any]) ->
     """What the next page of this session tells once: {kind, text}."""
     async with database.transaction(None) as session:
         await session.run("set_flash", {"secret_hash": hash_secret(secret), "flash": as_jsonb(flash)})
+
+
+async def act_for(database: Database, secret: str, tenant: str, *, actor: str) -> None:
+    """From now on this session of an administrator of all tenants looks at `tenant`. Raises RecordMissing for none."""
+    await find_tenant(database, tenant)
+    async with database.transaction(None) as session:
+        await session.run("act_for_tenant", {"secret_hash": hash_secret(secret), "acting_for": tenant})
+        await write_audit(session, tenant, actor, "opened_by_agency", actor.partition(":")[2], {})
 
 
 async def sign_out(database: Database, secret: str, *, actor: str) -> None:

@@ -1,4 +1,4 @@
-"""Tenants: listed and added. One is a contractor: one ServiceTitan tenant and one GoHighLevel location.
+"""Tenants: listed, added, and stopped all at once. One is a contractor: one ServiceTitan tenant and one GoHighLevel location.
 
 These verbs work over all tenants, as the owner of the tables; whoever calls them has to be allowed that. Pausing one is
 `sending.pause_tenant`.
@@ -36,3 +36,15 @@ async def find_tenant(database: Database, tenant: str) -> None:
             raise RecordMissing(
                 "There is no such tenant.", hint="See `jobsync tenants list`.", code="unknown_tenant", tenant=tenant
             )
+
+
+async def pause_all(database: Database, *, actor: str, reason: str | None = None) -> int:
+    """Stops the sends of every tenant within a second; pulls go on. Answers how many were not paused before."""
+    async with database.transaction(None) as session:
+        return await session.value("pause_all_tenants", {"reason": reason, "actor": actor})
+
+
+async def resume_all(database: Database, *, actor: str) -> int:
+    """Ends what `pause_all` began; who was paused alone stays so. Answers how many go on."""
+    async with database.transaction(None) as session:
+        return await session.value("resume_all_tenants", {"actor": actor})

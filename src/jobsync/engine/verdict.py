@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 NEEDS_A_PERSON = frozenset(
@@ -22,16 +23,22 @@ NEEDS_A_PERSON = frozenset(
 
 def tell_verdict(status: dict[str, Any]) -> str:
     """The state in one sentence with what to do next. `status`: as `engine.sending.read_status` answers it."""
-    tenant = status["tenant"]
-    waiting = sum(row["jobs"] for row in status["reasons"] if row["reason"] in NEEDS_A_PERSON)
-    retrying = sum(row["jobs"] for row in status["reasons"] if row["reason"] == "retrying")
-    paused = sum(1 for unit in status["units"] if unit["destination_paused_at"] is not None)
+    return tell_counts(
+        status["tenant"],
+        needs_you=sum(row["jobs"] for row in status["reasons"] if row["reason"] in NEEDS_A_PERSON),
+        retrying=sum(row["jobs"] for row in status["reasons"] if row["reason"] == "retrying"),
+        paused_hooks=sum(1 for unit in status["units"] if unit["destination_paused_at"] is not None),
+    )
+
+
+def tell_counts(tenant: Mapping[str, Any], *, needs_you: int, retrying: int, paused_hooks: int) -> str:
+    """The same of counts. `tenant`: the tenant's line, as jobsync.v_tenant_status has it."""
     trouble = ", ".join(
         text
         for number, text in (
-            (waiting, f"{waiting} jobs need you" if waiting != 1 else "1 job needs you"),
+            (needs_you, f"{needs_you} jobs need you" if needs_you != 1 else "1 job needs you"),
             (retrying, f"{retrying} are tried again by themselves" if retrying != 1 else "1 is tried again by itself"),
-            (paused, f"{paused} hooks are paused" if paused != 1 else "1 hook is paused"),
+            (paused_hooks, f"{paused_hooks} hooks are paused" if paused_hooks != 1 else "1 hook is paused"),
         )
         if number
     )

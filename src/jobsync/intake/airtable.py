@@ -89,6 +89,13 @@ async def run_dry(
     date column is undecided. Run again, it replaces the dry run of the same files.
     """
     number = await begin_import(engine, tenant, files, wishes, progress, actor=actor, readings=readings)
+    return await count_rows_again(engine, tenant, number, progress)
+
+
+async def count_rows_again(
+    engine: Engine, tenant: str, number: str, progress: Progress = ignore_progress
+) -> dict[str, Any]:
+    """The dry run of an import whose files are staged; answers `read_import`."""
     await count_rows(engine, tenant, await read_import(engine, tenant, number), progress)
     return await read_import(engine, tenant, number)
 

@@ -8,6 +8,7 @@
     look_up             parents that are still missing, after the streams that jobs need
     drain               one destination
     verify              reads back what one tenant's GoHighLevel accepted
+    asked_import        an import that a page asked for (tasks/imports.py)
     backfill            a slice of a tenant's history (tasks/backfills.py)
     read_pipelines (5 min)  pipelines and stages of GoHighLevel that were not read for an hour
     compare_old_flow (daily)  what JobSync would have sent against what the old flow marked
@@ -59,6 +60,7 @@ from jobsync.intake.shadow import compare_with_old_flow, has_old_flow
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
 from jobsync.tasks.backfills import BACKFILL_TASK, defer_running_backfills, register_backfill
+from jobsync.tasks.imports import defer_asked_imports, register_imports
 
 PULL_QUEUE = "pull"
 DELIVER_QUEUE = "deliver"
@@ -140,6 +142,7 @@ def register_tasks(
             get_log(tenant=tenant).warning("verify_failed", code=failure.code, error_type=type(failure).__name__)
 
     register_backfill(app, duties)
+    register_imports(app, duties)
 
     if periodic:
 
@@ -148,6 +151,7 @@ def register_tasks(
         async def tick(context: JobContext, timestamp: int) -> None:
             await rescue_stalled(duties)
             await defer_asked_runs(duties)
+            await defer_asked_imports(duties)
             await open_due_passes(duties)
             await defer_due_care(duties)
             await defer_due_drains(duties, None)

@@ -10,6 +10,11 @@ select c.kind, c.sealed, c.key_id, c.settings, c.updated_at from jobsync.connect
 -- name: list_upstream_states
 select s.upstream, s.state, s.reason, s.since from jobsync.upstream_states s where s.tenant_id = %(tenant)s;
 
+-- name: read_breaker
+select extract(epoch from clock_timestamp() - b.opened_at)::double precision as held_seconds, greatest(0, extract(epoch from b.open_until - clock_timestamp()))::double precision as next_seconds,
+       b.times_opened
+  from jobsync.breakers b where b.breaker_key = %(breaker)s and b.open_until is not null;
+
 -- name: list_budgets
 select split_part(b.budget_key, ':', 1) as budget, coalesce(d.masked, nullif(split_part(b.budget_key, ':', 2), '')) as of, b.rate, b.burst,
        least(b.burst, b.tokens + extract(epoch from clock_timestamp() - b.refilled_at) * b.rate)::double precision as left, b.slowness,

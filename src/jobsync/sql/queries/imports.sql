@@ -97,3 +97,12 @@ select jobsync.show_import_rows(%(tenant)s, %(import)s, %(entity)s, %(rows)s, %(
 
 -- name: list_shared_ways
 select jobsync.list_shared_ways(%(tenant)s, %(import)s);
+
+-- name: ask_import
+select jobsync.ask_import(%(tenant)s, %(import)s, %(act)s, %(actor)s);
+
+-- name: list_asked_imports
+select tenant_id, import_id from jobsync.list_asked_imports();
+
+-- name: close_asked_import
+select jobsync.close_asked_import(%(tenant)s, %(import)s, %(act)s, %(error)s);

@@ -50,12 +50,12 @@ select u.tenant_id, %(secret_hash)s, u.id from jobsync.users u where u.tenant_id
 delete from jobsync.sessions where seen_at < jobsync.now() - interval '12 hours';
 
 -- name: find_session
-select s.tenant_id as home, coalesce(s.acting_for, s.tenant_id) as tenant_id, t.name as tenant_name, t.time_zone, u.id as user_id, u.name, u.role, u.all_tenants, s.flash,
+select s.tenant_id as home, t.tenant_id, t.name as tenant_name, t.time_zone, u.id as user_id, u.name, u.role, u.all_tenants, s.flash,
        s.seen_at < jobsync.now() - interval '1 minute' as to_be_noted, jobsync.now() as now,
-       t.mode, t.paused_at is not null as paused
+       t.mode, t.paused_at is not null as paused, u.all_tenants and exists (select from jobsync.tenants x where x.tenant_id <> t.tenant_id) as several
   from jobsync.sessions s
   join jobsync.users u on u.tenant_id = s.tenant_id and u.id = s.user_id and u.disabled_at is null
-  join jobsync.tenants t on t.tenant_id = coalesce(s.acting_for, s.tenant_id)
+  join jobsync.tenants t on t.tenant_id = case when u.all_tenants and s.acting_for is not null then s.acting_for else s.tenant_id end
  where s.secret_hash = %(secret_hash)s and s.seen_at >= jobsync.now() - interval '12 hours' and s.created_at >= jobsync.now() - interval '7 days';
 
 -- name: note_session_use

@@ -59,8 +59,8 @@ create index customers_by_contact on public.customers (tenant_id, ghl_contact_id
 -- tenant_id second: led by it, a look-up by key would be planned over this index while the table is empty, and a first page
 -- of 5,000 would then be read 5,000 times.
 create index customers_by_modified on public.customers (modified_on, tenant_id);
-create index customers_by_phone on public.customers (tenant_id, phone) where phone is not null;
-create index customers_by_email on public.customers (tenant_id, email) where email is not null;
+create index customers_by_phone on public.customers (tenant_id, phone, st_customer_id) where phone is not null;
+create index customers_by_email on public.customers (tenant_id, email, st_customer_id) where email is not null;
 comment on table public.customers is 'One row per ServiceTitan customer (who pays); phone and email are the best of the customer''s contacts.';
 comment on column public.customers.source is 'servicetitan (pulled), api (came through /db) or import.';
 comment on column public.customers.contacts_read_at is 'When this customer''s contact list was read; null: not yet.';

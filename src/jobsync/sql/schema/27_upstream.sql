@@ -43,6 +43,7 @@ create table jobsync.breakers (
   breaker_key bytea primary key,
   outcomes boolean[] not null default '{}',
   open_until timestamptz,
+  opened_at timestamptz,
   times_opened integer not null default 0,
   probe_until timestamptz
 );
@@ -50,6 +51,7 @@ comment on table jobsync.breakers is 'Circuit breakers before an upstream, one f
 comment on column jobsync.breakers.breaker_key is 'Keyed hash of environment and app, so that the app''s key is not readable.';
 comment on column jobsync.breakers.outcomes is 'The last twenty requests, false for 5xx, timeouts and resets.';
 comment on column jobsync.breakers.open_until is 'Nobody asks before this; null: closed.';
+comment on column jobsync.breakers.opened_at is 'Since when requests are held back, trials that failed included; null: closed.';
 comment on column jobsync.breakers.probe_until is 'Since it may close again, one worker tries; the others wait for it until this.';
 
 create function jobsync.note_outcomes(p_tenant text, p_upstream text, p_breaker bytea, p_outcomes boolean[]) returns timestamptz
@@ -73,12 +75,12 @@ begin
   v_all := v_row.outcomes || p_outcomes;
   v_all := v_all[greatest(1, cardinality(v_all) - 19):];
   if v_row.open_until is not null and p_outcomes[cardinality(p_outcomes)] then
-    update breakers b set outcomes = '{}', open_until = null, probe_until = null, times_opened = 0 where b.breaker_key = p_breaker;
+    update breakers b set outcomes = '{}', open_until = null, opened_at = null, probe_until = null, times_opened = 0 where b.breaker_key = p_breaker;
     perform write_audit(p_tenant, 'jobsync', 'breaker_closed', p_upstream);
     return null;
   end if;
   if v_row.open_until is not null or (cardinality(v_all) = 20 and cardinality(array_remove(v_all, true)) >= 10) then
-    update breakers b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1,
+    update breakers b set outcomes = '{}', probe_until = null, times_opened = v_row.times_opened + 1, opened_at = coalesce(v_row.opened_at, v_now),
            open_until = v_now + least(300, 10 * 2 ^ least(v_row.times_opened, 5)) * interval '1 second'
      where b.breaker_key = p_breaker returning b.open_until into v_row.open_until;
     if v_row.times_opened = 0 then

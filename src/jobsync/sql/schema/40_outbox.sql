@@ -83,6 +83,6 @@ comment on table jobsync.outside_marks is 'When jobs of a unit were last pushed 
 
 create function jobsync.delivery_id(p_tenant text, p_job bigint, p_version integer) returns uuid
 language sql immutable parallel safe as $$
-  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job || ':' || p_version)::uuid
+  select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job::text || ':' || p_version::text)::uuid
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';

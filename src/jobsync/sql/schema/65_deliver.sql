@@ -25,6 +25,7 @@ declare
   v_seen integer;
   v_jobs bigint[];
   v_new integer;
+  v_died boolean;
 begin
   -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
   select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
@@ -47,7 +48,8 @@ begin
     v_limit := least(v_limit, case when p_rate > 0 then greatest(1, least(16, floor(p_rate * p_lease_seconds / 12)))::integer else 16 end);
   end if;
   -- Only where a worker died: looked for among the few rows that are in flight.
-  if exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination) then
+  v_died := exists (select from outbox o where o.tenant_id = p_tenant and o.lease_until is not null and o.lease_until <= v_now and o.destination_id = p_destination);
+  if v_died then
     if v_destination.kind = 'webhook' then
       perform settle_rescued(p_tenant, p_destination, v_now);
     end if;
@@ -113,7 +115,13 @@ begin
     return;
   end if;
 
-  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free.
+  -- A version is counted once: against the caps of hour and day and the limited arm. Its retries go free. What changed
+  -- after its worker died is another version; the send that may have been executed stays counted.
+  if v_died then
+    update outbox o set counted_at = null
+     where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.lease_until is not null and o.counted_at is not null
+       and not exists (select from attempts a where a.tenant_id = p_tenant and a.st_job_id = o.st_job_id and a.version = o.version);
+  end if;
   select coalesce(sum(c.sends) filter (where c.hour = v_hour), 0), coalesce(sum(c.sends), 0) into v_sent_hour, v_sent_day
     from send_counts c where c.tenant_id = p_tenant and c.hour > v_now - interval '24 hours';
   v_free := least(case when v_tenant.cap_hour > 0 then v_tenant.cap_hour - v_sent_hour end,
@@ -263,6 +271,7 @@ declare
   v_report jsonb;
   v_refused boolean;
   v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
+  v_attempts bigint[] := array(select (r ->> 'attempt_id')::bigint from jsonb_array_elements(p_results) r);
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -287,6 +296,8 @@ begin
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
       execution_id text, duration_ms integer, answer text, error text, retry_after double precision, flags jsonb, opportunity_id text, reason text, requests integer)
+     -- Holds for all: few rows are looked up by key, of many each would be compared with all attempts of a young table.
+     where r.attempt_id = any (v_attempts) and r.st_job_id = any (v_jobs)
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
@@ -325,9 +336,11 @@ begin
         counted_at = case when (g.verdict = 'retry' or g.outcome = 'settling') and not g.newer then o.counted_at end,
         flags = case when g.verdict = 'synced' then '{}'
                      when g.outcome = 'ambiguous' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
-        next_attempt_at = case g.verdict
-          when 'later' then v_now + greatest(coalesce(g.retry_after, 0), case g.outcome when 'stopped' then 0 else 5 end) * (1 + random() * 0.1) * interval '1 second'
-          when 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
+        -- What was given back unsent keeps its turn; whatever else waits a while.
+        next_attempt_at = case
+          when g.outcome = 'stopped' and not g.newer then o.next_attempt_at
+          when g.verdict = 'later' then v_now + greatest(coalesce(g.retry_after, 0), 5) * (1 + random() * 0.1) * interval '1 second'
+          when g.verdict = 'retry' then v_now + retry_delay(case when g.newer then 1 else o.attempts end)
           else v_now end
       from judged g
      where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and not g.done
@@ -356,7 +369,7 @@ begin
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
   )
-  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped')),
+  select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped') and g.outcome <> 'stopped'),
            'stale', (select count(*) from results) - count(*)),
          -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (

@@ -151,7 +151,7 @@ comment on function jobsync.disarm_tenant(text, text, text) is 'Back to observe:
 create function jobsync.pause_tenant(p_tenant text, p_reason text, p_actor text) returns jsonb
 language plpgsql set search_path = jobsync, public as $$
 begin
-  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), updated_at = jobsync.now()
+  update tenants t set paused_at = coalesce(t.paused_at, jobsync.now()), pause_reason = coalesce(p_reason, t.pause_reason), paused_with_all = false, updated_at = jobsync.now()
    where t.tenant_id = p_tenant;
   perform write_audit(p_tenant, p_actor, 'paused', 'tenant', jsonb_build_object('reason', p_reason));
   return count_planned(p_tenant) || '{"paused": true}';
@@ -163,7 +163,7 @@ create function jobsync.resume_tenant(p_tenant text, p_destination uuid, p_actor
 language plpgsql set search_path = jobsync, public as $$
 begin
   if p_destination is null then
-    update tenants t set paused_at = null, pause_reason = null, updated_at = jobsync.now() where t.tenant_id = p_tenant;
+    update tenants t set paused_at = null, pause_reason = null, paused_with_all = false, updated_at = jobsync.now() where t.tenant_id = p_tenant;
   end if;
   update destinations d set paused_at = null, pause_reason = null, probe_at = null, failures_in_row = 0, updated_at = jobsync.now()
    where d.tenant_id = p_tenant and d.paused_at is not null and (p_destination is null or d.id = p_destination);

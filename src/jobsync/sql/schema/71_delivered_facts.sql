@@ -61,8 +61,8 @@ begin
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
-  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, facts, told_as)
-  select t.tenant_id, t.st_job_id, jobsync.job_facts(t.job), n.told_as
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), jobsync.job_facts(t.job), n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated

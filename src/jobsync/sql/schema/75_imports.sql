@@ -14,16 +14,21 @@ create table jobsync.imports (
   actor text not null,
   run uuid,
   report jsonb,
+  asked text constraint import_asks_for_an_act check (asked in ('count', 'write', 'undo', 'compare')),
+  asked_error text,
   created_at timestamptz not null default jobsync.now(),
   applied_at timestamptz,
   undone_at timestamptz,
   updated_at timestamptz not null default jobsync.now(),
   primary key (tenant_id, id)
 );
+create index imports_asked on jobsync.imports (tenant_id, id) where asked is not null;
 create index imports_by_time on jobsync.imports (tenant_id, created_at desc);
 comment on table jobsync.imports is 'One import of CSV files each: staging, staged (a dry run ends here), applying, applied, undoing, undone.';
 comment on column jobsync.imports.prefer is 'database: a row fills blanks only; csv: it also replaces what the database says otherwise.';
 comment on column jobsync.imports.options is 'How the files are read: time_zone, region, date_order, map.';
+comment on column jobsync.imports.asked is 'What a page asked for and a worker does, or will do; null: nothing.';
+comment on column jobsync.imports.asked_error is 'What stopped the worker when it did what was asked for last; null: nothing.';
 comment on column jobsync.imports.report is 'The reconciliation that was last made.';
 
 create table jobsync.import_files (

@@ -41,23 +41,28 @@ begin
      order by r.row_no limit p_limit
   ), grouped as materialized (
     -- Rows of one record are one: the newest leads, else the most complete; what it leaves blank the others give.
-    select c.*, d.leading_row, d.times, coalesce(m.fields, c.fields) as all_fields, m.conflicts,
-           nullif(coalesce(c.links, d.links), '{}') as all_links
+    select c.row_no, c.record_id, c.row_hash, c.modified_at, c.failed, c.extra, t.times, case when t.times = 1 then c.row_no else d.leading_row end as leading_row,
+           coalesce(m.fields, c.fields) as all_fields, m.conflicts, nullif(coalesce(c.links, d.links), '{}') as all_links
       from chunk c
+      -- Nearly every record has one row: only counted, where all that follows would be made of nothing but the row itself.
       left join lateral (
-        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row, count(*) as times,
+        select count(*) as times from import_rows g
+         where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
+        offset 0) t on true
+      left join lateral (
+        select (array_agg(g.row_no order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as leading_row,
                array(select jsonb_array_elements_text((array_agg(to_jsonb(g.links) order by g.modified_at desc nulls last, g.given desc, g.row_no)
                  filter (where g.links is not null))[1])) as links
           from import_rows g
          where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed and not c.failed
-        offset 0) d on true
+        offset 0) d on t.times > 1
       left join lateral (
         select jsonb_object_agg(k.key, k.value) as fields, array_agg(k.key order by k.key) filter (where k.says > 1) as conflicts
           from (select e.key, (array_agg(e.value order by g.modified_at desc nulls last, g.given desc, g.row_no))[1] as value, count(distinct e.value) as says
                   from import_rows g cross join lateral jsonb_each(g.fields) e
                  where g.tenant_id = p_tenant and g.import_id = p_import and g.entity = p_entity and g.record_id = c.record_id and not g.failed
                  group by e.key) k
-         where d.times > 1) m on true
+         where t.times > 1) m on t.times > 1
   ), linked as materialized (
     select g.*, w.customers as named, coalesce((g.all_fields ->> 'st_customer_id')::bigint, case when cardinality(w.customers) = 1 then w.customers[1] end) as customer
       from grouped g
@@ -89,10 +94,9 @@ begin
                           where p_entity = 'jobs' and p_dry and x.tenant_id = p_tenant and x.import_id = p_import and x.entity = 'customers'
                             and x.record_id = l.customer and not x.failed limit 1) s on true
   ), typed as materialized (
-    select h.*, case when h.failed then '{}' else (
-             select coalesce(jsonb_object_agg(k.key, t.row -> k.key), '{}') from jsonb_object_keys(h.given_fields) k(key),
-                    (select case p_entity when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
-                                          else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end as row) t) end as new,
+    select h.*, case when h.failed then '{}' else jsonb_strip_nulls(case p_entity
+             when 'customers' then to_jsonb(jsonb_populate_record(null::public.customers, h.given_fields))
+             else to_jsonb(jsonb_populate_record(null::public.jobs, h.given_fields)) end) end as new,
            v_prefer = 'csv' or (h.old ->> 'source' = 'import'
              and h.modified_at > coalesce(try_timestamptz_text(h.old_raw #>> '{airtable,modified}'), '-infinity')) as replaces
       from held h
@@ -150,8 +154,9 @@ end
 $$;
 comment on function jobsync.list_import_orphans(text, text, integer, integer) is 'Customers of the next rows of jobs that are not in the database.';
 
--- The records that an import makes, in the form in which they come through /db.
-create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+-- The records that an import makes, in the form in which they come through /db. Stable, although they depend on nothing else: so that their
+-- texts stand in the query that calls them.
+create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql stable parallel safe as $$
   select jsonb_strip_nulls(jsonb_build_object('customerId', p_id, 'locationId', p_fields -> 'st_location_id', 'firstName', p_fields -> 'first_name',
       'lastName', p_fields -> 'last_name', 'companyName', p_fields -> 'company_name', 'email', p_fields -> 'email', 'phone', p_fields -> 'phone',
       'address', nullif(jsonb_strip_nulls(jsonb_build_object('street', p_fields -> 'street', 'city', p_fields -> 'city', 'state', p_fields -> 'state',
@@ -160,7 +165,7 @@ create function jobsync.customer_of_import(p_id bigint, p_fields jsonb, p_extra 
 $$;
 comment on function jobsync.customer_of_import(bigint, jsonb, jsonb) is 'A customer as store_customers takes it (the guide''s form); what has no column stands under "airtable".';
 
-create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql immutable parallel safe as $$
+create function jobsync.job_of_import(p_id bigint, p_fields jsonb, p_extra jsonb) returns jsonb language sql stable parallel safe as $$
   select jsonb_strip_nulls(jsonb_build_object('id', p_id, 'jobNumber', p_fields -> 'st_job_number', 'customerId', p_fields -> 'st_customer_id',
       'locationId', p_fields -> 'st_location_id', 'businessUnitId', p_fields -> 'business_unit_id', 'jobTypeId', p_fields -> 'job_type_id',
       'jobTypeName', p_fields -> 'job_type_name', 'jobStatus', p_fields -> 'job_status', 'priority', p_fields -> 'priority', 'summary', p_fields -> 'summary',

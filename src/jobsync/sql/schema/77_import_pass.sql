@@ -134,7 +134,8 @@ begin
     judged_row = case when p_apply then f.judged_row else v_last end, judged = case when p_apply then f.judged else v_counts end
    where f.tenant_id = p_tenant and f.import_id = p_import and f.entity = p_entity;
   if p_apply then
-    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer)
+    update sync_logs l set metadata = l.metadata || jsonb_build_object('alive_s', extract(epoch from jobsync.now() - l.started_at)::integer),
+           records_processed = l.records_processed + cardinality(v_decisions)
       from imports i where i.tenant_id = p_tenant and i.id = p_import and l.tenant_id = p_tenant and l.id = i.run and l.status = 'running';
     perform fold_tallies(p_tenant);
   end if;

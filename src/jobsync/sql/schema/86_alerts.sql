@@ -102,7 +102,9 @@ create view jobsync.v_alert_conditions with (security_invoker = true) as
          'ServiceTitan answers, and has booked nothing since. On a weekday that is rare.', 'look into ServiceTitan; or: jobsync alerts set --silence-hours 72', 1
     from jobsync.tenants t
     left join jobsync.alert_settings s on s.tenant_id = t.tenant_id
-    cross join lateral (select max(j.created_at) as newest from public.jobs j where j.tenant_id = t.tenant_id) n
+    -- Booked last are those with the highest ids; among some of them, as one strange id must not hide that nothing comes.
+    cross join lateral (select max(j.created_at) as newest from (select x.created_at from public.jobs x where x.tenant_id = t.tenant_id
+                                                                  order by x.st_job_id desc limit 50) j) n
    where n.newest < jobsync.now() - coalesce(s.silence_hours, 24) * interval '1 hour'
      and extract(isodow from jobsync.now() at time zone t.time_zone) <= 5
      and exists (select from jobsync.cursors c where c.tenant_id = t.tenant_id and c.stream = 'jobs' and c.failures = 0)

@@ -11,10 +11,11 @@ from fastapi import Path as InPath
 
 from jobsync.engine.customers import (
     DECISIONS,
+    browse_shared,
+    browse_unreachable,
     decide_contact_review,
     list_contact_reviews,
     list_customers_to_mend,
-    list_unreachable,
     tell_customer,
 )
 from jobsync.errors import InvalidInput
@@ -46,16 +47,18 @@ async def show_contacts(
     after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     decided: bool = False,
 ) -> Response:
-    """One of four lists. Each ends at fifty; the sheet holds all."""
-    rows: list[dict[str, Any]]
+    """One of four lists, a page at a time; the sheet holds all."""
+    shown: dict[str, Any] = {"rows": [], "groups": []}
+    next_after = None
     if view == "review":
         rows = await list_contact_reviews(visit.engine, visit.tenant, decided=decided, limit=PAGE + 1)
+        shown["rows"] = rows[:PAGE]
     elif view == "unreachable":
-        rows = await list_unreachable(visit.engine, visit.tenant, after=after, limit=PAGE + 1)
+        found = await browse_unreachable(visit.engine, visit.tenant, after=after, limit=PAGE)
+        shown["rows"], next_after = found["customers"], found["next"]
     else:
-        rows = await list_customers_to_mend(visit.engine, visit.tenant, reason=view, limit=PAGE + 1)
-    more = len(rows) > PAGE
-    shown = rows[:PAGE]
+        found = await browse_shared(visit.engine, visit.tenant, view.removeprefix("shared_"), after=after)
+        shown["groups"], next_after = found["groups"], found["next"]
     return page(
         visit,
         "contacts.html",
@@ -63,11 +66,11 @@ async def show_contacts(
         here=HERE,
         view=view,
         views=VIEWS,
-        rows=shown,
-        more=more,
-        next_after=shown[-1]["st_customer_id"] if more and view == "unreachable" else None,
+        more=view == "review" and len(rows) > PAGE,
+        next_after=next_after,
         after=after,
         decided=decided,
+        **shown,
     )
 
 
@@ -91,7 +94,7 @@ async def download_sheet(visit: ThisVisit) -> Response:
 async def ask_to_decide(visit: ThisVisit, customer: CustomerPath, decision: Literal["share", "skip"]) -> Response:
     """What a decision does."""
     found = await tell_customer(visit.engine, visit.tenant, customer)
-    waiting = sum(1 for job in found["jobs"] if job["reason"] == "shared_contact")
+    waiting = found["waits_for_contact"]
     share = decision == "share"
     return confirm(
         visit,
@@ -100,7 +103,7 @@ async def ask_to_decide(visit: ThisVisit, customer: CustomerPath, decision: Lite
         if share
         else "Nothing of this customer is sent until you decide otherwise.",
         action=f"/ui/contacts/{customer}/decide",
-        button=f"Use it and send {waiting} jobs" if share else "Leave them out",
+        button=f"Use it and send {waiting} {'job' if waiting == 1 else 'jobs'}" if share else "Leave them out",
         facts=[
             ("Customer", found["customer_name"] or str(customer)),
             ("Jobs that wait for this", show_count(waiting)),
@@ -120,4 +123,8 @@ async def decide(visit: ThisVisit, customer: CustomerPath, decision: Annotated[s
     if decision not in DECISIONS:
         raise InvalidInput("The decision is share or skip.")
     planned = await decide_contact_review(visit.engine, visit.tenant, customer, decision, actor=visit.actor)
-    return await visit.go(HERE, f"Decided: {decision}. {planned} jobs are planned.")
+    if decision == "skip":
+        return await visit.go(
+            HERE, "Left out: nothing of this customer is sent until you decide otherwise.", kind="warn"
+        )
+    return await visit.go(HERE, f"Both use the contact; {planned} {'job is' if planned == 1 else 'jobs are'} planned.")

@@ -42,7 +42,7 @@ async def show_health(
     if checks == "all":
         findings = await examine(visit.engine.settings, visit.tenant, only=GROUPS)
     else:
-        findings = await look_at_state(visit.engine.database, visit.tenant)
+        findings = await look_at_state(visit.engine, visit.tenant)
     # Open alerts have a list of their own below.
     findings = [one for one in findings if one.group != "alerts" or one.state == "ok"]
     count = {state: sum(one.state == state for one in findings) for state in ("ok", "warning", "problem")}

@@ -1,6 +1,7 @@
 """Import: the way in from Airtable, by the verbs of `jobsync import`. Dry first; what is imported is never sent.
 
-An upload is kept in the data folder until its rows are staged in PostgreSQL, and no longer.
+An upload is kept in the data folder until its rows are staged in PostgreSQL, and no longer. What takes minutes is done by a
+worker; the page of the import shows how far it is.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from starlette.datastructures import FormData, UploadFile
 
 from jobsync.errors import CallRefused, InvalidInput, RecordMissing
 from jobsync.intake import airtable as intake
+from jobsync.intake.asked import ask_import, tell_progress
 from jobsync.intake.errors_file import name_errors_file, write_errors_files
-from jobsync.intake.reconciliation import list_reasons, list_remarks, make_reconciliation, read_reconciliation
+from jobsync.intake.reconciliation import list_reasons, list_remarks, read_reconciliation
 from jobsync.intake.reconciliation_files import render_page
 from jobsync.intake.wishes import read_wishes
 from jobsync.web.bodies import LARGE
 from jobsync.web.dashboard.rendering import confirm, page, show_count
-from jobsync.web.dashboard.visits import PageRoute, ThisVisit, seen_by
+from jobsync.web.dashboard.visits import PageRoute, ThisVisit, Visit, seen_by
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -53,7 +55,7 @@ async def show_imports(visit: ThisVisit) -> Response:
 @router.post(UPLOAD)
 @seen_by("admin", form="upload")
 async def upload(visit: ThisVisit, request: Request) -> Response:
-    """Stages the files and counts what each row would do. Changes no customer and no job."""
+    """Stages the files; a worker counts what each row would do. Changes no customer and no job."""
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):
         raise CallRefused(
@@ -75,10 +77,11 @@ async def upload(visit: ThisVisit, request: Request) -> Response:
         try:
             files = {entity: await _keep(form.get(entity), folder, entity) for entity in ENTITIES}
             given = {entity: path for entity, path in files.items() if path is not None}
-            found = await intake.run_dry(visit.engine, visit.tenant, given, wishes, actor=visit.actor)
+            number = await intake.begin_import(visit.engine, visit.tenant, given, wishes, actor=visit.actor)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, True)
-    return await visit.go(f"{HERE}/{found['id']}", "Counted. Nothing was written yet.")
+    await ask_import(visit.engine, visit.tenant, number, "count", actor=visit.actor)
+    return await visit.go(f"{HERE}/{number}")
 
 
 @router.get("/ui/import/{number}")
@@ -95,6 +98,7 @@ async def show_import(visit: ThisVisit, number: Number) -> Response:
         found=found,
         files=[{**file, "counts": intake.count_outcomes(file)} for file in found["files"]],
         outcomes=intake.OUTCOMES,
+        progress=tell_progress(found),
         balanced=all(intake.is_balanced(file) for file in found["files"]),
         issues=await intake.count_issues(visit.engine, visit.tenant, number),
         shared=await intake.list_shared_ways(visit.engine, visit.tenant, number),
@@ -136,27 +140,29 @@ async def ask(visit: ThisVisit, number: Number, act: Annotated[str, InPath(patte
 @router.post("/ui/import/{number}/apply")
 @seen_by("admin")
 async def apply(visit: ThisVisit, number: Number) -> Response:
-    """Writes it, or goes on where it was broken off, and compares what is here with what was in the files."""
-    found = await intake.resume_import(visit.engine, visit.tenant, number)
-    report = await make_reconciliation(visit.engine, visit.tenant, number)
-    return await visit.go(f"{HERE}/{found['id']}", f"Imported. {report['verdict'].capitalize()}.")
+    """A worker writes it, or goes on where it was broken off, and compares what is here with what was in the files."""
+    return await _ask(visit, number, "write")
 
 
 @router.post("/ui/import/{number}/undo")
 @seen_by("admin")
 async def undo(visit: ThisVisit, number: Number) -> Response:
-    """Takes it back."""
-    done = await intake.undo_import(visit.engine, visit.tenant, number, actor=visit.actor)
-    told = ", ".join(f"{show_count(done.get(word, 0))} {word}" for word in ("deleted", "restored", "kept"))
-    return await visit.go(f"{HERE}/{number}", f"Taken back: {told}.", kind="warn")
+    """A worker takes it back."""
+    return await _ask(visit, number, "undo")
+
+
+@router.post("/ui/import/{number}/count")
+@seen_by("admin")
+async def count(visit: ThisVisit, number: Number) -> Response:
+    """A worker counts again what each row would do."""
+    return await _ask(visit, number, "count")
 
 
 @router.post("/ui/import/{number}/reconcile")
 @seen_by("operator")
 async def reconcile(visit: ThisVisit, number: Number) -> Response:
-    """Compares again."""
-    report = await make_reconciliation(visit.engine, visit.tenant, number)
-    return await visit.go(f"{HERE}/{number}", f"{report['verdict'].capitalize()}.")
+    """A worker compares again."""
+    return await _ask(visit, number, "compare")
 
 
 @router.get("/ui/import/{number}/files/errors-{entity}.csv")
@@ -183,6 +189,11 @@ async def download_report(visit: ThisVisit, number: Number) -> Response:
     if report is None:
         raise RecordMissing("This import was not compared yet.", hint="Write it first.")
     return _attach(render_page(report).encode(), f"import-{number}.reconciliation.html", "text/html; charset=utf-8")
+
+
+async def _ask(visit: Visit, number: str, act: str) -> Response:
+    await ask_import(visit.engine, visit.tenant, number, act, actor=visit.actor)
+    return await visit.go(f"{HERE}/{number}")
 
 
 def _count(files: Any) -> dict[str, int]:

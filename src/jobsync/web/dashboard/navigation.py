@@ -9,13 +9,13 @@ from jobsync.web.dashboard.visits import Visit
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the navigation. `key`: pressed after `g`; `all_tenants`: only for administrators of all tenants."""
+    """One line of the navigation. `key`: pressed after `g`; `several`: only where there are several tenants to see."""
 
     path: str
     name: str
     key: str
     role: str = "viewer"
-    all_tenants: bool = False
+    several: bool = False
 
 
 ENTRIES = (
@@ -29,7 +29,7 @@ ENTRIES = (
     Entry("/ui/health", "Health", "h"),
     Entry("/ui/settings", "Settings", "s"),
     Entry("/ui/api", "API & SQL", "a"),
-    Entry("/ui/clients", "Clients", "l", role="admin", all_tenants=True),
+    Entry("/ui/clients", "Clients", "l", role="admin", several=True),
 )
 
 
@@ -41,5 +41,5 @@ def list_entries(visit: Visit) -> list[Entry]:
     return [
         entry
         for entry in ENTRIES
-        if entry.path in served and visit.may(entry.role) and (visit.all_tenants or not entry.all_tenants)
+        if entry.path in served and visit.may(entry.role) and (visit.several or not entry.several)
     ]

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from jobsync.web.dashboard import (
     assets,
+    clients,
     contacts,
     health,
     imports,
@@ -43,6 +44,7 @@ DASHBOARD: tuple[APIRouter, ...] = (
     settings.router,
     people.router,
     reference.router,
+    clients.router,
     # The last one: it answers every address that is left.
     lost.router,
 )

@@ -43,7 +43,8 @@ _RANK = {"anybody": -1, **{role: rank for rank, role in enumerate(ROLES)}}
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One page that somebody asked for. `user` is empty for a page that needs no session."""
+    """One page that somebody asked for. `user` is empty for a page that needs no session; `several`: there are other
+    tenants, and this user may see them."""
 
     web: Web
     request: Request
@@ -59,6 +60,7 @@ class Visit:
     paused: bool = False
     now: datetime | None = None
     flash: dict[str, Any] | None = None
+    several: bool = False
 
     @property
     def engine(self) -> Engine:
@@ -95,14 +97,16 @@ class Rule:
 
     role: Role
     form: FormKind
+    all_tenants: bool = False
 
 
-def seen_by(role: Role, *, form: FormKind = "short") -> Callable[[F], F]:
+def seen_by(role: Role, *, form: FormKind = "short", all_tenants: bool = False) -> Callable[[F], F]:
     """Declares the lowest role, and for POST the form: short (read, its token checked; take fields as `Form()`), or
-    upload (the token stands in the query as `form_token`, and the page reads the body itself)."""
+    upload (the token stands in the query as `form_token`, and the page reads the body itself). `all_tenants`: only for
+    administrators of the whole installation."""
 
     def declare(endpoint: F) -> F:
-        endpoint.__dict__["rule"] = Rule(role, form)
+        endpoint.__dict__["rule"] = Rule(role, form, all_tenants)
         return endpoint
 
     return declare
@@ -141,6 +145,13 @@ class PageRoute(APIRoute):
                         f"This needs the role {rule.role}; yours is {visit.role}.",
                         code="missing_role",
                         hint="An administrator can change your role under Settings.",
+                    )
+                if rule.all_tenants and not visit.all_tenants:
+                    raise CallRefused(
+                        403,
+                        "This is for administrators of all clients.",
+                        code="other_tenant",
+                        hint="The first administrator of this installation is one.",
                     )
                 if request.method not in ("GET", "HEAD"):
                     await _take_form(request, visit, rule)
@@ -186,6 +197,7 @@ async def _recognise(request: Request, visit: Visit) -> Visit:
         row["paused"],
         row["now"],
         row["flash"],
+        row["several"],
     )
 
 

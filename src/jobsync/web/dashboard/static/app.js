@@ -101,6 +101,14 @@
   });
   window.addEventListener("pagehide", () => { if (source) { source.close(); source = null; } });
   if (document.querySelector("[data-live], [data-newer]")) listen();
+  // What a worker does without a run of its own is asked for again while it goes on; its end is shown as a whole page.
+  if (document.querySelector("[data-poll]")) {
+    const looking = setInterval(() => {
+      if (document.querySelector("[data-poll]")) { happened(); return; }
+      clearInterval(looking);
+      location.reload();
+    }, 2000);
+  }
 
   // Keys.
   const rows = () => [...document.querySelectorAll("tbody[data-rows] > tr, ol[data-rows] > li, div[data-rows] > [data-row]")];
