@@ -1695,7 +1695,7 @@ create table jobsync.attempts (
   answer text,
   error text,
   primary key (tenant_id, id)
-) with (fillfactor = 90);
+) with (fillfactor = 35); -- an attempt is closed in its place: it grows threefold then, and no index is written anew
 create index attempts_by_job on jobsync.attempts (tenant_id, st_job_id, id desc);
 create index attempts_by_time on jobsync.attempts (tenant_id, started_at desc);
 comment on table jobsync.attempts is 'Every HTTP attempt: opened before it leaves, closed with what came back (redacted, at most 2 KB). outcome null: never closed, so ambiguous.';
@@ -4611,6 +4611,10 @@ begin
                u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
                j.delivered_hash is not null as delivered, case
             when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
+            -- Claimed again after a lease, and meanwhile the answer of the try before came: this version is told already.
+            when 'ambiguous' = any (o.flags) and not o.forced and o.version = a.version and exists (
+                   select from attempts t where t.tenant_id = p_tenant and t.st_job_id = r.st_job_id and t.version = a.version
+                      and t.outcome like 'accepted%' and t.started_at >= o.planned_at) then 'synced'
             when r.outcome = 'test_only' then 'failed'
             when r.outcome = 'skipped' then 'skipped'
             -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
@@ -4620,9 +4624,12 @@ begin
             when r.outcome in ('ambiguous', 'unavailable') and o.attempts < v_retry_window then 'retry'
             else 'failed' end as verdict
           from results r
-          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
-          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and o.fence = r.fence
+          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt; unless
+          -- it says that this version is told, and nobody is under way with it: then there is nothing left to send.
+          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id
           join attempts a on a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+           and (o.fence = r.fence or r.outcome like 'accepted%' and o.version = a.version and o.lease_until is null and not o.forced
+                and o.destination_id = p_destination)
           join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
           left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
   ), gone as (
@@ -8731,7 +8738,8 @@ comment on table jobsync.alert_channels is 'Whether each channel took what was l
 create view jobsync.v_alert_conditions with (security_invoker = true) as
   -- The guide's alert: syncs that failed in the last hour.
   select l.tenant_id, 'failed_syncs' as code, l.sync_type as subject, 'warning' as severity,
-         count(*) || ' ' || l.sync_type || ' runs failed in the last hour' as title,
+         count(*) || ' ' || case l.sync_type when 'job_pull' then 'pull' when 'ghl_delivery' then 'delivery' else l.sync_type end || case count(*) when 1 then ' run' else ' runs' end
+           || ' failed in the last hour' as title,
          coalesce((array_agg(left(l.error_message, 300) order by l.started_at desc) filter (where l.error_message is not null))[1], 'No reason was written.') as why,
          'jobsync status' as fix, count(*) as items
     from public.sync_logs l
@@ -9104,7 +9112,7 @@ language sql stable set search_path = jobsync, public as $$
   select 'routing', 'units', case when count(*) filter (where n.jobs > 0) > 0 then 'warning' else 'ok' end,
          case when count(*) = 0 then 'no business units are known yet'
               when count(*) filter (where n.jobs > 0) = 0 then 'every unit with jobs is decided'
-              else count(*) filter (where n.jobs > 0) || ' units are unmapped (' || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
+              else count(*) filter (where n.jobs > 0) || case count(*) filter (where n.jobs > 0) when 1 then ' unit is unmapped (' else ' units are unmapped (' end || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
          case when count(*) filter (where n.jobs > 0) > 0 then 'Their jobs wait in an inbox and go nowhere.' end,
          case when count(*) filter (where n.jobs > 0) > 0 then 'jobsync units set ID --webhook URL   (or --external, --skip)' end
     from business_units u

@@ -76,7 +76,7 @@ async def test_a_failed_sync_is_told_once_by_slack_and_by_mail_with_why_and_fix(
         assert (await watch(engine)).told == 1
         assert (await watch(engine)).told == 0
     (mail,) = mailbox.mails
-    assert "1 job_pull runs failed in the last hour" in str(mail["subject"])
+    assert "1 pull run failed in the last hour" in str(mail["subject"])
     for text in (mail.get_content(), slack.texts()):  # type: ignore[attr-defined]
         assert "node Get Jobs failed" in text
         assert "jobsync status" in text
@@ -124,7 +124,7 @@ async def test_a_warning_waits_for_the_end_of_the_quiet_hours_and_a_critical_one
         assert len(slack.posts) == 1 and "disarmed itself" in slack.texts()
         await change_settings(engine, TENANT, actor="test", quiet="none")
         await watch(engine)
-    assert len(slack.posts) == 2 and "job_pull runs failed" in slack.texts()
+    assert len(slack.posts) == 2 and "pull run failed" in slack.texts()
 
 
 async def test_a_muted_alert_stays_in_the_list_and_is_not_told(dsn: str, tmp_path: Path, slack: Hook) -> None:

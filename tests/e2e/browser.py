@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -136,9 +137,15 @@ def _watch(watched: Watched) -> None:
     page.on("dialog", refuse)
 
 
+@cache
+def _read_axe() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+
+
 def find_violations(page: Page) -> list[str]:
     """What axe says against the page, one line a violation with the first place."""
-    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_read_axe())
     found = page.evaluate("options => axe.run(document, options)", AXE_OPTIONS)
     return [
         f"{each['id']}: {each['help']} ({len(each['nodes'])}x, {each['nodes'][0]['target']}: {each['nodes'][0]['html'][:160]})"
@@ -146,17 +153,31 @@ def find_violations(page: Page) -> list[str]:
     ]
 
 
-def measure_overflow(page: Page) -> int:
-    """By how many pixels the page can be scrolled sideways."""
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+LAYOUT = """() => {
+  const wrong = [], root = document.documentElement, said = each => (each.getAttribute("aria-label") || each.textContent || each.id).trim().slice(0, 60);
+  const beyond = root.scrollWidth - root.clientWidth;
+  if (beyond > 0) wrong.push(`${beyond} px too wide`);
+  for (const each of document.querySelectorAll(".card"))
+    if (each.scrollWidth > each.clientWidth + 1) wrong.push("sticks out of its card: " + said(each.querySelector("h1, h2, h3") || each));
+  // As cards, each cell keeps room on its left for its name.
+  for (const each of document.querySelectorAll("table.cards [data-th]:not([data-th=''])"))
+    if (getComputedStyle(each).display === "block" && parseFloat(getComputedStyle(each).paddingLeft) < 100) { wrong.push("its name covers it: " + said(each)); break; }
+  // What is pressed does not lie on what else is pressed.
+  const boxes = [...document.querySelectorAll("main :is(a.button, a.chip, button, input, select, textarea), header :is(a, button, input)")]
+    .map(each => ({each, box: each.getBoundingClientRect()})).filter(({each, box}) => box.width > 1 && box.height > 1 && each.checkVisibility() && !each.closest(".boxes, .scroll")).sort((a, b) => a.box.top - b.box.top);
+  boxes.forEach(({each, box}, at) => {
+    for (let next = at + 1; next < boxes.length && boxes[next].box.top < box.bottom - 1; next++) {
+      const other = boxes[next].box;
+      if (other.left < box.right - 1 && box.left < other.right - 1 && !each.contains(boxes[next].each)) wrong.push(`${said(each)} and ${said(boxes[next].each)} overlap`);
+    }
+  });
+  return wrong;
+}"""
 
 
-def find_sticking_out(page: Page) -> list[str]:
-    """Names of cards whose content is wider than they are."""
-    return page.evaluate(
-        "[...document.querySelectorAll('.card')].filter(each => each.scrollWidth > each.clientWidth + 1)"
-        ".map(each => (each.querySelector('h1, h2, h3') || each).textContent.trim().slice(0, 60))"
-    )
+def find_layout_faults(page: Page) -> list[str]:
+    """What does not fit: a page that can be scrolled sideways, content wider than its card, text or controls on each other."""
+    return page.evaluate(LAYOUT)
 
 
 def picture_folder() -> Path:

@@ -8,4 +8,5 @@ KEPT: dict[int, str] = {
     160: "the same",
     292: "a feed that was interrupted among young rows went on behind them, past one that became visible late",
     392: "what changed after its worker died was another version, and the caps did not count it",
+    585: "an answer came after its lease, the worker after it gave the job back unsent, and it was sent again",
 }

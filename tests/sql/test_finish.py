@@ -225,6 +225,28 @@ def test_an_ambiguous_send_with_newer_content_goes_on_with_the_newer(story: Stor
     assert (story.status(1), story.job(1)["ghl_sync_flags"], story.waiting()) == (("synced", None), ["ambiguous"], [])
 
 
+@pytest.mark.parametrize("late", ["before the second try ends", "after the second try gave it back"])
+@pytest.mark.parametrize("outcome", ["stopped", "ambiguous", "rate_limited"])
+def test_an_answer_that_came_after_its_lease_is_known_and_nothing_is_sent_again(
+    story: Story, outcome: str, late: str
+) -> None:
+    """Found by simulated world 585: accepted late, given back by the worker after it, and sent a second time."""
+    due(story, 1)
+    story.claim()
+    first = story.claimed
+    story.pass_time("2 minutes")
+    assert story.claim() == [1]
+    if late.startswith("before"):
+        assert story.finish(claimed=first)["stale"] == 1
+        story.finish(outcome, retry_after=0.0, requests=0)
+    else:
+        story.finish(outcome, retry_after=0.0, requests=0)
+        assert story.finish(claimed=first)["delivered"] == 1
+    story.pass_time("1 day")
+    assert story.claim() == []
+    assert (story.status(1), story.job(1)["ghl_sync_flags"]) == (("synced", None), ["ambiguous"])
+
+
 def test_a_stale_result_changes_nothing_but_its_attempt(story: Story) -> None:
     due(story, 1)
     story.claim(lease=1)

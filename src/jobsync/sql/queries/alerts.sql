@@ -57,7 +57,7 @@ select coalesce(bool_and(c.failures = 0 and c.caught_up_at > jobsync.now() - gre
 select * from jobsync.list_findings(%(tenant)s)
 union all
 select 'worker', 'worker', case when count(*) > 0 then 'ok' else 'warning' end,
-         case when count(*) > 0 then count(*) || ' workers gave a sign of life in the last minute' else 'no worker is running' end,
+         case when count(*) > 0 then count(*) || case count(*) when 1 then ' worker' else ' workers' end || ' gave a sign of life in the last minute' else 'no worker is running' end,
          case when count(*) = 0 then 'Nothing is pulled or sent by itself.' end, case when count(*) = 0 then 'jobsync up' end
     from jobsync_queue.procrastinate_workers w where w.last_heartbeat > pg_catalog.now() - interval '1 minute'
 union all

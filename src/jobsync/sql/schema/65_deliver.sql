@@ -312,6 +312,10 @@ begin
                u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
                j.delivered_hash is not null as delivered, case
             when r.outcome in ('accepted', 'accepted_without_id') then 'synced'
+            -- Claimed again after a lease, and meanwhile the answer of the try before came: this version is told already.
+            when 'ambiguous' = any (o.flags) and not o.forced and o.version = a.version and exists (
+                   select from attempts t where t.tenant_id = p_tenant and t.st_job_id = r.st_job_id and t.version = a.version
+                      and t.outcome like 'accepted%' and t.started_at >= o.planned_at) then 'synced'
             when r.outcome = 'test_only' then 'failed'
             when r.outcome = 'skipped' then 'skipped'
             -- While it was under way somebody marked the job, or the route went to somebody else: no further try of ours.
@@ -321,9 +325,12 @@ begin
             when r.outcome in ('ambiguous', 'unavailable') and o.attempts < v_retry_window then 'retry'
             else 'failed' end as verdict
           from results r
-          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt.
-          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id and o.fence = r.fence
+          -- A result whose fence is stale, or whose attempt is closed already, changes nothing but its own attempt; unless
+          -- it says that this version is told, and nobody is under way with it: then there is nothing left to send.
+          join outbox o on o.tenant_id = p_tenant and o.st_job_id = r.st_job_id
           join attempts a on a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+           and (o.fence = r.fence or r.outcome like 'accepted%' and o.version = a.version and o.lease_until is null and not o.forced
+                and o.destination_id = p_destination)
           join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
           left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
   ), gone as (

@@ -53,7 +53,8 @@ comment on table jobsync.alert_channels is 'Whether each channel took what was l
 create view jobsync.v_alert_conditions with (security_invoker = true) as
   -- The guide's alert: syncs that failed in the last hour.
   select l.tenant_id, 'failed_syncs' as code, l.sync_type as subject, 'warning' as severity,
-         count(*) || ' ' || l.sync_type || ' runs failed in the last hour' as title,
+         count(*) || ' ' || case l.sync_type when 'job_pull' then 'pull' when 'ghl_delivery' then 'delivery' else l.sync_type end || case count(*) when 1 then ' run' else ' runs' end
+           || ' failed in the last hour' as title,
          coalesce((array_agg(left(l.error_message, 300) order by l.started_at desc) filter (where l.error_message is not null))[1], 'No reason was written.') as why,
          'jobsync status' as fix, count(*) as items
     from public.sync_logs l

@@ -6,7 +6,7 @@ language sql stable set search_path = jobsync, public as $$
   select 'routing', 'units', case when count(*) filter (where n.jobs > 0) > 0 then 'warning' else 'ok' end,
          case when count(*) = 0 then 'no business units are known yet'
               when count(*) filter (where n.jobs > 0) = 0 then 'every unit with jobs is decided'
-              else count(*) filter (where n.jobs > 0) || ' units are unmapped (' || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
+              else count(*) filter (where n.jobs > 0) || case count(*) filter (where n.jobs > 0) when 1 then ' unit is unmapped (' else ' units are unmapped (' end || sum(n.jobs) || ' jobs): ' || left(string_agg(u.name, ', ' order by n.jobs desc) filter (where n.jobs > 0), 200) end,
          case when count(*) filter (where n.jobs > 0) > 0 then 'Their jobs wait in an inbox and go nowhere.' end,
          case when count(*) filter (where n.jobs > 0) > 0 then 'jobsync units set ID --webhook URL   (or --external, --skip)' end
     from business_units u

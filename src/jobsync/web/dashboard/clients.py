@@ -14,6 +14,7 @@ from jobsync.engine.tenants import find_tenant, pause_all, resume_all
 from jobsync.web.dashboard.rendering import confirm, page, show_count
 from jobsync.web.dashboard.sign_in import HOME
 from jobsync.web.dashboard.visits import PageRoute, ThisVisit, seen_by
+from jobsync.web.dashboard.wording import word_cause
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -33,6 +34,7 @@ Tenant = Annotated[str, InPath(min_length=1, max_length=63, pattern=r"^[a-z0-9_-
 async def show_clients(visit: ThisVisit, find: Annotated[str, Query(max_length=100)] = "") -> Response:
     """Every client with its verdict."""
     found = await survey_tenants(visit.engine.database, search=find.strip() or None)
+    found["causes"] = [{**one, "do": word_cause(one["code"], one["fix"])} for one in found["causes"]]
     return page(visit, "clients.html", title="Clients", here=HERE, find=find.strip(), words=WORDS, **found)
 
 

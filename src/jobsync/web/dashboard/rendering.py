@@ -22,6 +22,7 @@ from jobsync.errors import ConfigError, DatabaseUnavailable, JobSyncError
 from jobsync.web.dashboard.assets import asset_url
 from jobsync.web.dashboard.navigation import list_entries
 from jobsync.web.dashboard.visits import TOKEN_FIELD, Visit
+from jobsync.web.dashboard.wording import word_hint
 
 LOOK_COOKIE = "jobsync_look"
 SHORTEST_COMPRESSED = 1000
@@ -107,7 +108,15 @@ def show_error(visit: Visit, error: JobSyncError) -> Response:
         # The script shows it where the reader is; the page stays.
         return HTMLResponse(error.message, status_code=status, headers={"HX-Reswap": "none"})
     request_id = visit.request.scope.get("state", {}).get("request_id")
-    return page(visit, "error.html", title="Not done", status=status, error=error, request_id=request_id)
+    return page(
+        visit,
+        "error.html",
+        title="Not done",
+        status=status,
+        error=error,
+        hint=word_hint(error.hint),
+        request_id=request_id,
+    )
 
 
 def bounce(path: str) -> Response:

@@ -47,6 +47,10 @@ _PHRASES = (
     (r"jobsync doctor$", "see Health"),
     (r"jobsync replay \d+ --force --yes", "force-send it again"),
     (r"jobsync replay \d+", "replay"),
+    (r"jobsync status$", "see the Overview"),
+    (r"jobsync import list$", "see the list under Import"),
+    (r"[Ss]ee `jobsync tenants list`\.?", "See Clients."),
+    (r"jobsync rules list\b.*", "see Routing & rules"),
 )
 
 
@@ -62,6 +66,16 @@ def word_fix(job: dict[str, Any], fix: str | None) -> str | None:
     if job["ghl_sync_status"] in ("failed", "skipped"):
         return FIXES.get(job["ghl_sync_reason"] or "") or _reword(fix)
     return _reword(fix)
+
+
+def word_cause(code: str, fix: str) -> str:
+    """What to do about a cause that an alert names, in words for the page."""
+    return FIXES.get(code) or _reword(fix)
+
+
+def word_hint(hint: str | None) -> str | None:
+    """The hint of an error, in words for the page."""
+    return None if hint is None else _reword(hint)
 
 
 def _reword(fix: str) -> str:
