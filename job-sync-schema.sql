@@ -1694,7 +1694,7 @@ create table jobsync.attempts (
   answer text,
   error text,
   primary key (tenant_id, id)
-) with (fillfactor = 90);
+) with (fillfactor = 35); -- an attempt is closed in its place: it grows threefold then, and no index is written anew
 create index attempts_by_job on jobsync.attempts (tenant_id, st_job_id, id desc);
 create index attempts_by_time on jobsync.attempts (tenant_id, started_at desc);
 comment on table jobsync.attempts is 'Every HTTP attempt: opened before it leaves, closed with what came back (redacted, at most 2 KB). outcome null: never closed, so ambiguous.';

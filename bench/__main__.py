@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import api_batch, growth, store_page
-from bench.process import run_child, stand_in
+from bench.process import cpu_seconds, postmaster_of, run_child, stand_in
 from bench.store_page import bundled_server, fresh_database
 from bench.table import Figure, as_records, as_svg, as_text
 
@@ -43,6 +43,7 @@ class Bench:
 
     def __init__(self, server: str, upstream: dict[str, str], jobs: int, rounds: int, folder: Path) -> None:
         self.server, self.upstream, self.jobs, self.rounds, self.folder = server, upstream, jobs, rounds, folder
+        self.postmaster = postmaster_of(server)
 
     def side(self, dsn: str) -> list[str]:
         """What both sides are told."""
@@ -50,11 +51,17 @@ class Bench:
 
     def ours(self, what: str, dsn: str) -> dict[str, Any]:
         """The product's side of one loop."""
-        return run_child("bench.ours", what, *self.side(dsn), "--folder", self.folder)
+        return self._count("bench.ours", what, *self.side(dsn), "--folder", self.folder)
 
     def plain(self, what: str, dsn: str) -> dict[str, Any]:
         """The reference's side of one loop."""
-        return run_child("bench.plain", what, *self.side(dsn), "--jobs", self.jobs)
+        return self._count("bench.plain", what, *self.side(dsn), "--jobs", self.jobs)
+
+    def _count(self, *words: object) -> dict[str, Any]:
+        """The loop with the CPU seconds of both its process and the server."""
+        before = cpu_seconds(self.postmaster)
+        done = run_child(*words)  # type: ignore[arg-type]
+        return {**done, "cpu_seconds": done.get("cpu_seconds", 0.0) + cpu_seconds(self.postmaster) - before}
 
     def store_page(self) -> list[Figure]:
         """New, changed and unchanged pages beside COPY and one upsert."""
@@ -99,9 +106,10 @@ class Bench:
 
         def figure(name: str, bar: float, reference: str, found: list[tuple[Any, Any]]) -> Figure:
             value = statistics.median(plain["seconds"] / ours["seconds"] for plain, ours in found)
+            cpu = statistics.median(plain["cpu_seconds"] / ours["cpu_seconds"] for plain, ours in found)
             plain, ours = found[-1]
             return Figure(
-                name, value, bar, False, rate(self.jobs, ours["seconds"]), f"{reference}, {rate(self.jobs, plain['seconds'])}"
+                name, value, bar, False, f"{rate(self.jobs, ours['seconds'])}, by CPU seconds {cpu:.2f}", f"{reference}, {rate(self.jobs, plain['seconds'])}"
             )  # fmt: skip
 
         last = passes[-1][1]

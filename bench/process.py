@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 LONGEST_SECONDS = 3600
 
 
@@ -48,6 +50,14 @@ def children_of(parent: int) -> list[tuple[int, list[int]]]:
         if pid == parent or int(rest[1]) == parent:
             found.append((pid, [int(ticks) for ticks in rest[11:15]]))
     return found
+
+
+def postmaster_of(dsn: str) -> int:
+    """Process id of the server behind this DSN; Linux only, and on this machine."""
+    with psycopg.connect(dsn) as connection:
+        backend = connection.execute("select pg_backend_pid()").fetchone()
+    assert backend is not None
+    return int(Path(f"/proc/{backend[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def cpu_seconds(postmaster: int) -> float:

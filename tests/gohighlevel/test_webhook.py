@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -22,7 +23,7 @@ TEST = {"status": "Success: test request received"}
 BODY = msgspec.json.encode({"job_id": "J-1", "phone": "+15125550123", "email": "ada@example.com", "Name": "Ada"})
 
 
-async def post(site: Site, body: bytes = BODY, **options: float) -> Answer:
+async def post(site: Site, body: bytes = BODY, **options: Any) -> Answer:
     guard = Guard(["127.0.0.1"])
     async with make_session(guard) as session:
         return await post_webhook(session, site.hook, body, guard=guard, **options)

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from multidict import CIMultiDict
 
+from jobsync.gohighlevel.exchange import MARK
 from tests.simulation.loop import PROCESS
 
 
@@ -105,7 +106,6 @@ class Session:
         headers: dict[str, str] | None = None,
         data: Any = None,
         timeout: aiohttp.ClientTimeout | None = None,
-        trace_request_ctx: Any = None,
         **_: Any,
     ) -> Answer:
         """Sends one request. Raises the HTTP library's errors."""
@@ -114,15 +114,16 @@ class Session:
         rng: Random = world.rng
         faults: Faults = world.faults
         total = float(timeout.total) if timeout is not None and timeout.total else 300.0
-        if trace_request_ctx is not None:
-            trace_request_ctx.watched = True
+        mark = MARK.get()
+        if mark is not None:
+            mark.watched = True
         if rng.random() < faults.lost:
             await asyncio.sleep(rng.random() * 5)
             if rng.random() < 0.5:
                 raise aiohttp.ConnectionTimeoutError("no connection")
             raise aiohttp.ClientConnectorError(_KEY, OSError(111, "refused"))
-        if trace_request_ctx is not None:
-            trace_request_ctx.sent = True
+        if mark is not None:
+            mark.sent = True
         body = urlencode(data).encode() if isinstance(data, dict) else data or b""
         given = {"content-type": "application/x-www-form-urlencoded"} if isinstance(data, dict) else {}
         call = (method, str(url), {**given, **(headers or {})}, body)

@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from jobsync.errors import ConfigError, DestinationRefused
-from jobsync.gohighlevel.exchange import trace_sends
+from jobsync.gohighlevel.exchange import MarkedRequest
 
 HOOK_HOSTS = frozenset({"services.leadconnectorhq.com", "backend.leadconnectorhq.com", "hooks.leadconnectorhq.com"})
 """Where inbound hooks live. The contract knows the first (section 9); the others are GoHighLevel's own domain."""
@@ -169,7 +169,7 @@ def make_session(
         ssl=True if ssl_context is None else ssl_context,
     )
     return aiohttp.ClientSession(
-        connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace_sends()]
+        connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), request_class=MarkedRequest
     )
 
 
