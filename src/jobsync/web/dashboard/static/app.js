@@ -83,7 +83,7 @@
     // Rows wait behind a note that says how many there are, so that nothing moves under the reader.
     for (const note of document.querySelectorAll("[data-newer]")) {
       if (note.contains(document.activeElement)) continue;
-      htmx.ajax("GET", note.dataset.newer, { source: note, target: note, select: "#newer > *", swap: "innerHTML" }).then(() => { note.hidden = false; });
+      htmx.ajax("GET", note.dataset.newer, { source: note, target: note, select: "#newer > *" }).then(() => { note.hidden = false; });
     }
   };
   const happened = () => { if (timer === null) timer = setTimeout(refresh, 2000); };
