@@ -1307,6 +1307,7 @@ create table jobsync.quarantine (
   primary key (tenant_id, id),
   constraint quarantined_once unique (tenant_id, stream, raw_hash)
 );
+create index quarantine_settled on jobsync.quarantine (tenant_id, resolved_at) where resolved_at is not null;
 create index quarantine_open on jobsync.quarantine (tenant_id, stream, record_id) where resolved_at is null;
 comment on table jobsync.quarantine is 'Records that do not fit, kept byte for byte with the reason; resolved when the record later fits.';
 
@@ -4533,9 +4534,10 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
-                    when t.arm_remaining <= 0 and not exists (
+                    -- Only a limit that is used up is worth a look through what waits.
+                    when case when t.arm_remaining <= 0 then not exists (
                            select from outbox o where o.destination_id = p_destination and o.tenant_id = p_tenant and o.counted_at is not null
-                              and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
+                              and o.next_attempt_at <= jobsync.now()) end then 'limit_reached' end,
     'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
@@ -6456,12 +6458,17 @@ begin
   if found then return; end if;
   if p_phone is not null then
     return query
-      select distinct j.st_job_id, 'phone' from jobs j
-       where j.tenant_id = p_tenant and (
-         j.st_customer_id in (select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.phone = p_phone
-                              union select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'customer')
-         or j.st_location_id in (select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'location'))
-       order by 1 desc limit p_limit;
+      select j.st_job_id, 'phone' from (
+        select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.phone = p_phone
+        union select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'customer') f
+      join jobs j on j.tenant_id = p_tenant and j.st_customer_id = f.st_customer_id
+      union
+      -- By the customer who owns the place now: jobs are found by their customer, not by their location.
+      select j.st_job_id, 'phone' from contacts k
+      join locations l on l.tenant_id = p_tenant and l.st_location_id = k.owner_id
+      join jobs j on j.tenant_id = p_tenant and j.st_customer_id = l.st_customer_id and j.st_location_id = k.owner_id
+       where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'location'
+      order by 1 desc limit p_limit;
     if found then return; end if;
   end if;
   return query select j.st_job_id, 'email' from customers c join jobs j on j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id
@@ -6593,7 +6600,8 @@ begin
     'results', (select coalesce(jsonb_agg(jsonb_build_object('stJobId', j.st_job_id, 'dbJobId', j.id, 'success', true)
                   || case when jsonb_array_length(a.g -> 'warnings') > 0 then jsonb_build_object('warnings', a.g -> 'warnings') else '{}' end order by (a.g ->> 'n')::int), '[]')
                   from (select e.g, (e.g ->> 'id')::bigint as id from jsonb_array_elements(v_good) e(g) offset 0) a
-                  join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = a.id),
+                  -- Looked up one by one, by key: where statistics lag behind, a join would hold all jobs against each item.
+                  cross join lateral (select x.id, x.st_job_id from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = a.id offset 0) j),
     'errors', v_errors);
 end
 $$;

@@ -195,6 +195,51 @@ def test_a_question_opens_as_a_dialog_holds_the_focus_and_gives_it_back(
     chromium.look_at(ask, state=signed_in)
 
 
+def test_the_palette_goes_to_a_page_or_finds_a_job_and_new_jobs_wait_behind_their_number(
+    chromium: Chromium, demo: Demo, signed_in: Any
+) -> None:
+    def walk(watched: Watched) -> None:
+        page = watched.page
+        page.goto(demo.url + "/ui/jobs?unit=26143")
+        page.locator("#f-unit").focus()
+        page.keyboard.press("Control+k")
+        assert page.evaluate("document.activeElement.id") == "palette-q"
+        assert find_violations(page) == []
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.id") == "f-unit"
+        page.keyboard.press("Control+k")
+        page.keyboard.type("rout")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert page.url == demo.url + "/ui/routing"
+        page.keyboard.press("Control+k")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert page.url == demo.url + "/ui/jobs"
+        demo.call(
+            "POST", "/db/jobs/upsert",
+            {"job": {"id": HOSTILE - 1, "jobNumber": "new-one", "businessUnitId": 26143, "createdOn": "2026-01-01T00:00:00Z"},
+             "customer": {"customerId": HOSTILE - 1, "firstName": "Ann"}},
+        )  # fmt: skip
+        # Whatever happens next makes the page look; here it is told to.
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        demo.call("POST", "/db/sync-logs", {"syncType": "a test", "status": "completed"})
+        new = page.locator("#newer a", has_text="new: show")
+        new.wait_for()
+        with page.expect_navigation():
+            new.click()
+        assert "new-one" in page.inner_text("main")
+        page.keyboard.press("Control+k")
+        page.keyboard.type("new-one")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert page.url == f"{demo.url}/ui/jobs/{HOSTILE - 1}"
+
+    chromium.look_at(walk, state=signed_in)
+
+
 def test_a_rule_is_tried_saved_and_undone_without_javascript(chromium: Chromium, demo: Demo, signed_in: Any) -> None:
     def edit(watched: Watched) -> None:
         page = watched.page

@@ -16,8 +16,9 @@ insert into public.customers (st_customer_id, first_name, source, contacts_read_
   select n, 'Ada', 'servicetitan', now(), now(), '+1602' || lpad((case when n % 500 = 1 then n - 1 else n end)::text, 7, '0'), '{{{{}}}}' from generate_series(1, {{jobs}}) n;
 insert into jobsync.locations (tenant_id, st_location_id, st_customer_id, contacts_read_at, modified_on, st_raw_data)
   select 'default', n, n, now(), now(), '{{{{}}}}' from generate_series(1, {{jobs}}) n;
-insert into jobsync.contacts (tenant_id, owner_kind, owner_id, st_contact_id, type, value)
-  select 'default', 'customer', n, n, 'MobilePhone', 'x' from generate_series(1, {{jobs}}) n;
+insert into jobsync.contacts (tenant_id, owner_kind, owner_id, st_contact_id, type, value, phone)
+  select 'default', k, n, n, 'MobilePhone', 'x', case when k = 'location' then '+1480' || lpad((5550000 + n)::text, 7, '0') end
+    from generate_series(1, {{jobs}}) n, unnest(array['customer', 'location']) k;
 insert into public.jobs (st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, created_on, modified_on, source,
     ghl_sync_status, ghl_sync_reason, job_hash, job_hash_version, delivered_hash, ghl_opportunity_id, st_raw_data)
   select n, n::text, n, n, case when n % 2 = 0 then {SALES} else {POOL} end, 81, now() - n * interval '1 minute', now() - n * interval '1 minute',

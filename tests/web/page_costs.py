@@ -16,6 +16,7 @@ from psycopg.errors import Error
 
 from jobsync.db.pool import Database, Session
 from jobsync.db.queries import get_query
+from tests.web.conftest import Api
 from tests.web.visitor import Visitor
 
 
@@ -84,8 +85,8 @@ class Cost:
         return f"{self.path:46} {self.buffers:8,} buffers {self.statements:3} questions {self.seconds * 1000:7.1f} ms   {heavy}"
 
 
-async def weigh_pages(counting: CountingDatabase, visitor: Visitor, paths: tuple[str, ...]) -> list[Cost]:
-    """The cost of each page, opened once to warm it, once against the clock and once to count."""
+async def weigh_pages(counting: CountingDatabase, visitor: Visitor | Api, paths: tuple[str, ...]) -> list[Cost]:
+    """The cost of each page or answer, opened once to warm it, once against the clock and once to count."""
     costs = []
     for path in paths:
         await visitor.get(path)
@@ -102,6 +103,35 @@ async def weigh_pages(counting: CountingDatabase, visitor: Visitor, paths: tuple
     return costs
 
 
+# What the API answers of the same world, lists with their filters.
+ANSWERS = (
+    "/db/sync-state",
+    "/db/sync-state/lastJobPull",
+    "/db/jobs/pending-ghl-sync",
+    "/db/jobs/pending-ghl-sync?businessUnitId=4622",
+    "/db/jobs/pending-ghl-sync?businessUnitId=4622&retry=true",
+    "/db/jobs/pending-ghl-sync?format=csv",
+    "/db/jobs/77",
+    "/db/customers/77",
+    "/db/sync-logs",
+    "/db/sync-logs?syncType=job_pull&status=completed",
+    "/db/sync-logs?status=failed",
+    "/db/sync-logs?offset=400",
+    "/db/sync-logs/statistics",
+    "/db/business-units",
+    "/db/business-units?syncEnabled=true",
+    "/db/business-units/4622",
+    "/admin/status",
+    "/admin/tokens",
+    "/admin/plan",
+    "/admin/plan?show=50",
+    "/admin/jobs/77/why",
+    "/admin/rules",
+    "/admin/pipelines",
+    "/admin/tenants",
+    "/metrics",
+    "/health/ready",
+)
 PAGES = (
     # With their views, for a job and a unit that there are.
     "/ui/",

@@ -47,10 +47,24 @@ async def read_facets(engine: Engine, tenant: str) -> dict[str, Any]:
 
 
 async def read_day(engine: Engine, tenant: str) -> dict[str, Any]:
-    """The last 24 hours: `hours` (hour, class, unit_key with 0 for none, jobs) and `flow` with lags and rates."""
+    """The last 24 hours: `hours` (hour, class, unit_key with 0 for none, jobs), `flow` with lags and rates, and `gaps`: by
+    hour, how long it was at most since ServiceTitan was read before (hour, seconds, first_at, last_at)."""
     async with engine.database.transaction(tenant) as session:
         parameters = {"tenant": tenant}
         return {
             "hours": await session.rows("list_state_hours", parameters),
             "flow": await session.row("read_flow", parameters),
+            "gaps": await session.rows("list_read_gaps", parameters),
         }
+
+
+async def count_newer(engine: Engine, tenant: str, seen: int, *, unit: int | None = None) -> int:
+    """How many jobs came with an id above `seen`, up to 1,000."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.value("count_newer_jobs", {"tenant": tenant, "after": seen, "unit": unit})
+
+
+async def read_newest(engine: Engine, tenant: str) -> int:
+    """The highest id of a job; 0 where there is none."""
+    async with engine.database.transaction(tenant) as session:
+        return await session.value("read_newest_job", {"tenant": tenant}) or 0

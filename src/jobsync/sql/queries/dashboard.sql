@@ -4,6 +4,21 @@
 select h.hour, h.class, h.unit_key, h.rows as jobs from jobsync.v_state_hours h
  where h.tenant_id = %(tenant)s and h.hour > jobsync.now() - interval '24 hours' and h.rows > 0 order by h.hour limit 10000;
 
+-- name: list_read_gaps
+-- How long it was, at most, since the reading before, by the hour in which the next one began.
+select date_trunc('hour', g.started_at) as hour, max(extract(epoch from g.gap))::double precision as seconds, min(g.started_at) as first_at, max(g.started_at) as last_at
+  from (select l.started_at, l.started_at - lag(l.started_at) over (order by l.started_at) as gap
+          from (select x.started_at from public.sync_logs x
+                 where x.tenant_id = %(tenant)s and x.sync_type = 'job_pull' and x.status = 'completed' and x.started_at > jobsync.now() - interval '26 hours'
+                 order by x.started_at desc limit 2000) l) g
+ group by 1 order by 1;
+
+-- name: count_newer_jobs
+select count(*) from (select from public.jobs j where j.tenant_id = %(tenant)s and j.st_job_id > %(after)s and (%(unit)s::bigint is null or j.business_unit_id = %(unit)s) limit 1000) x;
+
+-- name: read_newest_job
+select j.st_job_id from public.jobs j where j.tenant_id = %(tenant)s order by j.st_job_id desc limit 1;
+
 -- name: read_flow
 select (select coalesce(sum(l.records_processed), 0)::bigint from (select x.records_processed from public.sync_logs x
           where x.tenant_id = %(tenant)s and x.sync_type = 'job_pull' and x.started_at > jobsync.now() - interval '1 hour' order by x.started_at desc limit 800) l) as pulled_in_hour,

@@ -108,6 +108,7 @@ create table jobsync.quarantine (
   primary key (tenant_id, id),
   constraint quarantined_once unique (tenant_id, stream, raw_hash)
 );
+create index quarantine_settled on jobsync.quarantine (tenant_id, resolved_at) where resolved_at is not null;
 create index quarantine_open on jobsync.quarantine (tenant_id, stream, record_id) where resolved_at is null;
 comment on table jobsync.quarantine is 'Records that do not fit, kept byte for byte with the reason; resolved when the record later fits.';
 

@@ -235,9 +235,10 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
   select jsonb_build_object(
     'refusal', case when t.mode <> 'live' then 'mode_' || t.mode when t.paused_at is not null then 'paused'
                     when d.paused_at is not null and (d.probe_at is null or d.probe_at > jobsync.now()) then 'destination_paused'
-                    when t.arm_remaining <= 0 and not exists (
+                    -- Only a limit that is used up is worth a look through what waits.
+                    when case when t.arm_remaining <= 0 then not exists (
                            select from outbox o where o.destination_id = p_destination and o.tenant_id = p_tenant and o.counted_at is not null
-                              and o.next_attempt_at <= jobsync.now()) then 'limit_reached' end,
+                              and o.next_attempt_at <= jobsync.now()) end then 'limit_reached' end,
     'wait_seconds', case when d.kind = 'api' then delivery_hold(p_tenant)
                          when b.blocked_until > clock_timestamp() then extract(epoch from b.blocked_until - clock_timestamp())
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)

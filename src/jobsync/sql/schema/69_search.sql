@@ -24,12 +24,17 @@ begin
   if found then return; end if;
   if p_phone is not null then
     return query
-      select distinct j.st_job_id, 'phone' from jobs j
-       where j.tenant_id = p_tenant and (
-         j.st_customer_id in (select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.phone = p_phone
-                              union select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'customer')
-         or j.st_location_id in (select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'location'))
-       order by 1 desc limit p_limit;
+      select j.st_job_id, 'phone' from (
+        select c.st_customer_id from customers c where c.tenant_id = p_tenant and c.phone = p_phone
+        union select k.owner_id from contacts k where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'customer') f
+      join jobs j on j.tenant_id = p_tenant and j.st_customer_id = f.st_customer_id
+      union
+      -- By the customer who owns the place now: jobs are found by their customer, not by their location.
+      select j.st_job_id, 'phone' from contacts k
+      join locations l on l.tenant_id = p_tenant and l.st_location_id = k.owner_id
+      join jobs j on j.tenant_id = p_tenant and j.st_customer_id = l.st_customer_id and j.st_location_id = k.owner_id
+       where k.tenant_id = p_tenant and k.phone = p_phone and k.owner_kind = 'location'
+      order by 1 desc limit p_limit;
     if found then return; end if;
   end if;
   return query select j.st_job_id, 'email' from customers c join jobs j on j.tenant_id = c.tenant_id and j.st_customer_id = c.st_customer_id

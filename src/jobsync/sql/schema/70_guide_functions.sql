@@ -107,7 +107,8 @@ begin
     'results', (select coalesce(jsonb_agg(jsonb_build_object('stJobId', j.st_job_id, 'dbJobId', j.id, 'success', true)
                   || case when jsonb_array_length(a.g -> 'warnings') > 0 then jsonb_build_object('warnings', a.g -> 'warnings') else '{}' end order by (a.g ->> 'n')::int), '[]')
                   from (select e.g, (e.g ->> 'id')::bigint as id from jsonb_array_elements(v_good) e(g) offset 0) a
-                  join public.jobs j on j.tenant_id = p_tenant and j.st_job_id = a.id),
+                  -- Looked up one by one, by key: where statistics lag behind, a join would hold all jobs against each item.
+                  cross join lateral (select x.id, x.st_job_id from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = a.id offset 0) j),
     'errors', v_errors);
 end
 $$;

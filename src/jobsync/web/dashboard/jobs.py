@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import AwareDatetime
 
-from jobsync.engine.browse import browse_jobs, read_facets
+from jobsync.engine.browse import browse_jobs, count_newer, read_facets, read_newest
 from jobsync.engine.jobs import choose_jobs
 from jobsync.engine.sending import preview_replay, replay_jobs
 from jobsync.engine.why import search_jobs
@@ -53,9 +53,11 @@ async def show_jobs(
     unit: Unit = None,
     before_at: AwareDatetime | None = None,
     before_id: BeforeId = None,
+    seen: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
     format: Annotated[str | None, Query(max_length=10)] = None,
 ) -> Response:
-    """A page of jobs; with `q` what it means; `format=csv`: up to 5,000 rows as a sheet."""
+    """A page of jobs; with `q` what it means; `format=csv`: up to 5,000 rows as a sheet. `seen`: the highest id that the
+    reader has seen, so that the page says how many came since."""
     words = (q or "").strip()
     if words:
         found = await search_jobs(visit.engine, visit.tenant, words, limit=MOST_FOUND)
@@ -77,6 +79,7 @@ async def show_jobs(
         return answer_csv("jobs", COLUMNS, listed["jobs"])
     view = {"q": words, "status": status, "reason": reason, "unit": unit}
     facets = await read_facets(visit.engine, visit.tenant)
+    newer = await count_newer(visit.engine, visit.tenant, seen, unit=int(unit) if unit else None) if seen else 0
     following = None
     if listed["next"]:
         place = {"before_at": show_iso_exact(listed["next"]["before_at"]), "before_id": listed["next"]["before_id"]}
@@ -90,6 +93,8 @@ async def show_jobs(
         jobs=listed["jobs"],
         following=following,
         is_first=before_id is None,
+        seen=seen or await read_newest(visit.engine, visit.tenant),
+        newer=newer,
         view=view,
         titles=TITLES,
         **_choose_facets(facets, view),

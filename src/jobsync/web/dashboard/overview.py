@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -13,16 +13,15 @@ from jobsync.engine.browse import read_day
 from jobsync.engine.needs import group_needs
 from jobsync.engine.sending import read_status
 from jobsync.engine.verdict import tell_verdict
+from jobsync.web.dashboard.charts import CLASSES, draw_bars, draw_lag
 from jobsync.web.dashboard.rendering import page, show_ago, show_span
 from jobsync.web.dashboard.visits import PageRoute, ThisVisit, seen_by
 from jobsync.web.dashboard.wording import word_groups
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-CLASSES = ("verified", "accepted", "skipped", "failed")
-HOURS = 24
-CHART_HEIGHT = 120
 GROUPS_SHOWN = 6
+TOUR_COOKIE = "jobsync_tour"
 
 
 @router.get("/ui/")
@@ -46,8 +45,21 @@ async def show_overview(visit: ThisVisit) -> Response:
         groups=word_groups(groups)[:GROUPS_SHOWN],
         more_groups=max(0, len(groups) - GROUPS_SHOWN),
         bars=draw_bars(day["hours"], visit.now),
+        late=draw_lag(day["gaps"], visit.now, status["tenant"]["poll_seconds"]),
+        tour=visit.web.demo and TOUR_COOKIE not in visit.request.cookies,
         units=_add_up_units(status, day["hours"]),
     )
+
+
+@router.post("/ui/tour")
+@seen_by("viewer")
+async def end_tour(visit: ThisVisit) -> Response:
+    """The card with the first steps is not shown in this browser any more."""
+    response = await visit.go("/ui/")
+    response.set_cookie(
+        TOUR_COOKIE, "over", path="/ui", max_age=31_536_000, httponly=True, samesite="strict", secure=visit.door.secure
+    )
+    return response
 
 
 def _tell_lags(status: dict[str, Any], flow: dict[str, Any], now: datetime) -> dict[str, str]:
@@ -67,30 +79,6 @@ def _tell_lags(status: dict[str, Any], flow: dict[str, Any], now: datetime) -> d
         else f"next in {show_span((due - now).total_seconds())}",
         "send_state": "blocked" if tenant["paused_at"] or tenant["mode"] != "live" else "verified",
     }
-
-
-def draw_bars(rows: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
-    """The bars of 24 hours: `columns` with their hour, counts and the parts to draw (y, height), the `highest` bar."""
-    start = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
-    counts: dict[datetime, dict[str, int]] = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
-    for row in rows:
-        if row["class"] in CLASSES:
-            counts[row["hour"]][row["class"]] += row["jobs"]
-    highest = max((sum(one.values()) for one in counts.values()), default=0)
-    columns = []
-    for index in range(HOURS):
-        hour = start + timedelta(hours=index)
-        found, top, parts = counts[hour], float(CHART_HEIGHT), []
-        for name in CLASSES:
-            height = round(CHART_HEIGHT * found[name] / highest, 2) if highest else 0
-            # A single failure among thousands is still seen.
-            height = max(height, 2.0) if found[name] else 0
-            top -= height
-            if found[name]:
-                parts.append({"class": name, "y": round(max(top, 0), 2), "height": height})
-        columns.append({"hour": hour, "x": index * 30 + 3, "counts": found, "parts": parts})
-    totals = {name: sum(column["counts"][name] for column in columns) for name in CLASSES}
-    return {"columns": columns, "highest": highest, "totals": totals}
 
 
 def _add_up_units(status: dict[str, Any], hours: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -80,7 +80,11 @@
         headers: { "X-Live": "1" }, selectOOB: rest.map((part) => "#" + part.id).join(","),
       });
     }
-    for (const note of document.querySelectorAll("[data-newer]")) note.hidden = false;
+    // Rows wait behind a note that says how many there are, so that nothing moves under the reader.
+    for (const note of document.querySelectorAll("[data-newer]")) {
+      if (note.contains(document.activeElement)) continue;
+      htmx.ajax("GET", note.dataset.newer, { source: note, target: note, select: "#newer > *" }).then(() => { note.hidden = false; });
+    }
   };
   const happened = () => { if (timer === null) timer = setTimeout(refresh, 2000); };
   const listen = () => {
@@ -110,6 +114,63 @@
     }, 2000);
   }
 
+  // The palette: pages and acts by a part of their name, or else a job.
+  const palette = document.getElementById("palette");
+  const wanted = document.getElementById("palette-q");
+  const options = palette ? [...palette.querySelectorAll("[role=option]")] : [];
+  let opener = null;
+  const choose = (option) => {
+    for (const each of options) each.setAttribute("aria-selected", String(each === option));
+    wanted.setAttribute("aria-activedescendant", option.id);
+    option.scrollIntoView({ block: "nearest" });
+  };
+  const filter = () => {
+    const parts = wanted.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    for (const option of options) {
+      option.hidden = option.id === "palette-find" ? !parts.length : !parts.every((part) => option.textContent.toLowerCase().includes(part));
+    }
+    document.getElementById("palette-text").textContent = wanted.value.trim();
+    const first = options.find((option) => !option.hidden);
+    if (first) choose(first);
+  };
+  const openPalette = () => {
+    if (palette.open) { palette.close(); return; }
+    opener = document.activeElement;
+    wanted.value = "";
+    filter();
+    palette.showModal();
+    wanted.focus();
+  };
+  const follow = (option) => {
+    if (option.id === "palette-find") { palette.querySelector("form").submit(); return; }
+    opener = null;
+    palette.close();
+    if (option.dataset.press) {
+      const target = document.querySelector(`[data-key="${CSS.escape(option.dataset.press)}"]`);
+      if (target) target.click();
+    } else location.assign(option.dataset.href);
+  };
+  if (palette) {
+    wanted.addEventListener("input", filter);
+    palette.addEventListener("close", () => { if (opener && opener.isConnected) opener.focus(); opener = null; });
+    palette.addEventListener("click", (event) => {
+      const option = event.target.closest("[role=option]");
+      if (option) follow(option); else if (event.target === palette) palette.close();
+    });
+    palette.querySelector("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const option = options.find((each) => each.getAttribute("aria-selected") === "true" && !each.hidden);
+      if (option) follow(option);
+    });
+    wanted.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+      event.preventDefault();
+      const shown = options.filter((option) => !option.hidden);
+      const now = shown.findIndex((option) => option.getAttribute("aria-selected") === "true");
+      if (shown.length) choose(shown[(now + (event.key === "ArrowDown" ? 1 : -1) + shown.length) % shown.length]);
+    });
+  }
+
   // Keys.
   const rows = () => [...document.querySelectorAll("tbody[data-rows] > tr, ol[data-rows] > li, div[data-rows] > [data-row]")];
   let at = -1;
@@ -125,12 +186,11 @@
   let going = 0;
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
-      const search = document.getElementById("q");
-      if (search) { event.preventDefault(); search.focus(); search.select(); }
+      if (palette && !(dialog && dialog.open)) { event.preventDefault(); openPalette(); }
       return;
     }
     if (event.key === "Escape" && event.target.id === "q") { event.target.blur(); return; }
-    if (!keysOn() || event.ctrlKey || event.metaKey || event.altKey || (dialog && dialog.open)) return;
+    if (!keysOn() || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
     const key = event.key;
     if (going && Date.now() - going < 1500) {
