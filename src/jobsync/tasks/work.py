@@ -115,14 +115,17 @@ def register_tasks(
         await retry_quarantined(engine, tenant)
 
     @app.task(name="drain", queue=DELIVER_QUEUE)
-    async def drain(tenant: str, destination: str, due_before: str | None = None) -> None:
+    async def drain(
+        tenant: str, destination: str, due_before: str | None = None, untried_since: str | None = None
+    ) -> None:
         async def sender(row: Row):
             return await open_sender(engine, tenant, row)
 
         before = datetime.fromisoformat(due_before) if due_before else None
+        since = datetime.fromisoformat(untried_since) if untried_since else None
         try:
             report = await drain_destination(
-                engine, sender, tenant, UUID(destination), due_before=before, stopping=stopping
+                engine, sender, tenant, UUID(destination), due_before=before, untried_since=since, stopping=stopping
             )
         except JobSyncError as error:
             get_log(tenant=tenant, destination=destination).warning(
@@ -130,7 +133,7 @@ def register_tasks(
             )
             return
         if report.more and not stopping():
-            await defer_drain(duties, tenant, destination, due_before)
+            await defer_drain(duties, tenant, destination, due_before, untried_since)
 
     @app.task(name="verify", queue=VERIFY_QUEUE)
     async def verify(tenant: str) -> None:
@@ -287,14 +290,22 @@ async def is_busy(duties: Duties, queue: str, tenant: str) -> bool:
         return await session.value("is_queue_busy", {"queue": queue, "tenant": tenant})
 
 
-async def defer_drain(duties: Duties, tenant: str, destination: str, due_before: str | None = None) -> None:
+async def defer_drain(
+    duties: Duties, tenant: str, destination: str, due_before: str | None = None, untried_since: str | None = None
+) -> None:
     """Defers the drain of one destination unless one waits already."""
-    await defer_once(
-        duties.app, "drain", lock=f"drain:{destination}", tenant=tenant, destination=destination, due_before=due_before
-    )
+    ids = {"tenant": tenant, "destination": destination, "due_before": due_before, "untried_since": untried_since}
+    await defer_once(duties.app, "drain", lock=f"drain:{destination}", **ids)
 
 
-async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: datetime | None = None) -> int:
+async def defer_due_drains(
+    duties: Duties,
+    tenant: str | None,
+    *,
+    due_before: datetime | None = None,
+    untried_since: datetime | None = None,
+    hooks_only: bool = False,
+) -> int:
     """Defers a drain for each destination with something due (of one tenant, or of all). Answers how many."""
     async with duties.engine.database.transaction(tenant) as session:
         await session.value("plan_contact_changes", {"tenant": tenant})
@@ -302,11 +313,11 @@ async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: da
         if tenant is None:
             rows = await session.rows("list_due_destinations")
         else:
-            rows = await session.rows("list_due_destinations_of", {"tenant": tenant})
+            name = "list_due_hooks_of" if hooks_only else "list_due_destinations_of"
+            rows = await session.rows(name, {"tenant": tenant})
+    limits = [time.isoformat() if time else None for time in (due_before, untried_since)]
     for row in rows:
-        await defer_drain(
-            duties, row["tenant_id"], str(row["destination_id"]), due_before.isoformat() if due_before else None
-        )
+        await defer_drain(duties, row["tenant_id"], str(row["destination_id"]), *limits)
     return len(rows)
 
 

@@ -9,3 +9,9 @@ select exists (
   select from jobsync_queue.procrastinate_jobs q
    where q.task_name = %(task)s and q.status in ('todo', 'doing') and q.args ->> 'run' = %(run)s
      and coalesce(q.args ->> 'stream', '') = %(stream)s);
+
+-- name: is_task_free
+select exists (
+  select from jobsync_queue.procrastinate_jobs q
+   where q.status = 'todo' and q.queue_name = any (%(queues)s) and (q.scheduled_at is null or q.scheduled_at <= pg_catalog.now())
+     and not exists (select from jobsync_queue.procrastinate_jobs d where d.status = 'doing' and d.lock = q.lock));
