@@ -216,7 +216,7 @@ async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tupl
 async def _pull(duties: Duties, tenant: str, run: UUID, name: str) -> None:
     priority = 10 if name == "jobs" else 2 if name in ACTIVITY_STREAMS else 5
     if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
-        if await _is_queued(duties, run, "pull_stream", name):
+        if await _is_stream_queued(duties, run, name):
             # Two streams that ended together both came here.
             return
         await _leave_to_earlier(duties, tenant, run, name)
@@ -233,7 +233,7 @@ async def _go_on_after(duties: Duties, tenant: str, run: UUID, name: str) -> Non
         if first == name and follower in waiting:
             await _pull(duties, tenant, run, follower)
     are_parents_read = name in PARENT_STREAMS and not any(parent in waiting for parent in PARENT_STREAMS)
-    if are_parents_read and waiting.get("jobs") and not await _is_queued(duties, run, "pull_stream", "jobs"):
+    if are_parents_read and waiting.get("jobs") and not await _is_stream_queued(duties, run, "jobs"):
         await _pull(duties, tenant, run, "jobs")
     await _look_up_after(duties, tenant, run)
 
@@ -262,14 +262,16 @@ async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
     if await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
         return
     # Refused: it waits already. Two streams that end together both come here, so it may be this pass's own.
-    if not await _is_queued(duties, run, "look_up"):
+    async with duties.engine.database.transaction(None) as session:
+        own = await session.value("is_pass_queued", {"run": str(run), "task": "look_up"})
+    if not own:
         await _leave_to_earlier(duties, tenant, run, LOOK_UP)
 
 
-async def _is_queued(duties: Duties, run: UUID, task: str, stream: str = "") -> bool:
-    """True where a task of this pass waits or is under way."""
+async def _is_stream_queued(duties: Duties, run: UUID, stream: str) -> bool:
+    """True where a task of this pass that reads the stream waits or is under way."""
     async with duties.engine.database.transaction(None) as session:
-        return await session.value("is_pass_queued", {"run": str(run), "task": task, "stream": stream})
+        return await session.value("is_stream_queued", {"run": str(run), "stream": stream})
 
 
 async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:
