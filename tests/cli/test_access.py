@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from anyio import CapacityLimiter
 
+from jobsync.db.pool import Database
+from jobsync.engine.sign_in import find_session, set_password_by_link, sign_in
+from jobsync.errors import CallRefused
 from tests.upstreams import Ran, call_jobsync
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +33,51 @@ async def test_a_token_is_made_listed_rotated_and_revoked(dsn: str, tmp_path: Pa
     assert (await jobsync("tokens", "create", "x", "--scope", "everything")).code == 2
     assert (await jobsync("tokens", "create", "x", "--expires", "soon")).code == 2
     assert (await jobsync("tokens", "create", "x", "--scope", "read", "--all-tenants")).code == 2
+
+
+async def test_a_forgotten_password_is_replaced_behind_a_link_that_works_once(dsn: str, tmp_path: Path) -> None:
+    async def jobsync(*words: str) -> Ran:
+        return await call_jobsync(tmp_path, {"DATABASE_URL": dsn, "LOG_LEVEL": "ERROR", "PORT": "3005"}, *words)
+
+    async def enter(link: str, password: str) -> None:
+        assert link.startswith("http://127.0.0.1:3005/ui/first?key=")
+        key = link.partition("key=")[2]
+        await set_password_by_link(database, key, "", password, limiter=CapacityLimiter(1))
+
+    assert "waits for a password" not in (await jobsync("users", "list")).out
+    made = await jobsync("users", "create", "Ann", "--role", "admin", "--json")
+    assert (made.code, made.json["name"]) == (0, "ann")
+    assert "waits for a password" in (await jobsync("users", "list")).out
+    async with Database(dsn) as database:
+        await enter(made.json["link"], "rain on the pool 81")
+        session = await sign_in(database, "ann", "rain on the pool 81", "127.0.0.1", limiter=CapacityLimiter(1))
+        reset = await jobsync("users", "reset", "ANN")
+        assert reset.code == 0
+        assert await find_session(database, session) is None, "whoever held a session is signed out"
+        with pytest.raises(CallRefused, match="Name or password is wrong"):
+            await sign_in(database, "ann", "rain on the pool 81", "127.0.0.1", limiter=CapacityLimiter(1))
+        link = reset.out.splitlines()[0]
+        await enter(link, "frost on the pump 27")
+        with pytest.raises(CallRefused, match="used already"):
+            await enter(link, "another one of mine 5")
+        await sign_in(database, "ann", "frost on the pump 27", "127.0.0.1", limiter=CapacityLimiter(1))
+    (user,) = (await jobsync("users", "list", "--json")).json["users"]
+    assert (user["name"], user["role"], user["has_password"]) == ("ann", "admin", True)
+    with psycopg.connect(dsn) as owner:
+        told = owner.execute(
+            "select action, actor from jobsync.audit where subject = 'user:ann' order by id"
+        ).fetchall()
+    assert [action for action, _ in told if action != "signed_in"] == [
+        "user_created",
+        "password_chosen",
+        "password_reset",
+        "password_chosen",
+    ]
+    assert {actor for action, actor in told if action in ("user_created", "password_reset")} == {"cli"}
+    missing = await jobsync("users", "reset", "nobody")
+    assert missing.code == 4 and "jobsync users list" in missing.err
+    assert (await jobsync("users", "create", "bob", "--role", "king")).code == 2
+    assert (await jobsync("users", "create", "ann")).code == 2
 
 
 async def test_a_tenant_is_added_listed_and_paused(dsn: str, tmp_path: Path) -> None:

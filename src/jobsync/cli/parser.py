@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alerts": ("alerts", "app"),
     "tenants": ("tenants", "app"),
     "tokens": ("tokens", "app"),
+    "users": ("users", "app"),
     "erase": ("personal", "app"),
     "export": ("export", "app"),
     "db": ("database", "app"),

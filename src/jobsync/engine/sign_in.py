@@ -135,7 +135,7 @@ async def sign_in(database: Database, name: str, password: str, address: str, *,
             401,
             "Name or password is wrong.",
             code="sign_in_refused",
-            hint="An administrator can make a new link to choose a password.",
+            hint="An administrator can make a new link to choose a password; on the server: jobsync users reset NAME.",
         )
     assert user is not None
     async with database.transaction(None) as session:

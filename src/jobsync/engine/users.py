@@ -40,6 +40,15 @@ async def list_users(database: Database, tenant: str) -> list[Row]:
         return await session.rows("list_users", {"tenant": tenant})
 
 
+async def find_user(database: Database, tenant: str, name: str) -> Row:
+    """The tenant's user of this name, switched off or not. Raises RecordMissing."""
+    known = name.strip().lower()
+    for user in await list_users(database, tenant):
+        if user["name"] == known:
+            return user
+    raise RecordMissing(f"The tenant {tenant} has no user of this name.", hint="See `jobsync users list`.")
+
+
 async def create_user(
     database: Database, tenant: str, name: str, role: str, *, actor: str, all_tenants: bool = False
 ) -> dict[str, Any]:
