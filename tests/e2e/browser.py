@@ -180,6 +180,11 @@ def find_layout_faults(page: Page) -> list[str]:
     return page.evaluate(LAYOUT)
 
 
+def measure_height(page: Page) -> int:
+    """How tall the whole page is."""
+    return page.evaluate("document.documentElement.scrollHeight")
+
+
 def picture_folder() -> Path:
     """Where screenshots go: JOBSYNC_SCREENSHOTS, or build/screenshots."""
     folder = Path(os.environ.get("JOBSYNC_SCREENSHOTS") or Path(__file__).parents[2] / "build/screenshots")

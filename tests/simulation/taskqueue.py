@@ -73,9 +73,12 @@ class TaskQueue:
         if task in self.tasks:
             self.tasks.remove(task)
 
-    def is_under_way(self, name: str, run: str) -> bool:
+    def is_under_way(self, name: str, run: str, stream: str) -> bool:
         """What the query `is_pass_queued` asks the library's table."""
-        return any(task.name == name and task.task_kwargs.get("run") == run for task in self.tasks)
+        asked = (name, run, stream)
+        return any(
+            (task.name, task.task_kwargs.get("run"), task.task_kwargs.get("stream", "")) == asked for task in self.tasks
+        )
 
 
 class QueueApp:

@@ -48,7 +48,10 @@ async def test_the_worst_client_stands_first_with_the_sentence_of_its_own_overvi
     told = words(page)
     assert "2 clients: access to GoHighLevel is refused: a credential or a scope was lost" in told
     assert "opportunities.write is missing" in told and "North Pools, South Plumbing" in told
-    assert "Live; 2 jobs need you." in told and "Live: every job is where it belongs." in told
+    assert (
+        "Live; 2 jobs need you. GoHighLevel denies JobSync access and 1 more." in told
+        and "Live: every job is where it belongs." in told
+    )
     assert "Sent in 24 hours 3" in told and "Cost this month 0.03" in told
     found = words((await ann.get("/ui/clients?find=SOUTH")).text)
     assert "South Plumbing" in found and "Live; 2 jobs" not in found

@@ -25,6 +25,7 @@ from jobsync.log import get_log
 JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
 # Contacts are read once all their owners are there: whoever is stored later counts as not read yet, and its jobs wait.
 READ_AFTER = {"customer_contacts": "customers", "location_contacts": "locations"}
+PARENT_STREAMS = tuple(name for name in JOB_STREAMS if name != "jobs")
 REFERENCE_STREAMS = ("business_units", "job_types", "tag_types", "campaigns")
 ACTIVITY_STREAMS = ("appointments", "estimates", "invoices", "technician_assignments")
 # Records of a stream that are read once more by another time than that of their modification.
@@ -38,13 +39,21 @@ LOOK_UP = "look_up"
 async def open_pass(
     engine: Engine, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None
 ) -> tuple[UUID, list[str]]:
-    """Opens a pass over the given streams (default: all that are due) and answers its id and their names."""
+    """Opens a pass over the given streams (default: all that are due) and answers its id and their names.
+
+    In a first load jobs are held until their parents were read: none of them has to wait for a parent and be looked at
+    again then, and each page is due as soon as it is stored.
+    """
     async with engine.database.transaction(tenant) as session:
         undue = {row["stream"] for row in await session.rows("list_undue_streams", {"tenant": tenant})}
         due = [name for name in (streams or PULLED_STREAMS) if name not in undue or streams]
         # Parents are looked up only where jobs or their parents are read.
         steps = [*due, LOOK_UP] if any(name in JOB_STREAMS for name in due) else due
-        run = await session.value("open_pass", {"tenant": tenant, "streams": steps, "trigger": trigger})
+        held = []
+        if "jobs" in due and any(name in due for name in PARENT_STREAMS):
+            held = ["jobs"] if await session.value("is_first_load", {"tenant": tenant}) else []
+        opening = {"tenant": tenant, "streams": steps, "trigger": trigger, "held": held}
+        run = await session.value("open_pass", opening)
     return run, due
 
 
@@ -163,12 +172,13 @@ async def read_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any] | 
         return await session.row("read_run", {"tenant": tenant, "run": run})
 
 
-async def list_waiting(engine: Engine, tenant: str, run: UUID) -> set[str]:
-    """Streams of a pass that have no result yet; none when the pass is closed."""
+async def list_waiting(engine: Engine, tenant: str, run: UUID) -> dict[str, bool]:
+    """Streams of a pass that have no result yet, and whether each is held; none when the pass is closed."""
     row = await read_pass(engine, tenant, run)
     if row is None or row["status"] != "running":
-        return set()
-    return {name for name, entry in row["metadata"]["streams"].items() if entry["status"] == "waiting"}
+        return {}
+    streams = row["metadata"]["streams"]
+    return {name: entry.get("held", False) for name, entry in streams.items() if entry["status"] == "waiting"}
 
 
 async def report_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from jobsync.engine.passes import (
     ACTIVITY_STREAMS,
     JOB_STREAMS,
     LOOK_UP,
+    PARENT_STREAMS,
     READ_AFTER,
     finish_stream,
     list_waiting,
@@ -202,8 +203,9 @@ async def compare_old_flow(duties: Duties) -> bool:
 async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tuple[str, ...] | None = None) -> UUID:
     """Opens a pass and defers its streams. A stream that still waits from an earlier pass is left to that one."""
     run, names = await open_pass(duties.engine, tenant, trigger, streams=streams)
+    waiting = await list_waiting(duties.engine, tenant, run)
     for name in names:
-        if READ_AFTER.get(name) not in names:
+        if READ_AFTER.get(name) not in names and not waiting.get(name):
             await _pull(duties, tenant, run, name)
     return run
 
@@ -211,19 +213,25 @@ async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tupl
 async def _pull(duties: Duties, tenant: str, run: UUID, name: str) -> None:
     priority = 10 if name == "jobs" else 2 if name in ACTIVITY_STREAMS else 5
     if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
+        if await _is_queued(duties, run, "pull_stream", name):
+            # Two streams that ended together both came here.
+            return
         await _leave_to_earlier(duties, tenant, run, name)
         # No task of this pass is there to go on after it.
         await _go_on_after(duties, tenant, run, name)
 
 
 async def _go_on_after(duties: Duties, tenant: str, run: UUID, name: str) -> None:
-    """Defers what the pass reads after this stream: its contacts, and the look-up after the last that jobs need."""
+    """Defers what the pass reads after this stream: its contacts, held jobs, and the look-up after the last that jobs need."""
     if name not in JOB_STREAMS:
         return
     waiting = await list_waiting(duties.engine, tenant, run)
     for follower, first in READ_AFTER.items():
         if first == name and follower in waiting:
             await _pull(duties, tenant, run, follower)
+    are_parents_read = name in PARENT_STREAMS and not any(parent in waiting for parent in PARENT_STREAMS)
+    if are_parents_read and waiting.get("jobs") and not await _is_queued(duties, run, "pull_stream", "jobs"):
+        await _pull(duties, tenant, run, "jobs")
     await _look_up_after(duties, tenant, run)
 
 
@@ -251,10 +259,14 @@ async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
     if await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
         return
     # Refused: it waits already. Two streams that end together both come here, so it may be this pass's own.
-    async with duties.engine.database.transaction(None) as session:
-        own = await session.value("is_pass_queued", {"run": str(run), "task": "look_up"})
-    if not own:
+    if not await _is_queued(duties, run, "look_up"):
         await _leave_to_earlier(duties, tenant, run, LOOK_UP)
+
+
+async def _is_queued(duties: Duties, run: UUID, task: str, stream: str = "") -> bool:
+    """True where a task of this pass waits or is under way."""
+    async with duties.engine.database.transaction(None) as session:
+        return await session.value("is_pass_queued", {"run": str(run), "task": task, "stream": stream})
 
 
 async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:

@@ -1,7 +1,10 @@
 -- What a pull asks. Every statement is one call.
 
 -- name: open_pass
-select jobsync.open_pass(%(tenant)s, %(streams)s, %(trigger)s);
+select jobsync.open_pass(%(tenant)s, %(streams)s, %(trigger)s, %(held)s);
+
+-- name: is_first_load
+select not exists (select from jobsync.cursors c where c.tenant_id = %(tenant)s and c.stream = 'jobs' and c.caught_up_at is not null);
 
 -- name: finish_stream
 select jobsync.finish_stream(%(tenant)s, %(run)s, %(stream)s, %(report)s, %(error)s);

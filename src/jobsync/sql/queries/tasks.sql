@@ -7,4 +7,5 @@ select exists (
 -- name: is_pass_queued
 select exists (
   select from jobsync_queue.procrastinate_jobs q
-   where q.task_name = %(task)s and q.status in ('todo', 'doing') and q.args ->> 'run' = %(run)s);
+   where q.task_name = %(task)s and q.status in ('todo', 'doing') and q.args ->> 'run' = %(run)s
+     and coalesce(q.args ->> 'stream', '') = %(stream)s);

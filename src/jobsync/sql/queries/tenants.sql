@@ -26,13 +26,14 @@ with waits as (
 ), hooks as (
   select u.tenant_id, count(*) as paused_hooks from jobsync.unit_routes u where u.destination_paused_at is not null group by u.tenant_id
 ), told as (
-  select a.tenant_id, count(*) filter (where a.severity = 'critical') as critical, count(*) filter (where a.severity = 'warning') as warnings
+  select a.tenant_id, count(*) filter (where a.severity = 'critical') as critical, count(*) filter (where a.severity = 'warning') as warnings,
+         (array_agg(a.title order by a.severity, a.opened_at))[1] as first_alert
     from jobsync.alerts a where a.resolved_at is null group by a.tenant_id
 ), reading as (
   select c.tenant_id, string_agg(c.stream, ', ' order by c.stream) as failing from jobsync.cursors c where c.failures > 0 group by c.tenant_id
 ), ranked as (
   select t.tenant_id, t.paused_with_all, coalesce(w.needs_you, 0) as needs_you, coalesce(w.retrying, 0) as retrying, coalesce(w.failed, 0) as failed,
-         coalesce(h.paused_hooks, 0) as paused_hooks, coalesce(a.critical, 0) as critical, coalesce(a.warnings, 0) as warnings, r.failing,
+         coalesce(h.paused_hooks, 0) as paused_hooks, coalesce(a.critical, 0) as critical, coalesce(a.warnings, 0) as warnings, a.first_alert, r.failing,
          case when a.critical > 0 then 'stuck' when w.needs_you > 0 or h.paused_hooks > 0 then 'needs_you'
               when a.warnings > 0 or w.retrying > 0 or r.failing is not null then 'watch' when t.paused_at is not null then 'paused' else 'well' end as trouble
     from jobsync.tenants t

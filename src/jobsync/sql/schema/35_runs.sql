@@ -1,7 +1,7 @@
 -- Runs: a row of sync_logs is opened when work starts and always closed.
 -- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
 
-create function jobsync.open_pass(p_tenant text, p_streams text[], p_trigger text) returns uuid
+create function jobsync.open_pass(p_tenant text, p_streams text[], p_trigger text, p_held text[] default '{}') returns uuid
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_id uuid;
@@ -12,12 +12,12 @@ begin
             -- A stream that this app may not read is named in every pass over jobs, also while it rests.
             (select coalesce(jsonb_object_agg(c.stream, jsonb_build_object('status', 'not granted', 'since', c.refused_at)), '{}') from cursors c
               where c.tenant_id = p_tenant and c.refused_at is not null and 'jobs' = any (p_streams))
-            || (select coalesce(jsonb_object_agg(s, jsonb_build_object('status', 'waiting')), '{}') from unnest(p_streams) s)))
+            || (select coalesce(jsonb_object_agg(s, jsonb_strip_nulls(jsonb_build_object('status', 'waiting', 'held', case when s = any (p_held) then true end))), '{}') from unnest(p_streams) s)))
   returning id into v_id;
   return v_id;
 end
 $$;
-comment on function jobsync.open_pass(text, text[], text) is 'Opens one job_pull run over the given streams; answers its id.';
+comment on function jobsync.open_pass(text, text[], text, text[]) is 'Opens one job_pull run over the given streams; answers its id. p_held: those of them that begin only when others have ended.';
 
 create function jobsync.finish_stream(p_tenant text, p_run uuid, p_stream text, p_report jsonb, p_error text)
 returns boolean language plpgsql set search_path = jobsync, public as $$

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Response
@@ -10,7 +12,7 @@ from fastapi import APIRouter, Form, Path, Response
 from jobsync.engine.context import DEFAULT_TENANT
 from jobsync.engine.one_job import reread_job, show_sides, skip_job
 from jobsync.engine.why import explain_job, preview_payload
-from jobsync.web.dashboard.rendering import confirm, page
+from jobsync.web.dashboard.rendering import confirm, page, show_moment
 from jobsync.web.dashboard.visits import PageRoute, ThisVisit, Visit, seen_by
 from jobsync.web.dashboard.wording import word_fix
 
@@ -18,6 +20,8 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 HERE = "/ui/jobs"
 Job = Annotated[int, Path(ge=1, le=2**63 - 1)]
+SIDES = ("servicetitan", "gohighlevel")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)$", re.ASCII)
 SERVICETITAN = "https://go.servicetitan.com/#/Job/Index/"
 GOHIGHLEVEL = "https://app.gohighlevel.com/v2/location/"
 
@@ -37,11 +41,21 @@ async def show_story(visit: ThisVisit, job: Job) -> Response:
         job=story["job"],
         why=story["why"],
         fix=word_fix(story["job"], story["fix"]),
-        sides=sides,
+        sides=[{**row, **{side: _show_side(row[side], visit.time_zone) for side in SIDES}} for row in sides],
         timeline=tell_timeline(story),
         payload=json.dumps(payload, indent=2, ensure_ascii=False, default=str),
         links=_find_links(visit, story["job"]),
     )
+
+
+def _show_side(value: Any, time_zone: str) -> Any:
+    """A time as the other times of the page are shown; anything else as it is."""
+    if not isinstance(value, str) or _TIME.match(value) is None:
+        return value
+    try:
+        return show_moment(datetime.fromisoformat(value), time_zone)
+    except ValueError:
+        return value
 
 
 @router.post(HERE + "/{job}/reread")
