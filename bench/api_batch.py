@@ -20,7 +20,8 @@ from bench.records import make_customer, make_job
 from jobsync.config import read_settings
 from jobsync.engine.opening import open_engine
 from jobsync.web.app import create_app
-from jobsync.web.server import open_socket, serve
+from jobsync.web.binding import open_socket
+from jobsync.web.server import serve
 
 BATCH = 500
 ONE = "select public.upsert_job_from_st(%s, %s)"

@@ -14,7 +14,8 @@ import pytest
 
 from jobsync.db.pool import Database
 from jobsync.web.app import create_app
-from jobsync.web.server import open_socket, serve
+from jobsync.web.binding import open_socket
+from jobsync.web.server import serve
 from tests.clock import move_clock
 from tests.conftest import Server, drop_database
 from tests.docs.walk import CHECKOUT, on_stage, walk_page

@@ -12,7 +12,8 @@ import pytest
 
 from jobsync.engine.opening import open_engine
 from jobsync.web.app import create_app
-from jobsync.web.server import open_socket, serve
+from jobsync.web.binding import open_socket
+from jobsync.web.server import serve
 from tests.clock import move_clock
 from tests.intake.old_flow import fill_guide_database
 from tests.upstreams import UNITS, Stage, open_stage

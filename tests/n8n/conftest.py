@@ -12,7 +12,8 @@ import pytest
 
 from jobsync.engine.workflows import fill_workflows
 from jobsync.web.app import create_app
-from jobsync.web.server import open_socket, serve
+from jobsync.web.binding import open_socket
+from jobsync.web.server import serve
 from tests.n8n.runtime import VERSIONS, N8n, find_n8n, with_manual_trigger, with_settings
 from tests.upstreams import TENANT, Stage
 

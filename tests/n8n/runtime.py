@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jobsync.web.server import open_socket
+from jobsync.web.binding import open_socket
 
 VERSIONS = ("1.123.81", "2.40.4")
 PATIENCE_SECONDS = 900

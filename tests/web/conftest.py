@@ -19,10 +19,11 @@ from jobsync.db.pool import Database
 from jobsync.engine.tokens import create_token
 from jobsync.simulators import servicetitan
 from jobsync.web.app import create_app
+from jobsync.web.binding import open_socket
 from jobsync.web.calls import GuardedRoute
 from jobsync.web.dashboard.visits import PageRoute
 from jobsync.web.rate import CallRate
-from jobsync.web.server import open_socket, serve
+from jobsync.web.server import serve
 
 ALL_SCOPES = ("read", "sync:write", "state:write", "replay", "admin")
 

@@ -11,8 +11,8 @@ import pytest
 from jobsync.db.pool import Database
 from jobsync.engine.tokens import SCOPES, create_token, revoke_token
 from jobsync.errors import ConfigError
+from jobsync.web.binding import check_binding
 from jobsync.web.calls import GuardedRoute, needs_of
-from jobsync.web.server import check_binding
 from jobsync.web.shell import SECURITY_HEADERS
 from tests.clock import move_clock
 from tests.web.conftest import StartApi, list_routes, make_settings

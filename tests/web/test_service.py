@@ -18,7 +18,7 @@ from jobsync.db.pool import Database
 from jobsync.errors import ConfigError, DatabaseUnavailable
 from jobsync.web import bodies, readiness
 from jobsync.web import server as web_server
-from jobsync.web.server import open_socket
+from jobsync.web.binding import open_socket
 from jobsync.web.shell import SECURITY_HEADERS
 from tests.web.conftest import Api, StartApi, a_customer, a_job
 

@@ -212,7 +212,7 @@ async def _stay(engine: Engine, upstreams: Upstreams, show: Show, port: int, pla
 
 
 def _open_next_free(port: int) -> socket.socket:
-    from jobsync.web.server import open_socket
+    from jobsync.web.binding import open_socket
 
     for candidate in range(port, min(port + 50, 65536)):
         try:

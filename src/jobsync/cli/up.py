@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
+from collections.abc import Awaitable
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +24,7 @@ from jobsync.engine.opening import open_engine
 from jobsync.engine.sending import read_status
 from jobsync.engine.sign_in import make_first_link
 from jobsync.tasks.worker import count_workers, defer_pass_now, work
+from jobsync.web.binding import check_binding, open_socket
 
 
 class Part(StrEnum):
@@ -54,11 +58,11 @@ def up(
 
 async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
     """Runs until SIGTERM or SIGINT; what is under way is finished or released within ten seconds."""
-    from jobsync.web.server import check_binding, open_socket, serve_web
-
     if only is not Part.worker:
         check_binding(settings)
     sock = None if only is Part.worker else open_socket(settings.host, settings.port)
+    # What the service is made of takes a second to load: meanwhile the database starts, and the worker begins.
+    loading = asyncio.ensure_future(asyncio.to_thread(import_module, "jobsync.web.server")) if sock else None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,12 +73,8 @@ async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
             jobs = []
             if only is not Part.web:
                 jobs.append(asyncio.ensure_future(work(engine, stop)))
-            if sock is not None:
-                jobs.append(
-                    asyncio.ensure_future(
-                        serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name))
-                    )
-                )
+            if sock is not None and loading is not None:
+                jobs.append(asyncio.ensure_future(_serve_web(loading, engine, sock, stop)))
             if only is Part.web:
                 # It pulls and sends nothing itself: somebody must notice when nobody does.
                 seen = partial(count_workers, engine)
@@ -90,6 +90,11 @@ async def serve(settings: Settings, tenant: str, only: Part | None) -> None:
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.close()
+
+
+async def _serve_web(loading: Awaitable[Any], engine: Engine, sock: socket.socket, stop: asyncio.Event) -> None:
+    server = await loading
+    await server.serve_web(engine, sock, stop, start_sync=lambda name: defer_pass_now(engine, name))
 
 
 def first_address(host: str, port: int) -> str:
