@@ -1662,6 +1662,7 @@ create table jobsync.outbox (
   flags text[] not null default '{}',
   forced boolean not null default false,
   counted_at timestamptz,
+  tried_at timestamptz,
   primary key (tenant_id, st_job_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- The whole order of a claim: a first load makes a million rows due at one moment.
@@ -1675,6 +1676,7 @@ comment on column jobsync.outbox.event is 'created, updated, replayed; contact: 
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
 comment on column jobsync.outbox.counted_at is 'The hour under which this version was counted against the caps; null: not counted. A retry of the same version is not counted again.';
+comment on column jobsync.outbox.tried_at is 'When it was last claimed, unless it was given back unsent: a pass tries no row twice.';
 comment on column jobsync.outbox.fence is 'Counts the claims; a result carrying an older fence is refused.';
 
 create table jobsync.attempts (
@@ -4303,7 +4305,7 @@ comment on function jobsync.send_rebaselined(text, bigint[], text) is
 
 create function jobsync.claim_deliveries(
   p_tenant text, p_destination uuid, p_limit integer, p_lease_seconds double precision, p_rate double precision, p_burst double precision,
-  p_due_before timestamptz default null
+  p_due_before timestamptz default null, p_untried_since timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, projection jobsync.projections)
 -- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
@@ -4366,6 +4368,7 @@ begin
         join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
        where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
          and (o.lease_until is null or o.lease_until <= v_now)
+         and (p_untried_since is null or o.tried_at is null or o.tried_at < p_untried_since)
          and not exists (select from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now)
        order by o.next_attempt_at, o.st_job_id
        limit v_window
@@ -4462,7 +4465,7 @@ begin
       update outbox o set lease_until = v_now + make_interval(secs => p_lease_seconds), fence = o.fence + 1, attempts = o.attempts + 1,
              rescues = o.rescues + case when o.lease_until is not null then 1 else 0 end,
              flags = case when o.lease_until is not null and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
-             sent_hash = j.job_hash, counted_at = coalesce(o.counted_at, v_hour)
+             sent_hash = j.job_hash, counted_at = coalesce(o.counted_at, v_hour), tried_at = v_now
         from public.jobs j
        where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and j.tenant_id = p_tenant and j.st_job_id = o.st_job_id
       returning o.st_job_id, o.fence, o.version, o.event, o.attempts, o.waiting_for, o.planned_at, o.next_attempt_at
@@ -4480,8 +4483,8 @@ begin
      order by c.next_attempt_at, c.st_job_id;
 end
 $$;
-comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz) is
-  'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time.';
+comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz, timestamptz) is
+  'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time. p_due_before, p_untried_since: only what was due by then and not tried since.';
 
 create function jobsync.budget_key(p_kind text, p_destination uuid) returns text language sql immutable parallel safe as $$
   select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end
@@ -4636,7 +4639,7 @@ begin
     delete from outbox o using judged g where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and g.done
     returning 1
   ), kept as (
-    update outbox o set lease_until = null, waiting_for = null, rescues = 0,
+    update outbox o set lease_until = null, waiting_for = null, rescues = 0, tried_at = case when g.outcome <> 'stopped' then o.tried_at end,
         attempts = case when g.verdict = 'later' then greatest(o.attempts - 1, 0) when g.verdict = 'retry' and not g.newer then o.attempts else 0 end,
         event = case when g.verdict = 'synced' then 'updated' else o.event end,
         forced = o.forced and g.verdict <> 'synced',

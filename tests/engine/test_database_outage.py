@@ -104,12 +104,14 @@ class HoldingSender:
 
     async def send(self, row: Row) -> dict[str, Any]:
         self.sent += 1
+        # Of now: by the time the answer comes, others may have been sent and booked.
+        sent = self.sent
         async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
             booked = await (
                 await connection.execute("select count(*) from jobsync.attempts where outcome is not null")
             ).fetchone()
         assert booked is not None
-        self.unmarked.append(self.sent - booked[0])
+        self.unmarked.append(sent - booked[0])
         if self._holding is None:
             held = asyncio.Event()
             self._holding = asyncio.ensure_future(self._hold(held))

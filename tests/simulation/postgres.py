@@ -104,7 +104,9 @@ class SimulatedConnection(psycopg.AsyncConnection[Any]):
             await self.world.before_statement(HOME_NAMES.get(query))
         name = HOME_NAMES.get(query)
         if self.world is not None and name == "is_pass_queued":
-            return Said(self.world.queue.is_under_way(params["task"], params["run"], params["stream"]))
+            return Said(self.world.queue.is_under_way(params["task"], params["run"]))
+        if self.world is not None and name == "is_stream_queued":
+            return Said(self.world.queue.is_under_way("pull_stream", params["run"], params["stream"]))
         if name in UNORDERED:
             # What PostgreSQL may answer in any order comes in one order, so that one seed is one run.
             query = f"select * from ({query}) unordered order by 1, 2".encode()

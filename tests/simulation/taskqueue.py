@@ -73,11 +73,13 @@ class TaskQueue:
         if task in self.tasks:
             self.tasks.remove(task)
 
-    def is_under_way(self, name: str, run: str, stream: str) -> bool:
-        """What the query `is_pass_queued` asks the library's table."""
-        asked = (name, run, stream)
+    def is_under_way(self, name: str, run: str, stream: str | None = None) -> bool:
+        """What the queries `is_pass_queued` and `is_stream_queued` ask the library's table."""
         return any(
-            (task.name, task.task_kwargs.get("run"), task.task_kwargs.get("stream", "")) == asked for task in self.tasks
+            task.name == name
+            and task.task_kwargs.get("run") == run
+            and stream in (None, task.task_kwargs.get("stream"))
+            for task in self.tasks
         )
 
 

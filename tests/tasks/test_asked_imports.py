@@ -19,7 +19,7 @@ from tests.web.conftest import make_settings
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"
-ROWS = 3500
+ROWS = 1500
 
 
 async def work_off(engine: Engine) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from jobsync.tasks import worker
 from jobsync.tasks.work import Duties, defer_pass
 from jobsync.tasks.worker import finish_tasks, is_pulled, run_in_foreground
 from tests.upstreams import TENANT, Stage, open_stage
@@ -134,3 +137,24 @@ async def test_a_first_load_reads_jobs_although_their_parents_cannot_be_read(dsn
             stage.titan.faults.plan("status", f"crm/export/{stream}", status=500, count=50)
         report = await stage.sync(deliver=False)
         assert (report["status"], report["stored"]) == ("failed", 12)
+
+
+async def test_a_long_pass_sends_what_is_due_while_it_still_reads_and_tries_nothing_twice(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MEANWHILE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "MEANWHILE_EVERY_SECONDS", 0.05)
+    tried = "select count(*) from jobsync.attempts where outcome is not null"
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        stage.break_hook(await stage.route_all(), "status", times=1, status=500)
+        async with await psycopg.AsyncConnection.connect(dsn) as holding:
+            await holding.execute("lock table jobsync.invoices in access exclusive mode")
+            passing = asyncio.ensure_future(stage.sync())
+            while not passing.done() and stage.value(tried) < 12:
+                await asyncio.sleep(0.02)
+            assert not passing.done(), "sent before the invoices were stored"
+            stage.run("update jobsync.outbox set next_attempt_at = jobsync.now()")
+            await holding.rollback()
+        report = await passing
+        assert (report["status"], report["delivered"], report["failed"]) == ("completed", 11, 1)
+        assert stage.value("select count(*) from jobsync.attempts") == 12

@@ -69,12 +69,14 @@ async def drain_destination(
     destination: UUID,
     *,
     due_before: datetime | None = None,
+    untried_since: datetime | None = None,
     stopping: Callable[[], bool] = lambda: False,
     longest: float = LONGEST_SECONDS,
 ) -> DrainReport:
     """Sends what is due at a destination for at most `longest` seconds or 5,000 rows.
 
-    `due_before` leaves out rows that became due later (a retry inside the same pass). A run of kind ghl_delivery is opened
+    `due_before` leaves out rows that became due later, `untried_since` those that were tried since (retries inside the
+    same pass). A run of kind ghl_delivery is opened
     with the first claimed row and closed with the last; none when nothing was due.
     """
     report = DrainReport()
@@ -109,7 +111,7 @@ async def drain_destination(
                 report.more = True
                 break
             claimed_at = loop.time()
-            rows, run = await _claim(engine, tenant, destination, due_before, run)
+            rows, run = await _claim(engine, tenant, destination, (due_before, untried_since), run)
             if not rows:
                 if window.is_busy:
                     # Its customers are in flight until it is booked; then there may be more.
@@ -155,7 +157,7 @@ async def drain_destination(
 
 
 async def _claim(
-    engine: Engine, tenant: str, destination: UUID, due_before: datetime | None, run: UUID | None
+    engine: Engine, tenant: str, destination: UUID, limits: tuple[datetime | None, datetime | None], run: UUID | None
 ) -> tuple[list[Row], UUID | None]:
     # By API it only says how many jobs fit into a lease: there each request is paced, by the sender.
     pace = engine.settings.ghl_pace if engine.settings.ghl_pace is not None else HOOK_PACE
@@ -169,7 +171,8 @@ async def _claim(
                 "lease_seconds": engine.settings.lease_seconds,
                 "rate": pace,
                 "burst": max(pace, 1.0),
-                "due_before": due_before,
+                "due_before": limits[0],
+                "untried_since": limits[1],
             },
         )
         if rows and run is None:

@@ -24,7 +24,7 @@ class SendWindow:
         self._book = book
         self._half = max(1, width // 2)
         self._free = width
-        self._sends: set[asyncio.Task[Result]] = set()
+        self._sends: dict[asyncio.Task[Result], None] = {}
         self._results: list[Result] = []
         self._booking: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -45,7 +45,7 @@ class SendWindow:
     def start(self, send: Awaitable[Result]) -> None:
         """Starts a send, which never raises for an answer."""
         task = asyncio.ensure_future(send)
-        self._sends.add(task)
+        self._sends[task] = None
         task.add_done_callback(self._sent)
 
     async def move(self) -> None:
@@ -63,11 +63,11 @@ class SendWindow:
 
     def abandon(self) -> None:
         """Breaks off what is under way; what was answered is still booked by `finish`."""
-        for task in self._sends:
+        for task in list(self._sends):
             task.cancel()
 
     def _sent(self, task: asyncio.Task[Result]) -> None:
-        self._sends.discard(task)
+        self._sends.pop(task, None)
         if task.cancelled():
             self._free += 1
         elif (error := task.exception()) is not None:

@@ -115,14 +115,17 @@ def register_tasks(
         await retry_quarantined(engine, tenant)
 
     @app.task(name="drain", queue=DELIVER_QUEUE)
-    async def drain(tenant: str, destination: str, due_before: str | None = None) -> None:
+    async def drain(
+        tenant: str, destination: str, due_before: str | None = None, untried_since: str | None = None
+    ) -> None:
         async def sender(row: Row):
             return await open_sender(engine, tenant, row)
 
         before = datetime.fromisoformat(due_before) if due_before else None
+        since = datetime.fromisoformat(untried_since) if untried_since else None
         try:
             report = await drain_destination(
-                engine, sender, tenant, UUID(destination), due_before=before, stopping=stopping
+                engine, sender, tenant, UUID(destination), due_before=before, untried_since=since, stopping=stopping
             )
         except JobSyncError as error:
             get_log(tenant=tenant, destination=destination).warning(
@@ -130,7 +133,7 @@ def register_tasks(
             )
             return
         if report.more and not stopping():
-            await defer_drain(duties, tenant, destination, due_before)
+            await defer_drain(duties, tenant, destination, due_before, untried_since)
 
     @app.task(name="verify", queue=VERIFY_QUEUE)
     async def verify(tenant: str) -> None:
@@ -213,7 +216,7 @@ async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tupl
 async def _pull(duties: Duties, tenant: str, run: UUID, name: str) -> None:
     priority = 10 if name == "jobs" else 2 if name in ACTIVITY_STREAMS else 5
     if not await _defer_stream(duties, "pull_stream", tenant, name, run, priority, stream=name):
-        if await _is_queued(duties, run, "pull_stream", name):
+        if await _is_stream_queued(duties, run, name):
             # Two streams that ended together both came here.
             return
         await _leave_to_earlier(duties, tenant, run, name)
@@ -230,7 +233,7 @@ async def _go_on_after(duties: Duties, tenant: str, run: UUID, name: str) -> Non
         if first == name and follower in waiting:
             await _pull(duties, tenant, run, follower)
     are_parents_read = name in PARENT_STREAMS and not any(parent in waiting for parent in PARENT_STREAMS)
-    if are_parents_read and waiting.get("jobs") and not await _is_queued(duties, run, "pull_stream", "jobs"):
+    if are_parents_read and waiting.get("jobs") and not await _is_stream_queued(duties, run, "jobs"):
         await _pull(duties, tenant, run, "jobs")
     await _look_up_after(duties, tenant, run)
 
@@ -259,14 +262,16 @@ async def _look_up_after(duties: Duties, tenant: str, run: UUID) -> None:
     if await _defer_stream(duties, "look_up", tenant, LOOK_UP, run, 8):
         return
     # Refused: it waits already. Two streams that end together both come here, so it may be this pass's own.
-    if not await _is_queued(duties, run, "look_up"):
+    async with duties.engine.database.transaction(None) as session:
+        own = await session.value("is_pass_queued", {"run": str(run), "task": "look_up"})
+    if not own:
         await _leave_to_earlier(duties, tenant, run, LOOK_UP)
 
 
-async def _is_queued(duties: Duties, run: UUID, task: str, stream: str = "") -> bool:
-    """True where a task of this pass waits or is under way."""
+async def _is_stream_queued(duties: Duties, run: UUID, stream: str) -> bool:
+    """True where a task of this pass that reads the stream waits or is under way."""
     async with duties.engine.database.transaction(None) as session:
-        return await session.value("is_pass_queued", {"run": str(run), "task": task, "stream": stream})
+        return await session.value("is_stream_queued", {"run": str(run), "stream": stream})
 
 
 async def close_deserted(duties: Duties, tenant: str, run: UUID) -> None:
@@ -287,14 +292,22 @@ async def is_busy(duties: Duties, queue: str, tenant: str) -> bool:
         return await session.value("is_queue_busy", {"queue": queue, "tenant": tenant})
 
 
-async def defer_drain(duties: Duties, tenant: str, destination: str, due_before: str | None = None) -> None:
+async def defer_drain(
+    duties: Duties, tenant: str, destination: str, due_before: str | None = None, untried_since: str | None = None
+) -> None:
     """Defers the drain of one destination unless one waits already."""
-    await defer_once(
-        duties.app, "drain", lock=f"drain:{destination}", tenant=tenant, destination=destination, due_before=due_before
-    )
+    ids = {"tenant": tenant, "destination": destination, "due_before": due_before, "untried_since": untried_since}
+    await defer_once(duties.app, "drain", lock=f"drain:{destination}", **ids)
 
 
-async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: datetime | None = None) -> int:
+async def defer_due_drains(
+    duties: Duties,
+    tenant: str | None,
+    *,
+    due_before: datetime | None = None,
+    untried_since: datetime | None = None,
+    hooks_only: bool = False,
+) -> int:
     """Defers a drain for each destination with something due (of one tenant, or of all). Answers how many."""
     async with duties.engine.database.transaction(tenant) as session:
         await session.value("plan_contact_changes", {"tenant": tenant})
@@ -302,11 +315,11 @@ async def defer_due_drains(duties: Duties, tenant: str | None, *, due_before: da
         if tenant is None:
             rows = await session.rows("list_due_destinations")
         else:
-            rows = await session.rows("list_due_destinations_of", {"tenant": tenant})
+            name = "list_due_hooks_of" if hooks_only else "list_due_destinations_of"
+            rows = await session.rows(name, {"tenant": tenant})
+    limits = [time.isoformat() if time else None for time in (due_before, untried_since)]
     for row in rows:
-        await defer_drain(
-            duties, row["tenant_id"], str(row["destination_id"]), due_before.isoformat() if due_before else None
-        )
+        await defer_drain(duties, row["tenant_id"], str(row["destination_id"]), *limits)
     return len(rows)
 
 

@@ -17,7 +17,7 @@ from procrastinate.exceptions import ProcrastinateException
 from jobsync.alerts.outage import Outage, explain, watch_database
 from jobsync.engine.context import Engine
 from jobsync.engine.ghl_connection import read_gohighlevel_credentials
-from jobsync.engine.passes import list_waiting, report_pass
+from jobsync.engine.passes import PARENT_STREAMS, REFERENCE_STREAMS, list_waiting, report_pass
 from jobsync.engine.verify import verify_deliveries
 from jobsync.errors import ConfigError, DatabaseUnavailable, JobSyncError, LockHeld
 from jobsync.log import get_log
@@ -40,6 +40,9 @@ GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
 LOOK_EVERY_SECONDS = 0.2
 VERIFY_SECONDS = 15.0
+# A short pass is read before it is sent.
+MEANWHILE_AFTER_SECONDS = 5.0
+MEANWHILE_EVERY_SECONDS = 1.0
 OUTAGE_FIX = (
     "free space on the server's disk, or connections: jobsync doctor. JobSync goes on by itself; nothing is lost."
 )
@@ -136,7 +139,7 @@ async def finish_tasks(
     """
     while True:
         await rescue_stalled(duties)
-        await _run(duties.app, duties.engine, wait=False, queues=queues)
+        await _work_off(duties, queues)
         if await done():
             return
         if not wait_for_others:
@@ -145,6 +148,29 @@ async def finish_tasks(
                 hint="See `jobsync status`, or run without --no-wait to watch it.",
             )
         await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+async def _work_off(duties: Duties, queues: Sequence[str]) -> None:
+    """Works these queues off. The library's one-shot worker looks for tasks only as long as it finds some: what a task
+    defers while another one still runs is left to one more worker, so that a slow stream holds up no other."""
+    workers = {asyncio.ensure_future(_run(duties.app, duties.engine, wait=False, queues=queues))}
+    try:
+        while workers:
+            ended, _ = await asyncio.wait(workers, timeout=LOOK_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            workers -= ended
+            for worker in ended:
+                worker.result()
+            if workers and await _is_anything_free(duties, queues):
+                workers.add(asyncio.ensure_future(_run(duties.app, duties.engine, wait=False, queues=queues)))
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _is_anything_free(duties: Duties, queues: Sequence[str]) -> bool:
+    async with duties.engine.database.transaction(None) as session:
+        return await session.value("is_task_free", {"queues": list(queues)})
 
 
 async def sync_once(
@@ -168,10 +194,14 @@ async def sync_once(
         if pull:
             run = await defer_pass(duties, tenant, "command", streams=streams)
 
-            await finish_tasks(duties, partial(is_pulled, duties, tenant, run), wait_for_others=wait)
+            pulling = finish_tasks(duties, partial(is_pulled, duties, tenant, run), wait_for_others=wait)
+            if deliver:
+                await _send_meanwhile(engine, duties, tenant, run, started, pulling)
+            else:
+                await pulling
         looks = 0
         if deliver:
-            await send_due(engine, duties, tenant, wait=wait)
+            await send_due(engine, duties, tenant, untried_since=started, wait=wait)
             looks = await verify_sent(engine, tenant)
         if run is not None:
             report = await report_pass(engine, tenant, run)
@@ -188,7 +218,32 @@ async def is_pulled(duties: Duties, tenant: str, run: UUID) -> bool:
     return not await list_waiting(duties.engine, tenant, run) and not await is_busy(duties, PULL_QUEUE, tenant)
 
 
-async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = True) -> None:
+async def _send_meanwhile(
+    engine: Engine, duties: Duties, tenant: str, run: UUID, since: datetime, pulling: Awaitable[None]
+) -> None:
+    """Awaits `pulling`. Where it takes long, hooks are told what is due already while the rest is being read.
+
+    Not before the names that a hook is told were read; a card waits for all that its rules may ask for.
+    """
+    pull = asyncio.ensure_future(pulling)
+    try:
+        await asyncio.wait({pull}, timeout=MEANWHILE_AFTER_SECONDS)
+        while not pull.done():
+            waiting = await list_waiting(engine, tenant, run)
+            if waiting and not any(name in waiting for name in REFERENCE_STREAMS + PARENT_STREAMS):
+                limits: dict[str, Any] = {"due_before": await _now(engine), "untried_since": since}
+                if await defer_due_drains(duties, tenant, hooks_only=True, **limits):
+                    await _work_off(duties, (DELIVER_QUEUE,))
+            await asyncio.wait({pull}, timeout=MEANWHILE_EVERY_SECONDS)
+    except BaseException:
+        pull.cancel()
+        raise
+    await pull
+
+
+async def send_due(
+    engine: Engine, duties: Duties, tenant: str, *, untried_since: datetime | None = None, wait: bool = True
+) -> None:
     """Sends every row that is due now, each once: what is tried again later is left to later."""
     async with engine.database.transaction(tenant) as session:
         # What changed around the jobs is due from before the cutoff.
@@ -202,7 +257,7 @@ async def send_due(engine: Engine, duties: Duties, tenant: str, *, wait: bool = 
         return not leased and not await is_busy(duties, DELIVER_QUEUE, tenant)
 
     # What another worker is sending is watched, too: if it dies, its rows are due again when their lease ends.
-    while await defer_due_drains(duties, tenant, due_before=cutoff) or not await sent():
+    while await defer_due_drains(duties, tenant, due_before=cutoff, untried_since=untried_since) or not await sent():
         await finish_tasks(duties, sent, wait_for_others=wait)
         so_far = (await report_sends(engine, tenant, cutoff))["gohighlevel_requests"]
         async with engine.database.transaction(tenant) as session:

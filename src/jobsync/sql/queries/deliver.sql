@@ -5,7 +5,7 @@ select id, kind, label, sealed, key_id, masked from jobsync.destinations where t
 
 -- name: claim_deliveries
 select c.attempt_id, c.fence, c.version, c.event, c.delivery_id, c.attempts, c.waited_for, c.planned_at, (c.projection).*
-  from jobsync.claim_deliveries(%(tenant)s, %(destination)s, %(limit)s, %(lease_seconds)s, %(rate)s, %(burst)s, %(due_before)s) c;
+  from jobsync.claim_deliveries(%(tenant)s, %(destination)s, %(limit)s, %(lease_seconds)s, %(rate)s, %(burst)s, %(due_before)s, %(untried_since)s) c;
 
 -- name: finish_deliveries
 select jobsync.finish_deliveries(%(tenant)s, %(destination)s, %(results)s);
@@ -18,6 +18,11 @@ select tenant_id, destination_id from jobsync.list_due_destinations();
 
 -- name: list_due_destinations_of
 select tenant_id, destination_id from jobsync.list_due_destinations() where tenant_id = %(tenant)s;
+
+-- name: list_due_hooks_of
+select l.tenant_id, l.destination_id from jobsync.list_due_destinations() l
+  join jobsync.destinations d on d.tenant_id = l.tenant_id and d.id = l.destination_id and d.kind = 'webhook'
+ where l.tenant_id = %(tenant)s;
 
 -- name: open_delivery_run
 select jobsync.open_delivery_run(%(tenant)s);

@@ -23,6 +23,7 @@ create table jobsync.outbox (
   flags text[] not null default '{}',
   forced boolean not null default false,
   counted_at timestamptz,
+  tried_at timestamptz,
   primary key (tenant_id, st_job_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- The whole order of a claim: a first load makes a million rows due at one moment.
@@ -36,6 +37,7 @@ comment on column jobsync.outbox.event is 'created, updated, replayed; contact: 
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
 comment on column jobsync.outbox.counted_at is 'The hour under which this version was counted against the caps; null: not counted. A retry of the same version is not counted again.';
+comment on column jobsync.outbox.tried_at is 'When it was last claimed, unless it was given back unsent: a pass tries no row twice.';
 comment on column jobsync.outbox.fence is 'Counts the claims; a result carrying an older fence is refused.';
 
 create table jobsync.attempts (
