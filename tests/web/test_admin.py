@@ -70,7 +70,9 @@ async def test_sync_answers_202_with_a_run_to_watch(start_api: StartApi, databas
     async def start_sync(tenant: str) -> UUID:
         started.append(tenant)
         async with database.transaction(tenant) as session:
-            return await session.value("open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api"})
+            return await session.value(
+                "open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api", "held": []}
+            )
 
     made = await create_token(database, "default", "tests", ["admin"], actor="tests")
     admin = await start_api(headers={"X-API-Key": made["token"]}, start_sync=start_sync)

@@ -31,7 +31,9 @@ async def admin(start_api: StartApi, database: Database) -> AsyncIterator[Api]:
 
     async def start_sync(tenant: str) -> UUID:
         async with database.transaction(tenant) as session:
-            return await session.value("open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api"})
+            return await session.value(
+                "open_pass", {"tenant": tenant, "streams": ["jobs"], "trigger": "api", "held": []}
+            )
 
     made = await create_token(database, "default", "tests", ALL_SCOPES, actor="tests")
     async with open_upstreams(jobs=5) as (titan, _):
