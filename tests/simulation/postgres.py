@@ -7,6 +7,7 @@ The pool alone is replaced: connections are kept over many runs, because a new o
 
 from __future__ import annotations
 
+import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -250,9 +251,18 @@ class Home:
         if self._runs % VACUUM_EVERY == 0:
             for name in self._names:
                 self.run(f"vacuum {name}")
+        self._replace_lost()
         for connection in self._all:
             connection.told = None
             connection.pgconn.exec_(f"select setseed({(seed % 1000) / 1000})".encode())
+
+    def _replace_lost(self) -> None:
+        """A world in which a process stands still for long, by the machine's clock, may have cost it its connection."""
+        lost = [connection for connection in self._all if connection.closed]
+        if lost:
+            self._all = [connection for connection in self._all if connection not in lost]
+            self._free = [connection for connection in self._free if connection not in lost]
+            asyncio.run(self.open(len(lost)))
 
     def forget_plans(self) -> None:
         """After a function was replaced: nothing that was planned with the old one is kept."""
