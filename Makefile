@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 # The browser lane joins `make test` as soon as it has tests.
 BROWSER := $(if $(wildcard tests/e2e/test_browser*.py),browser)
 

@@ -35,7 +35,7 @@ def batches(first: int, count: int) -> list[range]:
     return [range(start, min(start + BATCH, first + count)) for start in range(first, first + count, BATCH)]
 
 
-@pytest.mark.parametrize("seeds", batches(0, SEEDS or 8), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+@pytest.mark.parametrize("seeds", batches(0, SEEDS or 4), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 @pytest.mark.timeout(600)
 def test_every_promise_holds_in_each_simulated_world(home: Home, seeds: range) -> None:
     for seed in seeds:
@@ -44,7 +44,7 @@ def test_every_promise_holds_in_each_simulated_world(home: Home, seeds: range) -
 
 @pytest.mark.long
 @pytest.mark.skipif(SEEDS > 0, reason="SEEDS says how many")
-@pytest.mark.parametrize("seeds", batches(8, 992), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+@pytest.mark.parametrize("seeds", batches(4, 996), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 def test_every_promise_holds_in_a_thousand_simulated_worlds(home: Home, seeds: range) -> None:
     for seed in seeds:
         live_through(home, seed)

@@ -244,7 +244,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "write_job_audit": {"details": Jsonb({})}, "survey_tenants": {"needs": ["rejected"], "search": None}, "show_run": {"run": uuid.UUID(int=0)},
     "note_asked": {"stream": "customers", "ids": [1]}, "note_outcomes": {"breaker": b"x", "outcomes": [True]}, "enter_breaker": {"breaker": b"x", "insist": False}, "read_breaker": {"breaker": b"x"},
     "note_upstream": {"upstream": "gohighlevel", "clock": datetime.now(UTC), "limit": 100, "remaining": 5},
-    "is_pass_queued": {"run": "x"}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
+    "is_pass_queued": {"run": "x"}, "is_stream_queued": {"run": "x"}, "is_task_free": {"queues": ["pull"]}, "begin_by_list": {"since": None}, "end_token_later": {"id": "x"}, "read_live_token": {"id": "x"}, "move_cursor": {"since": None}, "read_cursor": {"since": None}, "initialise_tenant": {"mode": None}, "disarm_tenant": {"reason": "x"}, "limit_statements": {},
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
 NOT_ASKED = {
@@ -270,6 +270,8 @@ SWEEPS = {
     "fold_tallies_beyond",
     "is_queue_busy",
     "is_pass_queued",
+    "is_stream_queued",
+    "is_task_free",
 }
 
 # Goes by the catalog through every table that holds something of a customer: once for a person who asks to be forgotten.
