@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -43,8 +43,8 @@ async def test_the_first_record_of_an_adopted_job_is_the_baseline_and_what_chang
 ) -> None:
     make_guide_database(empty_dsn, jobs=40)
     await migrate_or_adopt(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True, row_factory=dict_row) as connection:
-        base = Base(connection)
+    with psycopg.connect(empty_dsn, autocommit=True, row_factory=cast(Any, dict_row)) as connection:
+        base = Base(cast(Any, connection))
         base.rows(
             "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', 'api', 'pipeline', 'x', 'x')"
         )
@@ -77,8 +77,8 @@ async def test_the_first_record_of_an_adopted_job_is_the_baseline_and_what_chang
 async def test_what_the_old_flow_missed_is_stored_and_not_given_to_it_to_push(empty_dsn: str) -> None:
     make_guide_database(empty_dsn, jobs=20)
     await migrate_or_adopt(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True, row_factory=dict_row) as connection:
-        base = Base(connection)
+    with psycopg.connect(empty_dsn, autocommit=True, row_factory=cast(Any, dict_row)) as connection:
+        base = Base(cast(Any, connection))
         now = base.rows("select to_char(jobsync.now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as at")[0][
             "at"
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,9 @@ async def test_customers_that_only_servicetitan_has_are_read_and_ids_that_it_doe
 ) -> None:
     async with open_stage(dsn, tmp_path, jobs=12) as stage:
         assert stage.engine is not None
-        known = stage.titan.dataset().tables["jobs"].get(stage.job_ids()[0]).fields()
+        record = stage.titan.dataset().tables["jobs"].get(stage.job_ids()[0])
+        assert record is not None
+        known = record.fields()
         rows = [
             job(1, Job_ID=str(known["id"]), Customer_ID=str(known["customerId"]), Business_Unit="1314"),
             job(2, Customer_ID=str(known["customerId"]), Business_Unit="1314"),
@@ -59,7 +62,7 @@ async def test_the_report_balances_counts_and_is_kept_as_html_json_and_csv(dsn: 
     people = [customer(number) for number in range(30)]
     people[3] = customer(3, First_Name="<script>alert(1)</script>")
     async with open_place(dsn, tmp_path) as place:
-        files = {
+        files: dict[str, Any] = {
             "customers": write_csv(tmp_path / "c.csv", CUSTOMERS, people),
             "jobs": write_jobs(tmp_path, 40, customers=30),
         }
@@ -110,7 +113,10 @@ async def test_a_record_that_went_missing_or_an_amount_that_changed_keeps_airtab
 
 async def test_the_people_of_an_import_are_erased_with_the_customer(dsn: str, tmp_path: Path) -> None:
     async with open_place(dsn, tmp_path) as place:
-        files = {"customers": write_customers(tmp_path, 5), "jobs": write_jobs(tmp_path, 10, customers=5)}
+        files: dict[str, Any] = {
+            "customers": write_customers(tmp_path, 5),
+            "jobs": write_jobs(tmp_path, 10, customers=5),
+        }
         await place.apply(**files)
         place.rows("select jobsync.erase_customer('default', 100001, 'test')")
         for table in ("import_rows", "import_ledger"):
