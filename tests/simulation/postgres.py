@@ -284,6 +284,8 @@ class Home:
             self.dsn, autocommit=True, row_factory=dict_row, options="-c simulation.now=2026-03-01"
         )
         await _configure(connection)
+        # How long a process stands still is the world's to say, not the machine's.
+        connection.pgconn.exec_(b"set idle_in_transaction_session_timeout = 0")
         self._all.append(connection)
         return connection
 

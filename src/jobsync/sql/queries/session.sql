@@ -16,7 +16,9 @@ select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %(t
 select set_config('jobsync.tenant', %(tenant)s, true);
 
 -- name: limit_statements
-select set_config('statement_timeout', '120s', false), set_config('idle_in_transaction_session_timeout', '300s', false), set_config('timezone', 'UTC', false);
+-- No transaction waits for anybody: one that idles belongs to a process that stands still, and what it holds (a tenant's sends)
+-- is given up well within a lease.
+select set_config('statement_timeout', '120s', false), set_config('idle_in_transaction_session_timeout', '30s', false), set_config('timezone', 'UTC', false);
 
 -- name: read_now
 select jobsync.now();
