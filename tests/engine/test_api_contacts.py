@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobsync.engine.contact_reviews import decide_review, list_reviews
+from jobsync.engine.customers import decide_contact_review, list_contact_reviews
 from jobsync.errors import InvalidInput, RecordMissing
 from tests.engine.api_stage import card, cards, change_job, contact_of, deliver, job_row, pass_time, route_jobs
 from tests.upstreams import Stage, open_stage
@@ -52,19 +52,21 @@ async def test_two_customers_who_share_a_phone_are_not_merged_and_a_person_decid
         assert str(customer_of(stage, sent)) in job_row(stage, waiting)["error"]
         assert list(cards(stage)) == [sent]
         assert stage.level.ledger.contacts_created == 1
-        (review,) = await list_reviews(stage.engine, "default")
+        (review,) = await list_contact_reviews(stage.engine, "default")
         assert (review["st_customer_id"], review["reason"]) == (customer_of(stage, waiting), "shared")
         assert review["other_customer_id"] == customer_of(stage, sent)
         with pytest.raises(InvalidInput):
-            await decide_review(stage.engine, "default", review["st_customer_id"], "merge", actor="test")
+            await decide_contact_review(stage.engine, "default", review["st_customer_id"], "merge", actor="test")
         with pytest.raises(RecordMissing):
-            await decide_review(stage.engine, "default", 1, "share", actor="test")
-        assert await decide_review(stage.engine, "default", review["st_customer_id"], "share", actor="test") == 1
+            await decide_contact_review(stage.engine, "default", 1, "share", actor="test")
+        assert (
+            await decide_contact_review(stage.engine, "default", review["st_customer_id"], "share", actor="test") == 1
+        )
         await deliver(stage, rounds=2)
         assert card(stage, waiting)["contactId"] == card(stage, sent)["contactId"]
         named = stage.value("select first_name from customers where st_customer_id = %s", customer_of(stage, sent))
         assert contact_of(stage, sent).get("firstName") == named, "the contact keeps saying what its own customer says"
-        assert await list_reviews(stage.engine, "default") == []
+        assert await list_contact_reviews(stage.engine, "default") == []
 
 
 async def test_a_contact_that_carries_another_customers_id_is_not_taken(dsn: str, tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ async def test_a_phone_and_an_email_of_two_contacts_are_not_mixed_and_the_droppe
         ]
         assert link["contact_id"] == by_email.id and link["dropped"] == ["phone"]
         assert stage.level.location.contacts.records[by_phone.id].get("phone") == phone
-        (review,) = await list_reviews(stage.engine, "default")
+        (review,) = await list_contact_reviews(stage.engine, "default")
         assert (review["reason"], review["other_contact_id"]) == ("split", by_phone.id)
 
 
