@@ -665,6 +665,7 @@ create table jobsync.tenants (
   paused_at timestamptz,
   pause_reason text,
   paused_with_all boolean not null default false,
+  restored_at timestamptz,
   cap_hour integer not null default 2000 constraint cap_hour_is_not_negative check (cap_hour >= 0),
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
@@ -681,6 +682,7 @@ comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also c
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
 comment on column jobsync.tenants.paused_with_all is 'True: paused by pause_all_tenants, and goes on with resume_all_tenants; a pause of its own stays.';
+comment on column jobsync.tenants.restored_at is 'When the database was restored from a backup; for the settle time after it nothing is created by API that a search may not show yet.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
 comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';
@@ -5169,6 +5171,10 @@ language plpgsql stable set search_path = jobsync, public set enable_seqscan = o
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
+  -- A restored database does not know what was created after its backup: until a search would show it, all is as if its
+  -- create was under way.
+  v_unsettled double precision := (select extract(epoch from t.restored_at + make_interval(secs => p_settle) - v_now)
+                                     from tenants t where t.tenant_id = p_tenant and t.restored_at > v_now - make_interval(secs => p_settle));
 begin
   return query
     with wanted as materialized (select * from plan_opportunities(p_tenant, p_jobs))
@@ -5177,10 +5183,10 @@ begin
            coalesce(l.told_tags, '{}'), real_ghl_id(c.ghl_contact_id),
            (select r.contact_id from contact_reviews r where r.tenant_id = p_tenant and r.destination_id = p_destination and r.st_customer_id = k.customer_id
                and r.decision = 'share' limit 1),
-           case when ci.st_id is not null then greatest(0, extract(epoch from ci.started_at + make_interval(secs => p_settle) - v_now))::double precision end, ci.refused,
+           greatest(case when ci.st_id is not null then greatest(0, extract(epoch from ci.started_at + make_interval(secs => p_settle) - v_now))::double precision end, v_unsettled), ci.refused,
            case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
            coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
-           case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
+           greatest(case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, v_unsettled), oi.refused,
            w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}'),
            coalesce(o.event = 'updated' and j.delivered_hash is not null and j.ghl_accepted_at is null, false)
       from unnest(p_jobs) i(id)
@@ -5199,7 +5205,7 @@ begin
 end
 $$;
 comment on function jobsync.read_cards(text, uuid, bigint[], double precision) is
-  'What a sender must know about these jobs: links, what was told, open creates with the seconds until they have settled (p_settle after they began), and what the card should be.';
+  'What a sender must know about these jobs: links, what was told, open creates with the seconds until they have settled (p_settle after they began, or after a restore), and what the card should be.';
 
 create function jobsync.open_intent(
   p_tenant text, p_destination uuid, p_kind text, p_id bigint, p_job bigint, p_fence bigint, p_contact text, p_settle double precision

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobsync.db.queries import get_query
 from tests.engine.api_stage import (
     Requests,
     card,
@@ -200,3 +201,18 @@ async def test_the_days_quota_gone_parks_until_it_is_full_again(dsn: str, tmp_pa
             "select next_attempt_at >= date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' + interval '23 hours 58 minutes' from jobsync.outbox"
         ), "until the day ends"
         assert stage.value("select attempts from jobsync.outbox") == 0
+
+
+async def test_after_a_restore_nothing_is_created_that_a_search_may_not_show_yet(dsn: str, tmp_path: Path) -> None:
+    """Found by the rehearsal: cards that were made seconds before a restore were made again after it."""
+    async with open_stage(dsn, tmp_path, jobs=10, connected=True) as stage:
+        job = (await route_jobs(stage))[0]
+        only(stage, job)
+        stage.run(get_query("disarm_restored"))
+        stage.run("update jobsync.tenants set mode = 'live'")
+        await deliver(stage)
+        row = job_row(stage, job)
+        assert (row["status"], row["reason"], cards(stage)) == ("pending", "settling", {})
+        pass_time(stage, 130)
+        await deliver(stage)
+        assert (job_row(stage, job)["status"], len(cards(stage))) == ("synced", 1)

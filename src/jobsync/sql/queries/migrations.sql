@@ -51,6 +51,7 @@ select (select count(*) from (select from public.jobs limit 1000000) j) as jobs,
 
 -- name: disarm_restored
 -- What left after the backup was taken is not known to it: a person looks before anything is sent again.
+update jobsync.tenants set restored_at = jobsync.now();
 update jobsync.tenants set mode = 'observe', mode_reason = 'restored', mode_set_at = jobsync.now() where mode <> 'observe';
 update jobsync.outbox set lease_until = null where lease_until is not null;
 

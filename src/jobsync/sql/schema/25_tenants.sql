@@ -12,6 +12,7 @@ create table jobsync.tenants (
   paused_at timestamptz,
   pause_reason text,
   paused_with_all boolean not null default false,
+  restored_at timestamptz,
   cap_hour integer not null default 2000 constraint cap_hour_is_not_negative check (cap_hour >= 0),
   cap_day integer not null default 20000 constraint cap_day_is_not_negative check (cap_day >= 0),
   poll_seconds integer not null default 300 constraint poll_is_at_least_5_seconds check (poll_seconds >= 5),
@@ -28,6 +29,7 @@ comment on column jobsync.tenants.mode is 'observe: send nothing; shadow: also c
 comment on column jobsync.tenants.deliver_from is 'Jobs created before this are skipped (before_start). Set at the first arm; null: never armed.';
 comment on column jobsync.tenants.arm_remaining is 'Sends left of a limited arm; null: not limited.';
 comment on column jobsync.tenants.paused_with_all is 'True: paused by pause_all_tenants, and goes on with resume_all_tenants; a pause of its own stays.';
+comment on column jobsync.tenants.restored_at is 'When the database was restored from a backup; for the settle time after it nothing is created by API that a search may not show yet.';
 comment on column jobsync.tenants.cap_hour is 'Accepted sends an hour before JobSync disarms itself; 0: none.';
 comment on column jobsync.tenants.execution_price is 'What GoHighLevel bills for one workflow execution, in the account''s currency.';
 comment on column jobsync.tenants.verify_minutes is 'An accepted delivery that was not found in GoHighLevel for so long is an alert.';

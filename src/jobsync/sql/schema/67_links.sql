@@ -117,6 +117,10 @@ language plpgsql stable set search_path = jobsync, public set enable_seqscan = o
 #variable_conflict use_column
 declare
   v_now timestamptz := jobsync.now();
+  -- A restored database does not know what was created after its backup: until a search would show it, all is as if its
+  -- create was under way.
+  v_unsettled double precision := (select extract(epoch from t.restored_at + make_interval(secs => p_settle) - v_now)
+                                     from tenants t where t.tenant_id = p_tenant and t.restored_at > v_now - make_interval(secs => p_settle));
 begin
   return query
     with wanted as materialized (select * from plan_opportunities(p_tenant, p_jobs))
@@ -125,10 +129,10 @@ begin
            coalesce(l.told_tags, '{}'), real_ghl_id(c.ghl_contact_id),
            (select r.contact_id from contact_reviews r where r.tenant_id = p_tenant and r.destination_id = p_destination and r.st_customer_id = k.customer_id
                and r.decision = 'share' limit 1),
-           case when ci.st_id is not null then greatest(0, extract(epoch from ci.started_at + make_interval(secs => p_settle) - v_now))::double precision end, ci.refused,
+           greatest(case when ci.st_id is not null then greatest(0, extract(epoch from ci.started_at + make_interval(secs => p_settle) - v_now))::double precision end, v_unsettled), ci.refused,
            case when q.gone_at is null then q.opportunity_id end, q.gone_at is not null, q.told_hash, q.pipeline_id, q.stage_id, q.status,
            coalesce(q.note_wanted and q.noted_at is null, false), case when q.opportunity_id is null then real_ghl_id(j.ghl_opportunity_id) end,
-           case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, oi.refused,
+           greatest(case when oi.st_id is not null then greatest(0, extract(epoch from oi.started_at + make_interval(secs => p_settle) - v_now))::double precision end, v_unsettled), oi.refused,
            w.pipeline_id, w.stage_id, w.status, w.value, coalesce(w.tags, '{}'), coalesce(w.custom_fields, '{}'),
            coalesce(o.event = 'updated' and j.delivered_hash is not null and j.ghl_accepted_at is null, false)
       from unnest(p_jobs) i(id)
@@ -147,7 +151,7 @@ begin
 end
 $$;
 comment on function jobsync.read_cards(text, uuid, bigint[], double precision) is
-  'What a sender must know about these jobs: links, what was told, open creates with the seconds until they have settled (p_settle after they began), and what the card should be.';
+  'What a sender must know about these jobs: links, what was told, open creates with the seconds until they have settled (p_settle after they began, or after a restore), and what the card should be.';
 
 create function jobsync.open_intent(
   p_tenant text, p_destination uuid, p_kind text, p_id bigint, p_job bigint, p_fence bigint, p_contact text, p_settle double precision
