@@ -76,8 +76,8 @@ async def drain_destination(
     """Sends what is due at a destination for at most `longest` seconds or 5,000 rows.
 
     `due_before` leaves out rows that became due later, `untried_since` those that were tried since (retries inside the
-    same pass). A run of kind ghl_delivery is opened
-    with the first claimed row and closed with the last; none when nothing was due.
+    same pass). A run of kind ghl_delivery is opened with the first claimed row and closed with the last; none when
+    nothing was due.
     """
     report = DrainReport()
     log = get_log(tenant=tenant, destination=str(destination))

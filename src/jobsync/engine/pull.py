@@ -154,7 +154,7 @@ async def _pull_feed(
         newest = max((ticks for _, ticks in reader.read(page) if ticks is not None), default=None)
         if newest is not None and (since is None or newest > parse_ticks(since)):
             since = format_ticks(newest)
-        if not page.has_more or await _is_settled(engine, client, tenant, stream, newest):
+        if not page.has_more or await _is_settled(engine, tenant, page, newest):
             resume = token
         position = Position("export", resume, since, caught_up=not page.has_more)
         if not page.has_more:
@@ -169,11 +169,16 @@ async def _pull_feed(
             following.cancel()
 
 
-async def _is_settled(
-    engine: Engine, client: ServiceTitanClient, tenant: str, stream: Stream, newest: int | None
-) -> bool:
-    """True where no row can become visible any more that belongs before the newest of these (ticks; None: no row)."""
-    return newest is None or newest <= await read_servicetitan_clock(engine, client, tenant, stream) - OVERLAP_TICKS
+async def _is_settled(engine: Engine, tenant: str, page: Page, newest: int | None) -> bool:
+    """True where, when the page was given, no row could become visible any more before its newest (ticks; None: no row)."""
+    if newest is None:
+        return True
+    served = page.served_at
+    if served is None:
+        # An answer without a Date leaves our database's clock, as in `read_servicetitan_clock`.
+        async with engine.database.transaction(tenant) as session:
+            served = await session.value("read_now")
+    return newest <= datetime_ticks(served) - OVERLAP_TICKS
 
 
 def _feed_start(cursor: Row) -> datetime | None:

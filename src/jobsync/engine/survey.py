@@ -42,12 +42,9 @@ async def survey_tenants(database: Database, *, search: str | None = None, limit
 
     `search`: a part of the id or the name.
     """
-    pattern = None
-    if search:
-        pattern = "%" + "".join("\\" + each if each in "\\%_" else each for each in search) + "%"
     async with database.transaction(None) as session:
         rows = await session.rows(
-            "survey_tenants", {"needs": sorted(NEEDS_A_PERSON), "search": pattern, "limit": limit + 1}
+            "survey_tenants", {"needs": sorted(NEEDS_A_PERSON), "search": search or None, "limit": limit + 1}
         )
         causes = await session.rows("list_shared_causes")
         sums = await session.row("sum_tenants")

@@ -60,7 +60,7 @@ from jobsync.errors import ConfigError, JobSyncError
 from jobsync.intake.shadow import compare_with_old_flow, has_old_flow
 from jobsync.log import get_log
 from jobsync.tasks.app import defer_once
-from jobsync.tasks.backfills import BACKFILL_TASK, defer_running_backfills, register_backfill
+from jobsync.tasks.backfills import defer_running_backfills, register_backfill
 from jobsync.tasks.imports import defer_asked_imports, register_imports
 
 PULL_QUEUE = "pull"
@@ -68,6 +68,8 @@ DELIVER_QUEUE = "deliver"
 VERIFY_QUEUE = "verify"
 # What looks after the replica beside the pulls; a one-shot worker leaves it to the service.
 CARE_QUEUE = "care"
+# Their run is a pass, which has to go on without them.
+PASS_TASKS = ("pull_stream", "look_up")
 ABANDONED_AFTER = "30 minutes"
 TALLY_LINES = 64
 
@@ -408,7 +410,7 @@ async def rescue_stalled(duties: Duties) -> int:
             except UniqueViolation:
                 # An equal task waits already and does the same work; the dead one only stands in its way.
                 await duties.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
-                if job.task_name != BACKFILL_TASK:
+                if job.task_name in PASS_TASKS:
                     await _leave_to_later(duties, job.task_kwargs)
     if stalled:
         get_log().warning("tasks_rescued", count=len(stalled))

@@ -41,7 +41,7 @@ with waits as (
     left join hooks h on h.tenant_id = t.tenant_id
     left join told a on a.tenant_id = t.tenant_id
     left join reading r on r.tenant_id = t.tenant_id
-   where %(search)s::text is null or t.tenant_id ilike %(search)s or t.name ilike %(search)s
+   where %(search)s::text is null or strpos(lower(t.tenant_id), lower(%(search)s)) > 0 or strpos(lower(t.name), lower(%(search)s)) > 0
 ), shown as (
   select x.*, array_position('{stuck,needs_you,watch,paused,well}', x.trouble) as place from ranked x
    order by place, x.critical desc, x.needs_you desc, x.failed desc, x.tenant_id limit %(limit)s
