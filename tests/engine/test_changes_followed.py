@@ -155,3 +155,24 @@ async def test_merges_in_a_chain_deactivations_and_deleted_visits_are_followed_a
         assert stage.rows(listed, unreachable) == [{"reason": "no contact in ServiceTitan"}]
         counted = "select coalesce(sum(jobs), 0) as jobs from jobsync.v_unreachable_reasons where reason = 'no contact in ServiceTitan'"
         assert stage.value(counted) >= 1
+
+
+async def test_a_feed_that_was_left_among_young_rows_is_read_again_from_before_them(dsn: str, tmp_path: Path) -> None:
+    """Found by simulated world 292: the token of a page between went past a change that became visible after it."""
+    async with open_stage(dsn, tmp_path, jobs=20, export_rows_per_call=2) as stage:
+        await stage.sync(deliver=False)
+        stage.titan.clock.advance(3600)
+        await stage.sync(deliver=False)
+        first, late, second, third, fourth = stage.job_ids()[:5]
+        stage.act.change_job(job=first, summary="one")
+        stage.act.change_job(job=late, summary="seen late", visible_after=400)
+        for job in (second, third, fourth):
+            stage.act.change_job(job=job, summary="one")
+        stage.titan.faults.plan("status", "jpm/export/jobs", status=503, count=None, skip=1)
+        assert (await stage.sync(deliver=False))["status"] == "failed"
+        changed = "select st_job_id from jobs where st_raw_data ->> 'summary' in ('one', 'seen late')"
+        assert {row["st_job_id"] for row in stage.rows(changed)} == {first, second}, "one page was stored"
+        stage.titan.faults.clear()
+        stage.titan.clock.advance(480)
+        assert (await stage.sync(deliver=False))["status"] == "completed"
+        assert {row["st_job_id"] for row in stage.rows(changed)} == {first, late, second, third, fourth}
