@@ -82,13 +82,23 @@ async def test_one_client_and_all_are_stopped_and_go_on(api: Api, database: Data
     await ann.send("/ui/clients/south/pause")
     assert await paused() == ["south"]
     stopped = await ann.follow(await ann.send("/ui/clients/pause"))
-    assert "Paused 2: nothing is sent." in words(stopped.text)
+    assert "Paused 2 clients: nothing is sent." in words(stopped.text)
     assert await paused() == ["default", "north", "south"]
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        for tenant in ("north", "south"):
+            owner.execute(
+                "with hook as (insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked)"
+                " values (%(tenant)s, 'webhook', 'hook', 'x', 'x') returning id)"
+                " insert into jobsync.outbox (tenant_id, st_job_id, destination_id, event, version, planned_at, next_attempt_at)"
+                " select %(tenant)s, 1, hook.id, 'created', 1, now(), now() from hook",
+                {"tenant": tenant},
+            )
     asked = words((await ann.get("/ui/clients/resume")).text)
     assert "Resume 2 clients" in asked and "Clients that stay paused 1" in asked
+    assert "Jobs waiting 1 " in asked and "Paid workflow triggers, up to 1 " in asked, "south stays paused"
     await ann.send("/ui/clients/resume")
     assert await paused() == ["south"], "what was paused alone stays so"
-    assert "Paid workflow triggers, up to 0" in words((await ann.get("/ui/clients/south/resume")).text)
+    assert "Paid workflow triggers, up to 1 " in words((await ann.get("/ui/clients/south/resume")).text)
     await ann.send("/ui/clients/south/resume")
     assert await paused() == []
     with psycopg.connect(dsn) as owner:

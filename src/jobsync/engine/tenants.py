@@ -44,6 +44,15 @@ async def pause_all(database: Database, *, actor: str, reason: str | None = None
         return await session.value("pause_all_tenants", {"reason": reason, "actor": actor})
 
 
+async def count_held(database: Database) -> Row:
+    """What `resume_all` would let go on: tenants, planned and webhook_executions of those that are live; `others`: how many
+    tenants stay paused."""
+    async with database.transaction(None) as session:
+        row = await session.row("count_held")
+    assert row is not None
+    return row
+
+
 async def resume_all(database: Database, *, actor: str) -> int:
     """Ends what `pause_all` began; who was paused alone stays so. Answers how many go on."""
     async with database.transaction(None) as session:

@@ -51,6 +51,14 @@ select s.*, x.name, x.mode, x.mode_reason, x.arm_remaining, x.paused_at, x.pause
   from shown s join jobsync.v_tenant_status x on x.tenant_id = s.tenant_id
  order by s.place, s.critical desc, s.needs_you desc, s.failed desc, s.tenant_id;
 
+-- name: count_held
+-- What goes on when the pause of all ends: a tenant at a time, each by its counts.
+select count(*) filter (where t.paused_with_all) as tenants, count(*) filter (where not t.paused_with_all) as others,
+       coalesce(sum((p.held ->> 'planned')::bigint), 0)::bigint as planned, coalesce(sum((p.held ->> 'webhook_executions')::bigint), 0)::bigint as webhook_executions
+  from jobsync.tenants t
+  left join lateral (select jobsync.count_planned(t.tenant_id) as held where t.paused_with_all and t.mode = 'live') p on true
+ where t.paused_at is not null;
+
 -- name: sum_tenants
 select count(*) as tenants, count(*) filter (where t.mode = 'live' and t.paused_at is null) as sending, count(*) filter (where t.paused_at is not null) as paused,
        count(*) filter (where t.paused_with_all) as paused_with_all, coalesce(sum(s.today), 0)::bigint as sends_today, coalesce(sum(s.executions * t.execution_price), 0) as cost_this_month,

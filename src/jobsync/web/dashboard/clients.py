@@ -10,7 +10,7 @@ from fastapi import Path as InPath
 from jobsync.engine import sending
 from jobsync.engine.sign_in import act_for
 from jobsync.engine.survey import survey_tenants
-from jobsync.engine.tenants import find_tenant, pause_all, resume_all
+from jobsync.engine.tenants import count_held, find_tenant, pause_all, resume_all
 from jobsync.web.dashboard.rendering import confirm, page, show_count
 from jobsync.web.dashboard.sign_in import HOME
 from jobsync.web.dashboard.visits import PageRoute, ThisVisit, seen_by
@@ -44,7 +44,7 @@ async def pause_everybody(visit: ThisVisit) -> Response:
     """Stops the sends of all within a second. Asks nothing: stopping costs nothing."""
     stopped = await pause_all(visit.engine.database, actor=visit.actor, reason="all clients were paused")
     return await visit.go(
-        HERE, f"Paused {show_count(stopped)}: nothing is sent. Pulls go on, nothing is lost.", kind="warn"
+        HERE, f"Paused {count_clients(stopped)}: nothing is sent. Pulls go on, nothing is lost.", kind="warn"
     )
 
 
@@ -52,19 +52,21 @@ async def pause_everybody(visit: ThisVisit) -> Response:
 @seen_by("admin", all_tenants=True)
 async def ask_to_resume_everybody(visit: ThisVisit) -> Response:
     """Who goes on."""
-    sums = (await survey_tenants(visit.engine.database, limit=1))["sums"]
+    held = await count_held(visit.engine.database)
     return confirm(
         visit,
         title="Let all clients go on?",
         sentence="What waits goes out again wherever the mode is live. A client or a hook that was paused by itself stays paused.",
         action="/ui/clients/resume",
-        button=f"Resume {show_count(sums['paused_with_all'])} clients",
+        button=f"Resume {count_clients(held['tenants'])}",
         facts=[
-            ("Clients that go on", show_count(sums["paused_with_all"])),
-            ("Clients that stay paused", show_count(sums["paused"] - sums["paused_with_all"])),
+            ("Clients that go on", show_count(held["tenants"])),
+            ("Clients that stay paused", show_count(held["others"])),
+            ("Jobs waiting", show_count(held["planned"])),
+            ("Paid workflow triggers, up to", show_count(held["webhook_executions"])),
         ],
         back=HERE,
-        allowed=sums["paused_with_all"] > 0,
+        allowed=held["tenants"] > 0,
         here=HERE,
     )
 
@@ -74,7 +76,7 @@ async def ask_to_resume_everybody(visit: ThisVisit) -> Response:
 async def resume_everybody(visit: ThisVisit) -> Response:
     """Ends the pause of all."""
     freed = await resume_all(visit.engine.database, actor=visit.actor)
-    return await visit.go(HERE, f"{show_count(freed)} clients go on.")
+    return await visit.go(HERE, f"{count_clients(freed)} may send again.")
 
 
 @router.post("/ui/clients/{tenant}/open")
@@ -122,3 +124,8 @@ async def resume_client(visit: ThisVisit, tenant: Tenant) -> Response:
     await find_tenant(visit.engine.database, tenant)
     answer = await sending.resume_tenant(visit.engine, tenant, actor=visit.actor)
     return await visit.go(HERE, f"{tenant} goes on; {show_count(answer['planned'])} jobs wait to be sent.")
+
+
+def count_clients(number: int) -> str:
+    """As people say it."""
+    return f"{show_count(number)} {'client' if number == 1 else 'clients'}"
