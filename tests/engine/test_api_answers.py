@@ -213,6 +213,6 @@ async def test_after_a_restore_nothing_is_created_that_a_search_may_not_show_yet
         await deliver(stage)
         row = job_row(stage, job)
         assert (row["status"], row["reason"], cards(stage)) == ("pending", "settling", {})
-        pass_time(stage, 130)
+        pass_time(stage, 150)
         await deliver(stage)
         assert (job_row(stage, job)["status"], len(cards(stage))) == ("synced", 1)
