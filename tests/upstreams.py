@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Stage:
     data_dir: Path
     more: dict[str, Any] = field(default_factory=dict)
     opened: Engine | None = None
+    _owner: psycopg.Connection[dict[str, Any]] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -93,6 +94,8 @@ class Stage:
             "JOBSYNC_MODE": "live",
             "JOBSYNC_DELIVER_FROM": "2000-01-01T00:00:00Z",
             "JOBSYNC_GHL_PACE": "0",
+            # Every connection of a fresh database learns the schema anew.
+            "DATABASE_MAX_CONNECTIONS": "4",
             "JOBSYNC_DATA_DIR": str(self.data_dir),
             "LOG_LEVEL": "ERROR",
             **self.more,
@@ -170,8 +173,7 @@ class Stage:
 
     def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         """What the database says, as its owner."""
-        with psycopg.Connection[dict[str, Any]].connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(statement.encode(), parameters or None).fetchall()
+        return self._ask(statement, parameters).fetchall()
 
     def value(self, statement: str, *parameters: Any) -> Any:
         """The first column of the first row."""
@@ -179,8 +181,22 @@ class Stage:
 
     def run(self, statement: str, *parameters: Any) -> None:
         """Changes the database, as its owner."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(statement.encode(), parameters or None)
+        self._ask(statement, parameters)
+
+    def close(self) -> None:
+        """Leaves the database; the next question connects again."""
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
+
+    def _ask(self, statement: str, parameters: tuple[Any, ...]) -> psycopg.Cursor[dict[str, Any]]:
+        if self._owner is None:
+            self._owner = psycopg.Connection[dict[str, Any]].connect(self.dsn, autocommit=True, row_factory=dict_row)
+        try:
+            return self._owner.execute(statement.encode(), parameters or None)
+        except psycopg.OperationalError:
+            self.close()
+            raise
 
     async def start(self, *words: str, **changes: Any) -> asyncio.subprocess.Process:
         """Starts `jobsync WORDS` as a process; `changes` to its environment, None takes a variable away."""
@@ -283,11 +299,12 @@ async def open_stage(
         if lists_only:
             served.simulator.faults.refuse(FEEDS)
         stage = Stage(served.simulator, serving.app, served.url, serving.url, dsn, directory, dict(more or {}))
-        if connected:
-            stage.connect_location()
-        if not engine:
-            yield stage
-            return
-        async with open_engine(stage.settings()) as opened:
-            stage.opened = opened
-            yield stage
+        with closing(stage):
+            if connected:
+                stage.connect_location()
+            if not engine:
+                yield stage
+                return
+            async with open_engine(stage.settings()) as opened:
+                stage.opened = opened
+                yield stage
