@@ -110,6 +110,8 @@ async def test_only_so_many_watch_at_once_and_a_wrong_place_is_refused(
 ) -> None:
     monkeypatch.setattr(events, "MOST_WATCHERS", 0)
     assert (await admin.get("/admin/events", headers=STREAM)).status == 503
-    for wrong in ("x", "1", "-1-1", "1-" + "9" * 19):
-        assert (await admin.get("/admin/events", params={"after": wrong})).status == 400
+    # A number that begins with a zero would be read as octal: as another place, or as none.
+    for wrong in ("x", "1", "-1-1", "1-" + "9" * 19, "0017-1", "09-1", "17-01"):
+        refused = await admin.get("/admin/events", params={"after": wrong})
+        assert (refused.status, "after" in str(refused.body)) == (400, True), wrong
         assert (await admin.get("/admin/events", headers={"Last-Event-ID": wrong})).status == 400

@@ -12,7 +12,8 @@ from jobsync.db.pool import Database, Row
 from jobsync.errors import InvalidInput
 
 MOST = 200
-_PLACE = re.compile(r"([0-9]{1,19})-([0-9]{1,18})", re.ASCII)
+# A place as a pattern. Without leading zeros: PostgreSQL reads a transaction's number that begins with one as octal.
+PLACE = r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,17})"
 
 
 async def find_place(database: Database, tenant: str) -> str:
@@ -23,7 +24,7 @@ async def find_place(database: Database, tenant: str) -> str:
 
 async def read_events(database: Database, tenant: str, after: str, *, limit: int = MOST) -> list[Row]:
     """Events after a place, oldest first: {id, kind, at, subject, content}. Raises InvalidInput for what is no place."""
-    found = _PLACE.fullmatch(after)
+    found = re.fullmatch(PLACE, after)
     if found is None:
         raise InvalidInput("This is not the id of an event.", hint="Leave it out to begin with now.", field="after")
     async with database.transaction(tenant) as session:

@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from jobsync.db.pool import Database, Row
-from jobsync.engine.events import find_place, read_events
+from jobsync.engine.events import PLACE, find_place, read_events
 from jobsync.errors import CallRefused, JobSyncError
 from jobsync.web.answers import JsonAnswer
 from jobsync.web.api.fields import Limit
@@ -30,7 +30,7 @@ MOST_WATCHERS = 32
 LOOK_EVERY_SECONDS = 1.0
 BEAT_EVERY_LOOKS = 15
 STREAM = "text/event-stream"
-Place = Annotated[str | None, Query(max_length=40, pattern=r"^[0-9]{1,19}-[0-9]{1,18}$")]
+Place = Annotated[str | None, Query(max_length=40, pattern=rf"^{PLACE}$")]
 
 
 class Event(BaseModel):
@@ -62,9 +62,7 @@ async def watch_events(
     call: ThisCall,
     after: Place = None,
     limit: Limit = 200,
-    last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", max_length=40, pattern=r"^([0-9]{1,19}-[0-9]{1,18})?$")
-    ] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=40, pattern=rf"^({PLACE})?$")] = None,
 ) -> Response:
     """What happened after a place; without one, the place of this moment. With `Accept: text/event-stream`, a stream."""
     database = call.web.engine.database
