@@ -27,14 +27,21 @@ def _keep_allowed(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+# What a library's warning means to whoever runs JobSync, by its logger.
+MEANINGS = {"psycopg.pool": "a connection to PostgreSQL was lost or could not be opened; it is tried again"}
+
+
 class _NamesOnly(logging.Handler):
     """What libraries say on their own, such as psycopg and its pool: who warned and of which error, and nothing of the
     message, which may hold a host, a user, a statement or a body."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Passes the record on as an event of ours."""
-        kind = record.exc_info[0] if record.exc_info else None
-        told = get_log(logger=record.name, **({"error_type": kind.__name__} if kind else {}))
+        given = record.args if isinstance(record.args, tuple) else ()
+        errors = [record.exc_info[1] if record.exc_info else None, *given]
+        kind = next((type(error).__name__ for error in errors if isinstance(error, BaseException)), None)
+        known = {"error_type": kind, "reason": MEANINGS.get(record.name)}
+        told = get_log(logger=record.name, **{name: value for name, value in known.items() if value})
         (told.error if record.levelno >= logging.ERROR else told.warning)("library_warned")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 
+from jobsync import __version__
 from jobsync.cli.parser import COMMANDS, build_app
 
 
@@ -34,3 +35,9 @@ def test_a_command_loads_neither_the_web_nor_another_one() -> None:
     ).stdout.split()  # fmt: skip
     assert "jobsync.cli.jobs" in said
     assert not {"fastapi", "uvicorn", "jobsync.cli.demo", "jobsync.simulators"} & set(said)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"]])
+def test_the_version_is_said_the_way_people_ask_for_it(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    build_app(words)(words, standalone_mode=False)
+    assert capsys.readouterr().out == f"jobsync {__version__}\n"

@@ -35,3 +35,4 @@ async def test_a_pool_that_cannot_connect_names_itself_and_nothing_else(
     assert {line["event"] for line in lines} == {"library_warned"}
     assert {line["logger"] for line in lines} == {"psycopg.pool", "psycopg"}
     assert (lines[-1]["level"], lines[-1]["error_type"]) == ("error", "ValueError")
+    assert (lines[0]["error_type"], "PostgreSQL" in lines[0]["reason"]) == ("OperationalError", True)

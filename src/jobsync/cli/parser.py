@@ -74,7 +74,7 @@ def build_app(words: Sequence[str] | None = None) -> typer.Typer:
     )
     app.callback()(options)
     app.command()(version)
-    named = (COMMANDS.keys() | {"version"}) & set(words or ())
+    named = (COMMANDS.keys() | {"version", "--version"}) & set(words or ())
     for name, (module, attribute) in COMMANDS.items():
         if named and name not in named:
             continue
@@ -86,6 +86,12 @@ def build_app(words: Sequence[str] | None = None) -> typer.Typer:
     return app
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
 def options(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="A configuration file instead of ./jobsync.yaml.")] = None,
@@ -94,6 +100,9 @@ def options(
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR (LOG_LEVEL).")] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an unexpected error came from.", hidden=True)
+    ] = False,
+    told: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
     """Options before the command."""
