@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,13 +190,15 @@ class Stage:
             self._owner = None
 
     def _ask(self, statement: str, parameters: tuple[Any, ...]) -> psycopg.Cursor[dict[str, Any]]:
+        if self._owner is not None:
+            # A story may have stopped the server meanwhile.
+            with suppress(psycopg.OperationalError):
+                self._owner.execute("select")
+            if self._owner.closed:
+                self._owner = None
         if self._owner is None:
             self._owner = psycopg.Connection[dict[str, Any]].connect(self.dsn, autocommit=True, row_factory=dict_row)
-        try:
-            return self._owner.execute(statement.encode(), parameters or None)
-        except psycopg.OperationalError:
-            self.close()
-            raise
+        return self._owner.execute(statement.encode(), parameters or None)
 
     async def start(self, *words: str, **changes: Any) -> asyncio.subprocess.Process:
         """Starts `jobsync WORDS` as a process; `changes` to its environment, None takes a variable away."""

@@ -62,7 +62,7 @@ async def test_the_service_works_off_a_backfill_that_a_face_began_and_one_whose_
         run = await start(stage)
         row = stage.rows(f"select priority, queue_name from {QUEUE} where task_name = %s", BACKFILL_TASK)[0]
         assert (row["priority"] < 0, row["queue_name"]) == (True, "backfill")
-        stage.run(f"set search_path = jobsync_queue; delete from {QUEUE} where task_name = '{BACKFILL_TASK}'")
+        stage.run(f"set local search_path = jobsync_queue; delete from {QUEUE} where task_name = '{BACKFILL_TASK}'")
         assert await resume_backfill_now(stage.engine, TENANT, run)
         stop, asked = asyncio.Event(), signal_at(stage, "jpm/jobs", 3)
         working = asyncio.ensure_future(work(stage.engine, stop))

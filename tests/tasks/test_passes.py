@@ -22,7 +22,7 @@ QUEUE = "jobsync_queue.procrastinate_jobs"
 
 def change_queue(stage: Stage, statement: str) -> None:
     """Changes the queue's tables as the library would, in their own schema: their triggers count on it."""
-    stage.run(f"set search_path = jobsync_queue; {statement}")
+    stage.run(f"set local search_path = jobsync_queue; {statement}")
 
 
 async def defer_only(stage: Stage) -> UUID:
