@@ -64,6 +64,7 @@ ROWS: dict[str, Expected] = {
     "410": Expected("status", {"status": 410}, "pending", "destination_gone", "gone", 410, True, counted=0),
     "408": Expected("status", {"status": 408}, "pending", "retrying", "ambiguous", 408, True),
     "reset": Expected("close", {}, "pending", "retrying", "ambiguous", None, True),
+    "reset after it was done": Expected("did_then_close", {}, "pending", "retrying", "ambiguous", None, True),
     "413": Expected("status", {"status": 413}, "failed", "rejected", "rejected", 413, False),
     "414": Expected("status", {"status": 414}, "failed", "rejected", "rejected", 414, False),
     "429": Expected(
@@ -117,7 +118,7 @@ async def test_2xx_valid_is_synced_without_a_made_up_id(dsn: str, tmp_path: Path
 
 
 # So many answers in one world, each of a hook of its own to a job of its own; a day lies between two of them.
-TOGETHER = 6
+TOGETHER = 7
 
 
 @pytest.mark.parametrize("first", range(0, len(ROWS), TOGETHER))
