@@ -32,6 +32,8 @@ TEST_SETTINGS = {
     "full_page_writes": "off",
     "max_connections": "200",
     "autovacuum": "off",
+    # Each of the many connections maps what it touches of these anew.
+    "shared_buffers": "24MB",
     # Thousands of logins, each of which would hash its password 4,096 times.
     "scram_iterations": "1",
 }
@@ -116,14 +118,20 @@ def template(server: Server) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def maintenance(server: Server) -> Iterator[psycopg.Connection]:
+    """The worker's own connection, which makes and drops databases."""
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def dsn(server: Server, template: str) -> Iterator[str]:
+def dsn(server: Server, template: str, maintenance: psycopg.Connection) -> Iterator[str]:
     """DSN of a fresh, migrated database of this test alone."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server.dsn, autocommit=True) as connection:
-        copy_database(connection, name, template)
-        yield server.named(name)
-        drop_database(connection, name)
+    copy_database(maintenance, name, template)
+    yield server.named(name)
+    drop_database(maintenance, name)
 
 
 @pytest.fixture

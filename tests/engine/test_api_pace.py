@@ -44,7 +44,9 @@ async def test_with_a_backlog_a_location_is_paced_at_its_budget_and_never_answer
             f"paced at {rate:.2f} of {PACE} requests a second ({rate / PACE:.1%}), at most {meter.peak} in 10 s, {meter.refused} answers 429"
         )
         assert steady[-1] - steady[0] >= SECONDS - 2
-        assert 0.95 * PACE <= rate <= 1.02 * PACE
+        assert rate >= 0.95 * PACE
+        # Never more than what was saved up and what came in since, with one request that was under way as it began.
+        assert len(times) <= PACE + PACE * (times[-1] - times[0]) + 1
         assert meter.refused == 0 and meter.peak <= stage.level.switches.burst_limit
         assert stage.value("select count(*) from jobsync.outbox") > 0, "there was a backlog all the time"
 
