@@ -69,6 +69,20 @@ def drop_database(connection: psycopg.Connection, name: str) -> None:
         connection.execute(f'drop database "{name}"'.encode())
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares something costly stays on one worker: the browser with its demo, and what a file's tests have together.
+    The longest test comes first among those that stand alone, so that nobody waits for it in the end."""
+    for item in items:
+        fixtures = getattr(item, "_fixtureinfo", None)
+        shared = any(made[-1].scope == "module" for made in fixtures.name2fixturedefs.values()) if fixtures else False
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif shared:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -43,6 +43,7 @@ async def admin(start_api: StartApi, database: Database) -> AsyncIterator[Api]:
         )
 
 
+@pytest.mark.longest
 @pytest.mark.timeout(900)
 async def test_every_operation_holds_to_its_description(admin: Api) -> None:
     await hold_to_description(admin, cases_each=8, at_least=1000)
