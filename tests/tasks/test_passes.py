@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from jobsync.tasks import worker
-from jobsync.tasks.work import Duties, defer_pass
+from jobsync.tasks.work import DELIVER_QUEUE, Duties, defer_drain, defer_pass, is_busy
 from jobsync.tasks.worker import finish_tasks, is_pulled, run_in_foreground
 from tests.upstreams import TENANT, Stage, open_stage
 
@@ -87,6 +87,33 @@ async def test_tasks_of_a_dead_worker_are_taken_over_even_where_equal_ones_wait(
         assert set(statuses(stage)) == {"completed"}
         assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
         assert stage.value(f"select count(*) from {QUEUE} where status in ('todo', 'doing')") == 0
+
+
+async def test_what_a_dead_worker_had_claimed_goes_out_with_the_drain_that_is_taken_over(
+    dsn: str, tmp_path: Path
+) -> None:
+    """Found by 200 kills in a row: the taken-over drain left out what was tried since the dead pass had begun, so that each
+    death left another group of jobs claimed."""
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        await stage.route_all()
+        await stage.sync(deliver=False)
+        started = stage.value("select jobsync.now()")
+        (destination,) = stage.rows("select id from jobsync.destinations")
+        claimed = stage.rows("select * from jobsync.claim_deliveries('default', %s, 3, 0, 0, 1)", destination["id"])
+        assert len(claimed) == 3
+
+        async def act(duties: Duties) -> None:
+            limits = (stage.value("select jobsync.now()").isoformat(), started.isoformat())
+            await defer_drain(duties, TENANT, str(destination["id"]), *limits)
+            change_queue(stage, f"update {QUEUE} set status = 'doing' where task_name = 'drain'")
+            await finish_tasks(duties, partial(nobody_drains, duties))
+
+        async def nobody_drains(duties: Duties) -> bool:
+            return not await is_busy(duties, DELIVER_QUEUE, TENANT)
+
+        await run_in_foreground(stage.engine, act)
+        assert stage.posts() == dict.fromkeys(stage.job_ids(), 1)
+        assert stage.value("select count(*) from jobsync.outbox") == 0
 
 
 async def test_a_one_shot_worker_leaves_the_schedule_of_a_service_alone(dsn: str, tmp_path: Path) -> None:

@@ -406,6 +406,13 @@ async def rescue_stalled(duties: Duties) -> int:
         # Refused where another sweep was faster: then it is done already.
         with contextlib.suppress(ConnectorException):
             try:
+                if job.task_kwargs.get("untried_since"):
+                    # What the dead one had claimed was tried since its pass began, and goes first.
+                    await duties.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+                    await defer_drain(
+                        duties, *(job.task_kwargs[name] for name in ("tenant", "destination", "due_before"))
+                    )
+                    continue
                 await duties.app.job_manager.retry_job(job)
             except UniqueViolation:
                 # An equal task waits already and does the same work; the dead one only stands in its way.
