@@ -98,6 +98,7 @@ declare
   v_decisions import_decision[];
   v_counts jsonb;
   v_last integer;
+  v_rows integer[];
 begin
   select i.state into v_state from imports i where i.tenant_id = p_tenant and i.id = p_import for no key update;
   if p_apply and v_state is distinct from 'applying' or v_state in ('undoing', 'undone') then
@@ -119,8 +120,11 @@ begin
   if p_apply then
     perform write_import_rows(p_tenant, p_import, p_entity, v_decisions);
   end if;
+  v_rows := array(select d.row_no from unnest(v_decisions) d);
+  -- Looked up by key: of a file that was staged a moment ago, before its table was analysed, all rows would be read for each chunk.
   update import_rows r set found = d.found from unnest(v_decisions) d
-   where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no = d.row_no and r.found is distinct from d.found;
+   where r.tenant_id = p_tenant and r.import_id = p_import and r.entity = p_entity and r.row_no = any (v_rows) and r.row_no = d.row_no
+     and r.found is distinct from d.found;
   select coalesce(case when p_apply then v_file.applied else v_file.judged end, '{}') || jsonb_object_agg(c.outcome,
            c.rows + coalesce(((case when p_apply then v_file.applied else v_file.judged end) ->> c.outcome)::integer, 0)) into v_counts
     from (select d.outcome, count(*) as rows from unnest(v_decisions) d group by 1
