@@ -45,31 +45,38 @@ async def stop_at_once(server: EmbeddedServer) -> None:
     await server.ensure_running()
 
 
+# With a pace where many restarts have to fit in before everything is told.
 @pytest.mark.parametrize(
-    ("restarts", "jobs"), [(2, 120), pytest.param(100, 3000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+    ("restarts", "jobs", "pace"),
+    [(2, 120, 0), pytest.param(100, 3000, 20, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
 )
 async def test_a_postgresql_that_is_stopped_at_once_loses_nothing(
-    own_server: EmbeddedServer, tmp_path: Path, restarts: int, jobs: int
+    own_server: EmbeddedServer, tmp_path: Path, restarts: int, jobs: int, pace: int
 ) -> None:
-    async with open_stage(own_server.dsn(), tmp_path, jobs=jobs, more={**QUICK, **UNCAPPED}) as stage:
+    more = {**QUICK, **UNCAPPED, "JOBSYNC_GHL_PACE": pace}
+    async with open_stage(own_server.dsn(), tmp_path, jobs=jobs, more=more) as stage:
         url = await stage.route_all()
         stage.break_hook(url, "slow", seconds=0.05, times=None)
-        for _ in range(restarts):
-            if is_all_told(stage, jobs):
-                break
+        process, begun, done = None, 0, 0
+        while done < restarts and not is_all_told(stage, jobs):
+            if process is None or process.returncode is not None:
+                process, begun = await stage.start("sync", "--json"), begun + 1
             reached = signal_at(stage, stage.level.ledger.post_count + 8)
-            process = await stage.start("sync", "--json")
             ended = asyncio.ensure_future(process.wait())
             waiting = asyncio.ensure_future(reached.wait())
             await asyncio.wait({ended, waiting}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             await stop_at_once(own_server)
-            await finish(process)
+            done += 1
+        assert process is not None
+        await finish(process)
         stage.level.faults.clear()
         ran = await stage.jobsync("sync", "--json")
         assert ran.code == 0, ran.err
         assert is_all_told(stage, jobs)
-        check_nothing_lost(stage)
+        twice = check_nothing_lost(stage)
+        print(f"restarts: {done}, processes: {begun}, jobs: {jobs}, lost: 0, twice: {twice}, each flagged")
+        assert done == restarts
 
 
 async def test_up_brings_back_the_embedded_server_that_died_under_it(tmp_path: Path) -> None:
