@@ -4309,7 +4309,7 @@ create function jobsync.claim_deliveries(
   p_tenant text, p_destination uuid, p_limit integer, p_lease_seconds double precision, p_rate double precision, p_burst double precision,
   p_due_before timestamptz default null, p_untried_since timestamptz default null
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
-                 planned_at timestamptz, projection jobsync.projections)
+                 planned_at timestamptz, alone boolean, projection jobsync.projections)
 -- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
@@ -4329,6 +4329,7 @@ declare
   v_jobs bigint[];
   v_new integer;
   v_died boolean;
+  v_alone boolean;
 begin
   -- Claims of one tenant go one after another; nothing below waits for a row that somebody else holds.
   select * into v_tenant from tenants t where t.tenant_id = p_tenant for no key update;
@@ -4408,9 +4409,10 @@ begin
   end loop;
 
   -- What two workers died with goes out alone, so that the one that kills them is set aside and not those beside it.
-  select case when (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1]
+  select (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1],
+         case when (array_agg(l.suspect order by l.next_attempt_at, l.st_job_id))[1]
               then (array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id))[1:1]
-              else array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) filter (where not l.suspect) end into v_jobs
+              else array_agg(l.st_job_id order by l.next_attempt_at, l.st_job_id) filter (where not l.suspect) end into v_alone, v_jobs
     from (select o.st_job_id, o.next_attempt_at, o.rescues + case when o.lease_until is null then 0 else 1 end >= 2 as suspect from outbox o
            where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs) and o.destination_id = p_destination
              and (o.lease_until is null or o.lease_until <= v_now)
@@ -4476,7 +4478,7 @@ begin
       select p_tenant, c.st_job_id, c.version, p_destination, delivery_id(p_tenant, c.st_job_id, c.version), c.event, v_now from claimed c
       returning id, st_job_id, delivery_id
     )
-    select a.id, c.fence, c.version, c.event, a.delivery_id, c.attempts, c.waiting_for, c.planned_at, p
+    select a.id, c.fence, c.version, c.event, a.delivery_id, c.attempts, c.waiting_for, c.planned_at, v_alone, p
       from claimed c
       join opened a on a.st_job_id = c.st_job_id
       -- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all
@@ -4486,7 +4488,7 @@ begin
 end
 $$;
 comment on function jobsync.claim_deliveries(text, uuid, integer, double precision, double precision, double precision, timestamptz, timestamptz) is
-  'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time. p_due_before, p_untried_since: only what was due by then and not tried since.';
+  'Claims due deliveries of a destination under mode, pause, caps, limited arm and budget; opens an attempt for each. At most one job per customer at a time. p_due_before, p_untried_since: only what was due by then and not tried since. alone: two workers died with it; nothing else is to be under way beside it.';
 
 create function jobsync.budget_key(p_kind text, p_destination uuid) returns text language sql immutable parallel safe as $$
   select case p_kind when 'api' then 'gohighlevel' else 'destination:' || p_destination end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,29 @@ async def test_an_answer_that_a_hook_gives_to_all_leaves_each_job_with_status_re
         texts = stage.rows("select ghl_sync_error as text from jobs where st_job_id = any (%s)", jobs)
         errors = {row["text"] for row in texts}
         assert (None in errors) is (status == "synced")
+
+
+async def test_what_two_workers_died_with_goes_out_with_nothing_beside_it(dsn: str, tmp_path: Path) -> None:
+    """Found by 200 kills: claimed one by one they were still under way together, died together, and were set aside
+    together after five deaths, although at most one of them can have killed its worker."""
+    async with open_stage(dsn, tmp_path, jobs=40) as stage:
+        url = stage.add_hook()
+        jobs = await pull_for_one_unit(stage, url)
+        stage.break_hook(url, "slow", seconds=0.05)
+        suspects = first_of_each_customer(stage, jobs)[:4]
+        stage.run(
+            "update jobsync.outbox set rescues = 1, lease_until = jobsync.now() - interval '1 second', next_attempt_at = planned_at - interval '1 hour' "
+            "where st_job_id = any (%s)",
+            suspects,
+        )
+        await stage.sync(pull=False)
+        spans = stage.rows(
+            "select started_at, finished_at from jobsync.attempts where st_job_id = any (%s) order by id", suspects
+        )
+        assert len(spans) == len(suspects)
+        for earlier, later in itertools.pairwise(spans):
+            assert earlier["finished_at"] <= later["started_at"]
+        assert stage.posts() == dict.fromkeys(jobs, 1)
 
 
 async def test_a_hook_that_refuses_the_connection_burns_no_attempt_and_is_paused_after_five(

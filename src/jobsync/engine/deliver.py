@@ -134,13 +134,17 @@ async def drain_destination(
             if sender is None:
                 sender = await _open(engine, open_sender, tenant, destination)
             rows_claimed += len(rows)
-            if not sender.overlaps:
+            # If it kills this worker, too, only it is to die with it.
+            is_alone = rows[0]["alone"]
+            if is_alone or not sender.overlaps:
                 await window.finish()
             await sender.prepare(rows)
             for row in rows:
                 await window.enter()
                 is_late = loop.time() - claimed_at > engine.settings.lease_seconds * LATE
                 window.start(give_back(row) if is_late else send(sender, row))
+            if is_alone:
+                await window.finish()
     except asyncio.CancelledError:
         window.abandon()
         raise

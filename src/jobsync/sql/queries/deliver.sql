@@ -4,7 +4,7 @@
 select id, kind, label, sealed, key_id, masked from jobsync.destinations where tenant_id = %(tenant)s and id = %(destination)s;
 
 -- name: claim_deliveries
-select c.attempt_id, c.fence, c.version, c.event, c.delivery_id, c.attempts, c.waited_for, c.planned_at, (c.projection).*
+select c.attempt_id, c.fence, c.version, c.event, c.delivery_id, c.attempts, c.waited_for, c.planned_at, c.alone, (c.projection).*
   from jobsync.claim_deliveries(%(tenant)s, %(destination)s, %(limit)s, %(lease_seconds)s, %(rate)s, %(burst)s, %(due_before)s, %(untried_since)s) c;
 
 -- name: finish_deliveries
