@@ -24,7 +24,7 @@ up: setup ## Run JobSync: service, worker and schedule; options in ARGS
 	@$(BIN)/jobsync up $(ARGS)
 
 test: dev $(BROWSER) ## Run the tests; a part of them: make test ARGS='tests/db -k embedded'
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not long and not soak and not n8n" $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) -m "not long and not soak and not n8n" $(ARGS)
 
 check: dev ## Lint, format, types and the house rules
 	@$(BIN)/ruff check .

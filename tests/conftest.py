@@ -15,11 +15,13 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from xdist.scheduler import LoadScopeScheduling
 
 from jobsync.db.embedded import start_embedded
 from jobsync.db.migrate import migrate
@@ -69,18 +71,23 @@ def drop_database(connection: psycopg.Connection, name: str) -> None:
         connection.execute(f'drop database "{name}"'.encode())
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares something costly stays on one worker: the browser with its demo, and what a file's tests have together.
-    The longest test comes first among those that stand alone, so that nobody waits for it in the end."""
-    for item in items:
-        fixtures = getattr(item, "_fixtureinfo", None)
-        shared = any(made[-1].scope == "module" for made in fixtures.name2fixturedefs.values()) if fixtures else False
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-        elif shared:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """The longest test begins first, so that nobody waits for it in the end."""
     items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
+class FileByFile(LoadScopeScheduling):
+    """A file's tests run on one worker, and all that drive the browser on one, for they share what is costly to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "browser" if "/test_browser" in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile:
+    """How workers share the tests."""
+    config.option.loadscopereorder = False
+    return FileByFile(config, log)
 
 
 @pytest.fixture(scope="session")

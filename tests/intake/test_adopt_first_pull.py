@@ -79,9 +79,9 @@ async def test_what_the_old_flow_missed_is_stored_and_not_given_to_it_to_push(em
     await migrate_or_adopt(empty_dsn)
     with psycopg.connect(empty_dsn, autocommit=True, row_factory=cast(Any, dict_row)) as connection:
         base = Base(cast(Any, connection))
-        now = base.rows("select to_char(jobsync.now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as at")[0][
-            "at"
-        ]
+        now = base.rows(
+            "select to_char((jobsync.now() + interval '1 second') at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as at"
+        )[0]["at"]
         base.page(
             job(5001, businessUnitId=LEFT_TO_OLD), job(5002, businessUnitId=LEFT_TO_OLD, createdOn=now, modifiedOn=now)
         )
