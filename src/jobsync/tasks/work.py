@@ -409,9 +409,8 @@ async def rescue_stalled(duties: Duties) -> int:
                 if job.task_kwargs.get("untried_since"):
                     # What the dead one had claimed was tried since its pass began, and goes first.
                     await duties.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
-                    await defer_drain(
-                        duties, *(job.task_kwargs[name] for name in ("tenant", "destination", "due_before"))
-                    )
+                    ids: dict[str, Any] = dict(job.task_kwargs)
+                    await defer_drain(duties, ids["tenant"], ids["destination"], ids["due_before"])
                     continue
                 await duties.app.job_manager.retry_job(job)
             except UniqueViolation:
