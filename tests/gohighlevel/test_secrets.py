@@ -24,11 +24,11 @@ pytestmark = pytest.mark.anyio
 TOKEN = "pit-5ca7a1e0-canary-token"
 PERSON = make_row(
     first_name="Zebulon", last_name="Quackenbush", customer_name="Zebulon Quackenbush", email="Zeb.Q@canary.example.com",
-    phone="+15125550199", street="77 Secret Canary Lane", summary="Gate code 4711-canary",
+    phone="+15125550199", street="77 Secret Canary Lane", summary="Gate code kestrel-canary",
 )  # fmt: skip
 CANARIES = (
     TOKEN, "5ca7a1e0", "loc5550100", "0f1e2d3c", "ddddeeeeffff", "Zebulon", "Quackenbush", "canary", "5550199", "555-0199",
-    "77 Secret", "4711",
+    "77 Secret", "kestrel",
 )  # fmt: skip
 
 
