@@ -4608,7 +4608,8 @@ begin
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
-      from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+      -- The list of ids once more: joined alone, a plan made while the table was empty reads all attempts each time.
+      from results r where a.tenant_id = p_tenant and a.id = any (v_attempts) and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
@@ -8335,8 +8336,13 @@ create view jobsync.v_merges with (security_invoker = true) as
     from public.customers c where c.merged_to_id is not null
   union all
   select l.tenant_id, 'location', l.st_location_id, l.merged_to_id, jobsync.resolve_location(l.tenant_id, l.st_location_id),
-         (select count(*) from public.jobs j where j.tenant_id = l.tenant_id and j.st_location_id = l.st_location_id), l.modified_on
-    from jobsync.locations l where l.merged_to_id is not null;
+         coalesce(n.jobs, 0), l.modified_on
+    from jobsync.locations l
+    -- Counted in one go: jobs have no index by location, and one look for each location would read them all each time.
+    left join (select j.tenant_id, j.st_location_id, count(*) as jobs from public.jobs j
+                where (j.tenant_id, j.st_location_id) in (select m.tenant_id, m.st_location_id from jobsync.locations m where m.merged_to_id is not null)
+                group by j.tenant_id, j.st_location_id) n on n.tenant_id = l.tenant_id and n.st_location_id = l.st_location_id
+   where l.merged_to_id is not null;
 comment on view jobsync.v_merges is
   'Merged customers and locations, the survivor at the end of the chain, and how many jobs still name the merged one (they are delivered with the survivor''s data).';
 
@@ -8607,34 +8613,49 @@ comment on function jobsync.oldest_pending(text, bigint, integer) is
 create table jobsync.outside_retries (
   tenant_id text not null,
   st_job_id bigint not null,
+  business_unit_id bigint,
   failures integer not null,
   due_at timestamptz,
   primary key (tenant_id, st_job_id)
 );
-create index outside_retries_due on jobsync.outside_retries (tenant_id, due_at) where due_at is not null;
+create index outside_retries_due on jobsync.outside_retries (tenant_id, business_unit_id, due_at, st_job_id) where due_at is not null;
 comment on table jobsync.outside_retries is 'Jobs that an external deliverer marked failed: how often in a row, and when they are offered again (null: never, a person has to look).';
+comment on column jobsync.outside_retries.business_unit_id is 'The unit of the job, kept beside it: what is due of one unit is found without looking at the others.';
 comment on column jobsync.outside_retries.failures is 'Marks `failed` since the job was last marked otherwise.';
 
 -- The schedule of our own deliveries from its second wait on: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. After the seventh failure nobody
 -- is asked again: each try may start a paid workflow.
 create function jobsync.note_outside_failure(p_tenant text, p_job bigint) returns void
 language sql volatile set search_path = jobsync, public as $$
-  insert into outside_retries as r (tenant_id, st_job_id, failures, due_at) values (p_tenant, p_job, 1, jobsync.now() + retry_delay(2))
-  on conflict (tenant_id, st_job_id) do update set failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
+  insert into outside_retries as r (tenant_id, st_job_id, business_unit_id, failures, due_at)
+  select p_tenant, p_job, j.business_unit_id, 1, jobsync.now() + retry_delay(2) from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_job
+  on conflict (tenant_id, st_job_id) do update set business_unit_id = excluded.business_unit_id, failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
 $$;
 comment on function jobsync.note_outside_failure(text, bigint) is 'Counts a failure that an external deliverer marked, and says when the job is offered again.';
+
+create function jobsync.move_outside_retry() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  update outside_retries o set business_unit_id = new.business_unit_id where o.tenant_id = new.tenant_id and o.st_job_id = new.st_job_id;
+  return null;
+end
+$$;
+comment on function jobsync.move_outside_retry() is 'Trigger: a failed job that moved to another unit is offered again among the jobs of that unit.';
+create trigger move_outside_retry after update of business_unit_id on public.jobs
+  for each row when (old.business_unit_id is distinct from new.business_unit_id) execute function jobsync.move_outside_retry();
 
 create function jobsync.due_retries(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
 language sql stable set search_path = jobsync, public as $$
   select coalesce(array_agg(d.st_job_id order by d.due_at, d.st_job_id), '{}')
-    from (select o.st_job_id, o.due_at
-            from outside_retries o
-            join lateral (select j.business_unit_id from jobs j
-                           where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
-            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id and u.sync_to_ghl and u.sync_enabled
-            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
-           where o.tenant_id = p_tenant and o.due_at <= jobsync.now() and (p_unit is null or j.business_unit_id = p_unit)
-           order by o.due_at, o.st_job_id limit p_limit) d
+    from (select f.st_job_id, f.due_at
+            from routes r
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = r.st_business_unit_id and u.sync_to_ghl and u.sync_enabled
+            cross join lateral (
+              select o.st_job_id, o.due_at from outside_retries o
+                join lateral (select from jobs j where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
+               where o.tenant_id = p_tenant and o.business_unit_id = r.st_business_unit_id and o.due_at <= jobsync.now()
+               order by o.due_at, o.st_job_id limit p_limit) f
+           where r.tenant_id = p_tenant and r.deliverer = 'external' and (p_unit is null or r.st_business_unit_id = p_unit)
+           order by f.due_at, f.st_job_id limit p_limit) d
 $$;
 comment on function jobsync.due_retries(text, bigint, integer) is
   'Ids of failed jobs of external units whose next try is due, the longest due first (p_unit null: of any unit).';
@@ -9441,8 +9462,6 @@ create function jobsync.prune(p_tenant text, p_most integer default 10000) retur
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_days integer;
-  v_table text;
   v_counts jsonb := '{}';
   v_count bigint;
 begin
@@ -9468,22 +9487,55 @@ begin
    where r.tenant_id = p_tenant and r.import_id = o.import_id and r.entity = o.entity and r.row_no = o.row_no;
   get diagnostics v_count = row_count;
   v_counts := v_counts || jsonb_build_object('import_rows', v_count);
-  select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
-  if v_days is not null then
-    foreach v_table in array array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates', 'jobsync.invoices',
-                                   'jobsync.technician_assignments'] loop
-      execute format('update %s r set st_raw_data = without_texts(r.st_raw_data) from (select x.ctid from %s x where x.tenant_id = $1 and x.updated_at < $2'
-                     ' and x.st_raw_data is distinct from without_texts(x.st_raw_data) and x.st_raw_data is not null limit $3) o where r.tenant_id = $1 and r.ctid = o.ctid', v_table, v_table)
-        using p_tenant, v_now - v_days * interval '1 day', p_most;
-      get diagnostics v_count = row_count;
-      v_counts := v_counts || jsonb_build_object('raw', coalesce((v_counts ->> 'raw')::bigint, 0) + v_count);
-    end loop;
-  end if;
   return v_counts;
 end
 $$;
 comment on function jobsync.prune(text, integer) is
-  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7), texts in raw records as tenants.raw_days says. Answers counts.';
+  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7). Answers counts.';
+
+create function jobsync.prune_texts(p_tenant text, p_place jsonb default null, p_most integer default 10000) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set plan_cache_mode = force_custom_plan as $$
+declare
+  v_tables constant text[] := array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates',
+                                    'jobsync.invoices', 'jobsync.technician_assignments'];
+  v_number integer := coalesce((p_place ->> 'table')::integer, 1);
+  v_days integer;
+  v_keys text;
+  v_same text;
+  v_after text;
+  v_read bigint;
+  v_pruned bigint;
+  v_last jsonb;
+begin
+  select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
+  if v_days is null then
+    return jsonb_build_object('raw', 0, 'place', null);
+  end if;
+  select string_agg(format('x.%I', a.attname), ', ' order by k.n), string_agg(format('r.%1$I = p.%1$I', a.attname), ' and ' order by k.n),
+         string_agg(format('($2 ->> %s)::%s', k.n - 2, format_type(a.atttypid, null)), ', ' order by k.n)
+    into v_keys, v_same, v_after
+    from pg_catalog.pg_index i
+    cross join lateral unnest(i.indkey::smallint[]) with ordinality k(number, n)
+    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number and a.attname <> 'tenant_id'
+   where i.indrelid = v_tables[v_number]::regclass and i.indisprimary;
+  execute format(
+    'with page as materialized ('
+    '  select %1$s, x.updated_at, x.st_raw_data from %2$s x where x.tenant_id = $1 %3$s order by %1$s limit $3'
+    '), pruned as ('
+    '  update %2$s r set st_raw_data = without_texts(r.st_raw_data) from page p'
+    '   where r.tenant_id = $1 and %4$s and r.updated_at < $4 and p.updated_at < $4 and p.st_raw_data is not null and p.st_raw_data is distinct from without_texts(p.st_raw_data)'
+    '  returning 1'
+    ') select (select count(*) from page), (select count(*) from pruned), (select jsonb_build_array(%1$s) from page x order by %5$s limit 1)',
+    v_keys, v_tables[v_number], case when p_place -> 'after' is not null then format('and (%s) > (%s)', v_keys, v_after) else '' end, v_same,
+    replace(v_keys, ',', ' desc,') || ' desc')
+    into v_read, v_pruned, v_last using p_tenant, p_place -> 'after', p_most, jobsync.now() - v_days * interval '1 day';
+  return jsonb_build_object('raw', v_pruned, 'place',
+    case when v_read = p_most then jsonb_build_object('table', v_number, 'after', v_last)
+         when v_number < cardinality(v_tables) then jsonb_build_object('table', v_number + 1) end);
+end
+$$;
+comment on function jobsync.prune_texts(text, jsonb, integer) is
+  'One step of a walk through all raw records by their keys, p_most rows: texts of what did not change for tenants.raw_days leave. p_place: where the step before ended (null: from the start). Answers {raw: how many, place: null at the end}.';
 
 -- Access: the tables belong to the role that migrates; the program works as jobsync_app and sees one tenant per
 -- transaction (set local role + the setting jobsync.tenant). Row-level security is enabled, not forced: owner, psql and

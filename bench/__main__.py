@@ -5,7 +5,7 @@
 A bundled PostgreSQL with stock settings is started in a temporary folder; each measured side runs in a process of its own.
 Both sides of a figure share machine, server, data and minute, so that a busy machine slows both; absolute numbers are
 printed and mean nothing elsewhere. Exit code 1 where a bar is not reached. `--rounds` measures each figure that often and takes
-the median. Peers (dlt, tap-service-titan with target-postgres) are not measured here; the table says so.
+the median. `--only peers` installs published tools (bench.peers) and measures them; without it the table says so.
 """
 
 from __future__ import annotations
@@ -20,17 +20,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import api_batch, growth, store_page
+from bench import api_batch, growth, peers, store_page
 from bench.process import cpu_seconds, postmaster_of, run_child, stand_in
 from bench.store_page import bundled_server, fresh_database
 from bench.table import Figure, as_records, as_svg, as_text
 
 MOST_MB = 250
+PEER_BARS = {"dlt": 1.5, "Singer": 5.0}
+PARTS = ("store_page", "loops", "api", "growth", "peers")
 
 
 def rate(count: float, seconds: float) -> str:
     """How it is printed: so many a second."""
     return f"{count / seconds:,.0f} jobs/s"
+
+
+def say(text: str) -> None:
+    """A line for who watches, beside the table."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def ratio_of(fast: list[float], slow: list[float]) -> float:
@@ -135,6 +142,18 @@ class Bench:
             Figure("upsert-batch by HTTP", ratio_of(fast, slow), 3, False, f"{fast[-1]:,.0f} items/s", f"one select + commit per item, no HTTP, {slow[-1]:,.0f} items/s")
         ]  # fmt: skip
 
+    def peers(self) -> list[Figure]:
+        """Our pull beside that of published tools, in jobs per CPU second; those that cannot be installed are skipped."""
+        with fresh_database(self.server) as dsn:
+            self.ours("prepare", dsn)
+            done = self.ours("pull", dsn)
+        mine = self.jobs / done["cpu_seconds"]
+        found = peers.measure(self.server, self.upstream["url"], self.jobs, self.folder, say)
+        return [
+            Figure(f"pull per CPU second / {name}", mine / theirs, PEER_BARS[name], False, f"{mine:,.0f} jobs/CPU s", f"{name}, {theirs:,.0f} jobs/CPU s")
+            for name, theirs in found.items()
+        ]  # fmt: skip
+
     def growth(self, sizes: list[int]) -> list[Figure]:
         """Buffers at each size beside those at a thousand jobs."""
         found = {}
@@ -154,24 +173,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmark; see docs/proof.md.")
     parser.add_argument("--jobs", type=int, default=20_000, help="jobs in the loops")
     parser.add_argument("--rounds", type=int, default=1, help="measure each ratio this often, take the median")
-    parser.add_argument(
-        "--only", action="append", choices=("store_page", "loops", "api", "growth"), help="a part; may be repeated"
-    )
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
     parser.add_argument("--million", action="store_true", help="growth up to a million jobs, too")
     parser.add_argument("--svg", type=Path, help="write the plot there")
     parser.add_argument("--json", action="store_true", help="one JSON array on stdout")
     given = parser.parse_args()
-    parts = given.only or ["store_page", "loops", "api", "growth"]
+    parts = given.only or [part for part in PARTS if part != "peers"]
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="jobsync-bench-") as name, bundled_server() as server:
         with stand_in(given.jobs) as upstream:
             bench = Bench(server, upstream, given.jobs, given.rounds, Path(name))
             sizes = [1000, 100_000, *([1_000_000] if given.million else [])]
             measures: dict[str, Callable[[], list[Figure]]] = {
-                "store_page": bench.store_page, "loops": bench.loops, "api": bench.api, "growth": lambda: bench.growth(sizes),
+                "store_page": bench.store_page, "loops": bench.loops, "api": bench.api, "growth": lambda: bench.growth(sizes), "peers": bench.peers,
             }  # fmt: skip
             for part in parts:
-                print(f"measuring {part} ...", file=sys.stderr)
+                say(f"measuring {part} ...")
                 figures += measures[part]()
     if given.svg:
         given.svg.write_text(as_svg(figures), "utf-8")
@@ -179,7 +196,8 @@ def main() -> int:
         print(json.dumps(as_records(figures)))
     else:
         print(as_text(figures))
-        print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; peers (dlt, Singer) not measured in this run.")
+        unmeasured = "" if "peers" in parts else "; the peers dlt and Singer are measured by --only peers"
+        print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}{unmeasured}.")
     return 1 if any(one.holds is False for one in figures) else 0
 
 

@@ -56,8 +56,9 @@ def postmaster_of(dsn: str) -> int:
     """Process id of the server behind this DSN; Linux only, and on this machine."""
     with psycopg.connect(dsn) as connection:
         backend = connection.execute("select pg_backend_pid()").fetchone()
-    assert backend is not None
-    return int(Path(f"/proc/{backend[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        assert backend is not None
+        # While it is connected: its process ends with the connection.
+        return int(Path(f"/proc/{backend[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def cpu_seconds(postmaster: int) -> float:

@@ -28,6 +28,8 @@ FEEDS = {
     "export/customers/contacts": (make_contact("customer"), 0.6),
     "export/locations/contacts": (make_contact("location"), 0.7),
 }
+# What peers ask page by page.
+LISTS = {kind.removeprefix("export/"): FEEDS[kind] for kind in ("export/jobs", "export/customers", "export/locations")}
 EMPTY_FEED = {"hasMore": False, "continueFrom": "end", "data": []}
 
 
@@ -48,6 +50,8 @@ class Upstream:
 
     def __init__(self, jobs: int, page: int) -> None:
         self.feeds = {name: render_feed(make, round(jobs * share), page) for name, (make, share) in FEEDS.items()}
+        self._jobs, self._page = jobs, page
+        self._lists: dict[tuple[str, int], bytes] = {}
         self.requests: dict[str, int] = {}
         self.posts = 0
         self.posted: set[str] = set()
@@ -76,11 +80,24 @@ class Upstream:
             return self.feeds[kind].get(token) or self.feeds[kind][""]
         if kind.startswith("export/"):
             return json.dumps(EMPTY_FEED).encode()
+        if kind in LISTS:
+            return self._list(kind, int(query.get("page", ["1"])[0]))
         data = [{"id": u, "name": f"Unit {u}", "active": True} for u in UNITS] if kind == "business-units" else []
         page = int(query.get("page", ["1"])[0])
         return json.dumps(
             {"data": data, "hasMore": False, "page": page, "pageSize": 5000, "totalCount": len(data)}
         ).encode()
+
+    def _list(self, kind: str, number: int) -> bytes:
+        """A page of a list, written when it is asked for the first time."""
+        if (kind, number) not in self._lists:
+            make, share = LISTS[kind]
+            count = round(self._jobs * share)
+            numbers = range((number - 1) * self._page, min(number * self._page, count))
+            data = [make(one, 0) for one in numbers]
+            body = {"page": number, "pageSize": self._page, "hasMore": number * self._page < count, "data": data}
+            self._lists[kind, number] = json.dumps(body).encode()
+        return self._lists[kind, number]
 
     def _count(self, kind: str) -> None:
         self.requests[kind] = self.requests.get(kind, 0) + 1

@@ -58,7 +58,8 @@ def set_up_logs(level: str = "INFO", *, for_people: bool | None = None) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        # Looked up at each line: who puts another stderr in place (a test, a supervisor) gets the lines from then on.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.CRITICAL, handlers=[_NamesOnly()], force=True)

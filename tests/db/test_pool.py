@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from jobsync.config import Settings
+from jobsync.db import pool
 from jobsync.db.pool import Database
+from jobsync.errors import DatabaseUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -19,3 +22,37 @@ async def test_what_a_process_that_stands_still_holds_is_given_up_within_a_lease
         row = await shown.fetchone()
     assert row is not None
     assert 0 < row["seconds"] < Settings.model_fields["lease_seconds"].default
+
+
+async def ask_twice(database: Database, dsn: str, between: str) -> list[int]:
+    """The server process that serves each of two transactions; `between` is done after each."""
+    served = []
+    for _ in range(2):
+        async with database.transaction(None) as session:
+            found = await session._connection.execute("select pg_backend_pid() as pid")
+            row = await found.fetchone()
+        assert row is not None
+        served.append(row["pid"])
+        with psycopg.connect(dsn, autocommit=True) as other:
+            other.execute(between.encode())
+    return served
+
+
+KILL = (
+    "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+    "where datname = current_database() and application_name = 'jobsync'"
+)
+
+
+async def test_a_connection_that_died_while_it_was_idle_is_replaced_before_it_is_used(
+    database: Database, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "SURE_SECONDS", 0.0)
+    first, second = await ask_twice(database, dsn, KILL)
+    assert first != second
+
+
+async def test_a_connection_that_died_just_now_fails_once_as_an_outage_does(database: Database, dsn: str) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await ask_twice(database, dsn, KILL)
+    assert len(await ask_twice(database, dsn, "select 1")) == 2

@@ -28,8 +28,8 @@ insert into public.jobs (st_job_id, st_job_number, st_customer_id, st_location_i
 insert into jobsync.attempts (tenant_id, st_job_id, version, destination_id, delivery_id, event, outcome, started_at)
   select 'default', n, 1, gen_random_uuid(), gen_random_uuid(), 'created', 'accepted', now() - interval '2 days' from generate_series(1, {{jobs}}) n;
 insert into jobsync.audit (tenant_id, actor, action, subject) select 'default', 'x', 'job_marked', 'job:' || n from generate_series(1, {{jobs}}) n;
-insert into jobsync.outside_retries (tenant_id, st_job_id, failures, due_at)
-  select 'default', st_job_id, 1, now() - interval '1 minute' from public.jobs where ghl_sync_status = 'failed';
+insert into jobsync.outside_retries (tenant_id, st_job_id, business_unit_id, failures, due_at)
+  select 'default', st_job_id, business_unit_id, 1, now() - interval '1 minute' from public.jobs where ghl_sync_status = 'failed';
 insert into jobsync.wanted (tenant_id, stream, id) select 'default', 'customers', 900000 + n from generate_series(1, {{jobs}}) n;
 insert into jobsync.quarantine (tenant_id, stream, record_id, reason, raw, raw_hash, resolved_at)
   select 'default', 'jobs', n::text, 'x', '', n::text::bytea, case when n > 20 then now() end from generate_series(1, {{jobs}}) n;

@@ -276,8 +276,9 @@ SWEEPS = {
     "is_task_free",
 }
 
-# Goes by the catalog through every table that holds something of a customer: once for a person who asks to be forgotten.
-NOT_YET = {"erase_customer"}
+# Goes by the catalog through every table that holds something of a customer, once for a person who asks to be forgotten.
+# Some fifteen indexes more would serve it and nothing else, and each would cost every row that is ever stored (decision 3).
+RARE = {"erase_customer"}
 
 # From the hour on at which the digest is due, it tells the runs of 24 hours, of which there is one a minute here.
 # A chunk of an import is read, its records are counted, and what was found is noted: three times a thousand rows.
@@ -289,7 +290,7 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - import_statements.NOT_ASKED - NOT_YET))
+@pytest.mark.parametrize("name", sorted(set(load_queries()) - NOT_ASKED - import_statements.NOT_ASKED - RARE))
 def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: Story, name: str) -> None:
     text = get_query(name)
     destination = loaded.owner("select id from jobsync.destinations")[0]["id"]
@@ -313,6 +314,15 @@ def test_no_statement_of_the_program_reads_a_big_table_from_end_to_end(loaded: S
                 pytest.skip(f"say in VALUES what {name} is asked with: {sorted(own)}")
             if not str(error.sqlstate).startswith("JS"):
                 raise
+
+
+@pytest.mark.parametrize("table", [1, 2, 3, 4])
+def test_a_step_of_the_walk_through_raw_records_reads_only_its_own_rows(loaded: Story, table: int) -> None:
+    loaded.owner("update jobsync.tenants set raw_days = 30 returning 1")
+    first = loaded.value("select jobsync.prune_texts('default', %s, 200)", Jsonb({"table": table}))
+    with reading_at_most(loaded, 700):
+        second = loaded.value("select jobsync.prune_texts('default', %s, 200)", Jsonb(first["place"]))
+    assert second["place"]["table"] == table and second["place"]["after"] > first["place"]["after"]
 
 
 def test_what_arrives_is_not_compared_with_all_that_is_wanted(loaded: Story) -> None:

@@ -83,6 +83,15 @@ async def test_a_failed_job_is_offered_again_when_it_is_due_and_only_to_who_asks
     assert 1 not in await offered(api)
 
 
+async def test_a_failed_job_that_moved_is_offered_with_the_jobs_of_its_new_unit(api: Api, dsn: str) -> None:
+    await store_jobs(api, 1)
+    await api.patch("/db/jobs/1/ghl-sync", {"status": "failed", "error": "HTTP 500"})
+    move_clock(dsn, "6 minutes")
+    assert (await offered(api, businessUnitId="1314"), await offered(api, businessUnitId="4622")) == ([1], [])
+    await api.post("/db/jobs/upsert", {"job": a_job(1, businessUnitId=4622), "customer": a_customer()})
+    assert (await offered(api, businessUnitId="1314"), await offered(api, businessUnitId="4622")) == ([], [1])
+
+
 async def test_after_seven_failures_a_job_waits_for_a_person(api: Api, dsn: str) -> None:
     await store_jobs(api, 1)
     for tries in range(1, 8):

@@ -7,7 +7,9 @@ it, after so many days without a change.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+from jobsync.db.pool import as_jsonb
 from jobsync.engine.context import Engine
 from jobsync.errors import InvalidInput
 
@@ -17,12 +19,20 @@ FEWEST_RAW_DAYS = 30
 
 async def prune(engine: Engine, tenant: str) -> dict[str, int]:
     """Ends everything that is due, in transactions of at most 10,000 rows; the counts {quarantine, answers, events, raw}."""
-    total: Counter[str] = Counter()
+    total: Counter[str] = Counter(raw=0)
     while True:
         async with engine.database.transaction(tenant) as session:
             done = await session.value("prune", {"tenant": tenant, "most": AT_ONCE})
         total.update(done)
         if max(done.values()) < AT_ONCE:
+            break
+    place: dict[str, Any] | None = None
+    while True:
+        async with engine.database.transaction(tenant) as session:
+            step = await session.value("prune_texts", {"tenant": tenant, "place": as_jsonb(place), "most": AT_ONCE})
+        total["raw"] += step["raw"]
+        place = step["place"]
+        if place is None:
             return dict(total)
 
 

@@ -305,7 +305,8 @@ begin
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
-      from results r where a.tenant_id = p_tenant and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+      -- The list of ids once more: joined alone, a plan made while the table was empty reads all attempts each time.
+      from results r where a.tenant_id = p_tenant and a.id = any (v_attempts) and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')

@@ -35,7 +35,12 @@ create view jobsync.v_merges with (security_invoker = true) as
     from public.customers c where c.merged_to_id is not null
   union all
   select l.tenant_id, 'location', l.st_location_id, l.merged_to_id, jobsync.resolve_location(l.tenant_id, l.st_location_id),
-         (select count(*) from public.jobs j where j.tenant_id = l.tenant_id and j.st_location_id = l.st_location_id), l.modified_on
-    from jobsync.locations l where l.merged_to_id is not null;
+         coalesce(n.jobs, 0), l.modified_on
+    from jobsync.locations l
+    -- Counted in one go: jobs have no index by location, and one look for each location would read them all each time.
+    left join (select j.tenant_id, j.st_location_id, count(*) as jobs from public.jobs j
+                where (j.tenant_id, j.st_location_id) in (select m.tenant_id, m.st_location_id from jobsync.locations m where m.merged_to_id is not null)
+                group by j.tenant_id, j.st_location_id) n on n.tenant_id = l.tenant_id and n.st_location_id = l.st_location_id
+   where l.merged_to_id is not null;
 comment on view jobsync.v_merges is
   'Merged customers and locations, the survivor at the end of the chain, and how many jobs still name the merged one (they are delivered with the survivor''s data).';

@@ -39,34 +39,49 @@ comment on function jobsync.oldest_pending(text, bigint, integer) is
 create table jobsync.outside_retries (
   tenant_id text not null,
   st_job_id bigint not null,
+  business_unit_id bigint,
   failures integer not null,
   due_at timestamptz,
   primary key (tenant_id, st_job_id)
 );
-create index outside_retries_due on jobsync.outside_retries (tenant_id, due_at) where due_at is not null;
+create index outside_retries_due on jobsync.outside_retries (tenant_id, business_unit_id, due_at, st_job_id) where due_at is not null;
 comment on table jobsync.outside_retries is 'Jobs that an external deliverer marked failed: how often in a row, and when they are offered again (null: never, a person has to look).';
+comment on column jobsync.outside_retries.business_unit_id is 'The unit of the job, kept beside it: what is due of one unit is found without looking at the others.';
 comment on column jobsync.outside_retries.failures is 'Marks `failed` since the job was last marked otherwise.';
 
 -- The schedule of our own deliveries from its second wait on: 5 min, 30 min, 2 h, 5 h, 10 h, 10 h. After the seventh failure nobody
 -- is asked again: each try may start a paid workflow.
 create function jobsync.note_outside_failure(p_tenant text, p_job bigint) returns void
 language sql volatile set search_path = jobsync, public as $$
-  insert into outside_retries as r (tenant_id, st_job_id, failures, due_at) values (p_tenant, p_job, 1, jobsync.now() + retry_delay(2))
-  on conflict (tenant_id, st_job_id) do update set failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
+  insert into outside_retries as r (tenant_id, st_job_id, business_unit_id, failures, due_at)
+  select p_tenant, p_job, j.business_unit_id, 1, jobsync.now() + retry_delay(2) from jobs j where j.tenant_id = p_tenant and j.st_job_id = p_job
+  on conflict (tenant_id, st_job_id) do update set business_unit_id = excluded.business_unit_id, failures = r.failures + 1, due_at = case when r.failures < 6 then jobsync.now() + retry_delay(r.failures + 2) end
 $$;
 comment on function jobsync.note_outside_failure(text, bigint) is 'Counts a failure that an external deliverer marked, and says when the job is offered again.';
+
+create function jobsync.move_outside_retry() returns trigger language plpgsql set search_path = jobsync, public as $$
+begin
+  update outside_retries o set business_unit_id = new.business_unit_id where o.tenant_id = new.tenant_id and o.st_job_id = new.st_job_id;
+  return null;
+end
+$$;
+comment on function jobsync.move_outside_retry() is 'Trigger: a failed job that moved to another unit is offered again among the jobs of that unit.';
+create trigger move_outside_retry after update of business_unit_id on public.jobs
+  for each row when (old.business_unit_id is distinct from new.business_unit_id) execute function jobsync.move_outside_retry();
 
 create function jobsync.due_retries(p_tenant text, p_unit bigint, p_limit integer) returns bigint[]
 language sql stable set search_path = jobsync, public as $$
   select coalesce(array_agg(d.st_job_id order by d.due_at, d.st_job_id), '{}')
-    from (select o.st_job_id, o.due_at
-            from outside_retries o
-            join lateral (select j.business_unit_id from jobs j
-                           where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
-            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id and u.sync_to_ghl and u.sync_enabled
-            join routes r on r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.deliverer = 'external'
-           where o.tenant_id = p_tenant and o.due_at <= jobsync.now() and (p_unit is null or j.business_unit_id = p_unit)
-           order by o.due_at, o.st_job_id limit p_limit) d
+    from (select f.st_job_id, f.due_at
+            from routes r
+            join business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = r.st_business_unit_id and u.sync_to_ghl and u.sync_enabled
+            cross join lateral (
+              select o.st_job_id, o.due_at from outside_retries o
+                join lateral (select from jobs j where j.tenant_id = p_tenant and j.st_job_id = o.st_job_id and j.ghl_sync_status = 'failed' offset 0) j on true
+               where o.tenant_id = p_tenant and o.business_unit_id = r.st_business_unit_id and o.due_at <= jobsync.now()
+               order by o.due_at, o.st_job_id limit p_limit) f
+           where r.tenant_id = p_tenant and r.deliverer = 'external' and (p_unit is null or r.st_business_unit_id = p_unit)
+           order by f.due_at, f.st_job_id limit p_limit) d
 $$;
 comment on function jobsync.due_retries(text, bigint, integer) is
   'Ids of failed jobs of external units whose next try is due, the longest due first (p_unit null: of any unit).';

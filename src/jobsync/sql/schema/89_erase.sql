@@ -171,8 +171,6 @@ create function jobsync.prune(p_tenant text, p_most integer default 10000) retur
 language plpgsql set search_path = jobsync, public as $$
 declare
   v_now timestamptz := jobsync.now();
-  v_days integer;
-  v_table text;
   v_counts jsonb := '{}';
   v_count bigint;
 begin
@@ -198,19 +196,52 @@ begin
    where r.tenant_id = p_tenant and r.import_id = o.import_id and r.entity = o.entity and r.row_no = o.row_no;
   get diagnostics v_count = row_count;
   v_counts := v_counts || jsonb_build_object('import_rows', v_count);
-  select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
-  if v_days is not null then
-    foreach v_table in array array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates', 'jobsync.invoices',
-                                   'jobsync.technician_assignments'] loop
-      execute format('update %s r set st_raw_data = without_texts(r.st_raw_data) from (select x.ctid from %s x where x.tenant_id = $1 and x.updated_at < $2'
-                     ' and x.st_raw_data is distinct from without_texts(x.st_raw_data) and x.st_raw_data is not null limit $3) o where r.tenant_id = $1 and r.ctid = o.ctid', v_table, v_table)
-        using p_tenant, v_now - v_days * interval '1 day', p_most;
-      get diagnostics v_count = row_count;
-      v_counts := v_counts || jsonb_build_object('raw', coalesce((v_counts ->> 'raw')::bigint, 0) + v_count);
-    end loop;
-  end if;
   return v_counts;
 end
 $$;
 comment on function jobsync.prune(text, integer) is
-  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7), texts in raw records as tenants.raw_days says. Answers counts.';
+  'Ends what has been kept long enough, at most p_most rows of a kind: settled quarantine 30 days, answers of deliveries 90, events 7, rows of imported files 90 (of dry runs 7). Answers counts.';
+
+create function jobsync.prune_texts(p_tenant text, p_place jsonb default null, p_most integer default 10000) returns jsonb
+language plpgsql set search_path = jobsync, public set enable_seqscan = off set plan_cache_mode = force_custom_plan as $$
+declare
+  v_tables constant text[] := array['public.jobs', 'public.customers', 'jobsync.locations', 'jobsync.contacts', 'jobsync.appointments', 'jobsync.estimates',
+                                    'jobsync.invoices', 'jobsync.technician_assignments'];
+  v_number integer := coalesce((p_place ->> 'table')::integer, 1);
+  v_days integer;
+  v_keys text;
+  v_same text;
+  v_after text;
+  v_read bigint;
+  v_pruned bigint;
+  v_last jsonb;
+begin
+  select t.raw_days into v_days from tenants t where t.tenant_id = p_tenant;
+  if v_days is null then
+    return jsonb_build_object('raw', 0, 'place', null);
+  end if;
+  select string_agg(format('x.%I', a.attname), ', ' order by k.n), string_agg(format('r.%1$I = p.%1$I', a.attname), ' and ' order by k.n),
+         string_agg(format('($2 ->> %s)::%s', k.n - 2, format_type(a.atttypid, null)), ', ' order by k.n)
+    into v_keys, v_same, v_after
+    from pg_catalog.pg_index i
+    cross join lateral unnest(i.indkey::smallint[]) with ordinality k(number, n)
+    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number and a.attname <> 'tenant_id'
+   where i.indrelid = v_tables[v_number]::regclass and i.indisprimary;
+  execute format(
+    'with page as materialized ('
+    '  select %1$s, x.updated_at, x.st_raw_data from %2$s x where x.tenant_id = $1 %3$s order by %1$s limit $3'
+    '), pruned as ('
+    '  update %2$s r set st_raw_data = without_texts(r.st_raw_data) from page p'
+    '   where r.tenant_id = $1 and %4$s and r.updated_at < $4 and p.updated_at < $4 and p.st_raw_data is not null and p.st_raw_data is distinct from without_texts(p.st_raw_data)'
+    '  returning 1'
+    ') select (select count(*) from page), (select count(*) from pruned), (select jsonb_build_array(%1$s) from page x order by %5$s limit 1)',
+    v_keys, v_tables[v_number], case when p_place -> 'after' is not null then format('and (%s) > (%s)', v_keys, v_after) else '' end, v_same,
+    replace(v_keys, ',', ' desc,') || ' desc')
+    into v_read, v_pruned, v_last using p_tenant, p_place -> 'after', p_most, jobsync.now() - v_days * interval '1 day';
+  return jsonb_build_object('raw', v_pruned, 'place',
+    case when v_read = p_most then jsonb_build_object('table', v_number, 'after', v_last)
+         when v_number < cardinality(v_tables) then jsonb_build_object('table', v_number + 1) end);
+end
+$$;
+comment on function jobsync.prune_texts(text, jsonb, integer) is
+  'One step of a walk through all raw records by their keys, p_most rows: texts of what did not change for tenants.raw_days leave. p_place: where the step before ended (null: from the start). Answers {raw: how many, place: null at the end}.';
