@@ -117,8 +117,13 @@ async def _demo(base: Settings, show: Show, *, once: bool, reset: bool, port: in
             "first pull",
             f"{report['pulled']} jobs with customers, locations, contacts ({report['servicetitan_requests']} requests)",
         )
-        sent = f"{report['delivered']} sent, {report['skipped']} skipped, {report['failed']} failed (on purpose, have a look)"
-        show.step("delivered", sent)
+        # Of each job of the demo it says what became of it: what waits does so behind a hook that was paused.
+        waiting = report["pulled"] - report["delivered"] - report["skipped"] - report["failed"]
+        show.step(
+            "delivered",
+            f"{report['delivered']} sent, {report['skipped']} skipped, {waiting} waiting, "
+            f"{report['failed']} failed (on purpose, have a look)",
+        )
         planted = _describe_planted(upstreams, status)
         if show.quiet:
             print_json({**shape_report(report), "planted": planted})
