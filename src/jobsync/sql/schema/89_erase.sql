@@ -73,8 +73,9 @@ create trigger keep_erased_out after insert on jobsync.invoices referencing new 
 create trigger keep_erased_out after insert on jobsync.technician_assignments referencing new table as added for each statement
   execute function jobsync.keep_erased_out('st_assignment_id', '''job''', 'a.st_job_id');
 
+-- Where there is no index by customer, location or job, the tenant's own rows are read, never those of all tenants.
 create function jobsync.erase_customer(p_tenant text, p_customer bigint, p_actor text) returns jsonb
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set enable_seqscan = off as $$
 declare
   v_customers bigint[];
   v_locations bigint[];
