@@ -827,7 +827,7 @@ comment on function jobsync.left_speed(double precision, timestamptz, timestampt
 -- A bucket is refilled by the server's real clock, not jobsync.now(): a moved test clock must not hand out requests.
 create function jobsync.take_budget(p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer)
 returns table (granted integer, wait_seconds double precision)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row budgets;
   v_tokens double precision;
@@ -965,7 +965,7 @@ comment on column jobsync.breakers.opened_at is 'Since when requests are held ba
 comment on column jobsync.breakers.probe_until is 'Since it may close again, one worker tries; the others wait for it until this.';
 
 create function jobsync.note_outcomes(p_tenant text, p_upstream text, p_breaker bytea, p_outcomes boolean[]) returns timestamptz
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row breakers;
   v_now timestamptz := clock_timestamp();
@@ -1006,7 +1006,7 @@ comment on function jobsync.note_outcomes(text, text, bytea, boolean[]) is
   'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds, with a line in the audit of the tenant that saw it. Answers until when it is open.';
 
 create function jobsync.enter_breaker(p_breaker bytea, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row breakers;
   v_now timestamptz := clock_timestamp();
@@ -1175,7 +1175,7 @@ comment on function jobsync.change_user(text, uuid, text, boolean, text) is
 create function jobsync.take_spare_budget(
   p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer, p_reserve double precision)
 returns table (granted integer, wait_seconds double precision)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row budgets;
   v_spare double precision := p_burst - p_reserve;
@@ -1575,7 +1575,7 @@ comment on function jobsync.adopted_at(text) is 'When the database was adopted; 
 -- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
 
 create function jobsync.open_pass(p_tenant text, p_streams text[], p_trigger text, p_held text[] default '{}') returns uuid
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_id uuid;
 begin
@@ -1593,7 +1593,7 @@ $$;
 comment on function jobsync.open_pass(text, text[], text, text[]) is 'Opens one job_pull run over the given streams; answers its id. p_held: those of them that begin only when others have ended.';
 
 create function jobsync.finish_stream(p_tenant text, p_run uuid, p_stream text, p_report jsonb, p_error text)
-returns boolean language plpgsql set search_path = jobsync, public as $$
+returns boolean language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_meta jsonb;
   v_status text;
@@ -1871,7 +1871,7 @@ create trigger tally_changed after update on jobsync.outbox referencing old tabl
 
 -- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
 -- again later stays failed in the hour in which it failed. Held history is no event.
-create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public as $$
+create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_now timestamptz := jobsync.now();
 begin
@@ -2763,6 +2763,7 @@ language plpgsql set search_path = jobsync, public set enable_seqscan = off set 
 declare
   v_now timestamptz := jobsync.now();
   v_known bigint[];
+  v_best jsonb;
 begin
   -- An owner without any contact keeps what he has: it came through /db. One who is not here yet finds them when he comes.
   if p_owner_kind = 'customer' then
@@ -2772,16 +2773,20 @@ begin
   end if;
   if cardinality(v_known) = 0 then
     return;
-  elsif p_owner_kind = 'customer' then
-    update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', v_known) b
-     where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
-       and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
+  end if;
+  -- Chosen first and looked up by the owner's id: joined, all contacts of all owners were chosen anew for each owner while
+  -- the tables were young.
+  select jsonb_object_agg(b.owner_id, jsonb_build_array(b.phone, b.email, b.do_not_text)) into v_best from choose_contacts(p_tenant, p_owner_kind, v_known) b;
+  if p_owner_kind = 'customer' then
+    update public.customers c set phone = v_best -> c.st_customer_id::text ->> 0, email = v_best -> c.st_customer_id::text ->> 1,
+           do_not_text = (v_best -> c.st_customer_id::text ->> 2)::boolean, updated_at = v_now
+     where c.tenant_id = p_tenant and c.st_customer_id = any (v_known) and v_best ? c.st_customer_id::text
+       and jsonb_build_array(c.phone, c.email, c.do_not_text) <> v_best -> c.st_customer_id::text;
   else
-    update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', v_known) b
-     where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
-       and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
+    update locations l set phone = v_best -> l.st_location_id::text ->> 0, email = v_best -> l.st_location_id::text ->> 1,
+           do_not_text = (v_best -> l.st_location_id::text ->> 2)::boolean, updated_at = v_now
+     where l.tenant_id = p_tenant and l.st_location_id = any (v_known) and v_best ? l.st_location_id::text
+       and jsonb_build_array(l.phone, l.email, l.do_not_text) <> v_best -> l.st_location_id::text;
   end if;
 end
 $$;
@@ -3230,7 +3235,7 @@ comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb,
   'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses; p_origin: pull, backfill (jobs that are new are held) or retry (of the quarantine). Answers the counts.';
 
 create function jobsync.read_cursor(p_tenant text, p_stream text, p_mode text, p_since text) returns jobsync.cursors
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_cursor jobsync.cursors;
 begin
@@ -3244,7 +3249,7 @@ comment on function jobsync.read_cursor(text, text, text, text) is 'The cursor o
 
 create function jobsync.move_cursor(
   p_tenant text, p_stream text, p_revision bigint, p_mode text, p_token text, p_since text, p_caught_up boolean
-) returns bigint language plpgsql set search_path = jobsync, public as $$
+) returns bigint language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_revision bigint;
 begin
@@ -4311,7 +4316,7 @@ create function jobsync.claim_deliveries(
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, alone boolean, projection jobsync.projections)
 -- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
@@ -4372,12 +4377,12 @@ begin
        where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
          and (o.lease_until is null or o.lease_until <= v_now)
          and (p_untried_since is null or o.tried_at is null or o.tried_at < p_untried_since)
-         and not exists (select from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now)
+         and (select true from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now limit 1) is null
        order by o.next_attempt_at, o.st_job_id
        limit v_window
     ), same as (
       select j.st_job_id from public.jobs j
-       where j.tenant_id = p_tenant and j.st_job_id in (select d.st_job_id from due d where d.same) and j.job_hash = j.delivered_hash
+       where j.tenant_id = p_tenant and j.st_job_id = any (array(select d.st_job_id from due d where d.same)) and j.job_hash = j.delivered_hash
          for no key update skip locked
     ), settled as (
       -- Changed there and back again while it waited: GoHighLevel already has exactly this.
@@ -4395,8 +4400,9 @@ begin
                 and a.started_at >= date_trunc('day', v_now, 'UTC')) >= case v_destination.kind when 'api' then 20 else 5 end
     ), over_cap as (
       update outbox o set next_attempt_at = date_trunc('day', v_now, 'UTC') + interval '1 day', waiting_for = 'record_cap'
-       where o.tenant_id = p_tenant and o.st_job_id in (
-         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id in (select h.st_job_id from heavy h) for update skip locked)
+       -- By a list of ids: joined with what is nearly always nobody, a plan made while the table was young reads all that waits.
+       where o.tenant_id = p_tenant and o.st_job_id = any (array(
+         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id = any (array(select h.st_job_id from heavy h)) for update skip locked))
       returning 1
     ), one_each as (
       select distinct on (coalesce(d.st_customer_id, -d.st_job_id)) d.st_job_id, d.next_attempt_at from due d
@@ -4572,7 +4578,7 @@ $$;
 comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
 
 create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;

@@ -34,6 +34,7 @@ _STATEMENTS = (
 _SQL = re.compile(r"\s*(?:--[^\n]*\n\s*)*(?:" + "|".join(_STATEMENTS) + ")")
 _SQL_UPPER = re.compile(_SQL.pattern, re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(?:--[^\n]*\n\s*)*([A-Za-z]+)")
+_UNFOLDED = re.compile(r"\(\s*(?:\w+\.)?\w+\([^;]*?\)\s*\)\s*\.\*")
 EXECUTING = {"execute", "executemany", "copy", "stream", "fetch_all", "fetch_one"}
 
 
@@ -76,6 +77,15 @@ def check_commits(file: SourceFile) -> Iterator[Violation]:
             yield Violation(file.path, node.lineno, f"{name}() outside of db")
         if any(keyword.arg == "autocommit" for keyword in node.keywords):
             yield Violation(file.path, node.lineno, "autocommit outside of db")
+
+
+def check_no_call_unfolded(file: SourceFile) -> Iterator[Violation]:
+    """`select (f(...)).*`: PostgreSQL calls the function once for each column. `select c.* from f(...) c` calls it once."""
+    if not file.path.endswith(".sql"):
+        return
+    for found in _UNFOLDED.finditer(file.text):
+        line = file.text.count("\n", 0, found.start()) + 1
+        yield Violation(file.path, line, "a function's row unfolded where it is called: it runs once for each column")
 
 
 def _is_statement(text: str) -> bool:

@@ -11,6 +11,7 @@ RULES: tuple[Rule, ...] = (
     imports.check_imports,
     sql_text.check_no_sql_text,
     sql_text.check_no_glued_statements,
+    sql_text.check_no_call_unfolded,
     sql_text.check_commits,
     transactions.check_nothing_sent_inside,
     state.check_no_module_state,
@@ -51,6 +52,7 @@ BROKEN: tuple[tuple[Rule, str, str], ...] = (
     (sql_text.check_no_glued_statements, ENGINE, "await c.execute(text + name)"),
     (sql_text.check_no_glued_statements, ENGINE, "await c.execute('{}'.format(name))"),
     (sql_text.check_no_glued_statements, ENGINE, "await c.execute(SQL(f'{verb} x'))"),
+    (sql_text.check_no_call_unfolded, "src/jobsync/sql/queries/a.sql", "select (jobsync.read_cursor(%(t)s, 'x')).*;"),
     (sql_text.check_commits, ENGINE, "await connection.commit()"),
     (sql_text.check_commits, ENGINE, "await psycopg.AsyncConnection.connect(dsn)"),
     (sql_text.check_commits, WEB, "pool = AsyncConnectionPool(dsn)"),
@@ -142,6 +144,7 @@ FINE: tuple[tuple[Rule, str, str], ...] = (
     (sql_text.check_no_sql_text, ENGINE, 'hint = "Ask its owner to run: GRANT CREATE ON SCHEMA public TO x"'),
     (sql_text.check_no_sql_text, "tests/sql/test_a.py", "'select 1 from jobs'"),
     (sql_text.check_no_glued_statements, ENGINE, "await c.execute(get_query('due'), {'a': f'{b}'})"),
+    (sql_text.check_no_call_unfolded, "src/jobsync/sql/queries/a.sql", "select (c.row).*, x.* from f(1) c, g(c.id) x"),
     (sql_text.check_commits, "src/jobsync/db/pool.py", "await connection.commit()"),
     (
         transactions.check_nothing_sent_inside,

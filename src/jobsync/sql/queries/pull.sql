@@ -19,7 +19,7 @@ select jobsync.report_pass(%(tenant)s, %(run)s);
 select jobsync.first_pull_start(%(tenant)s);
 
 -- name: read_cursor
-select (jobsync.read_cursor(%(tenant)s, %(stream)s, %(mode)s, %(since)s)).*;
+select c.* from jobsync.read_cursor(%(tenant)s, %(stream)s, %(mode)s, %(since)s) c;
 
 -- name: find_cursor
 select * from jobsync.cursors where tenant_id = %(tenant)s and stream = %(stream)s;

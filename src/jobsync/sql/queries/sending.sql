@@ -1,7 +1,7 @@
 -- Mode, arm, pause, replay, routes.
 
 -- name: initialise_tenant
-select (jobsync.initialise_tenant(%(tenant)s, %(mode)s, %(deliver_from)s, %(poll_seconds)s, %(cap_hour)s, %(cap_day)s)).*;
+select t.* from jobsync.initialise_tenant(%(tenant)s, %(mode)s, %(deliver_from)s, %(poll_seconds)s, %(cap_hour)s, %(cap_day)s) t;
 
 -- name: arm_tenant
 select jobsync.arm_tenant(%(tenant)s, %(limit)s, %(since)s, %(cap_hour)s, %(cap_day)s, %(actor)s);

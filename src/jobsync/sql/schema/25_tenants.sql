@@ -174,7 +174,7 @@ comment on function jobsync.left_speed(double precision, timestamptz, timestampt
 -- A bucket is refilled by the server's real clock, not jobsync.now(): a moved test clock must not hand out requests.
 create function jobsync.take_budget(p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer)
 returns table (granted integer, wait_seconds double precision)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row budgets;
   v_tokens double precision;

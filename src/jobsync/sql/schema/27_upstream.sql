@@ -55,7 +55,7 @@ comment on column jobsync.breakers.opened_at is 'Since when requests are held ba
 comment on column jobsync.breakers.probe_until is 'Since it may close again, one worker tries; the others wait for it until this.';
 
 create function jobsync.note_outcomes(p_tenant text, p_upstream text, p_breaker bytea, p_outcomes boolean[]) returns timestamptz
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row breakers;
   v_now timestamptz := clock_timestamp();
@@ -96,7 +96,7 @@ comment on function jobsync.note_outcomes(text, text, bytea, boolean[]) is
   'Adds how requests went; opens the breaker at ten failures of twenty (10 s, then ever longer, at most 300), closes it when a trial succeeds, with a line in the audit of the tenant that saw it. Answers until when it is open.';
 
 create function jobsync.enter_breaker(p_breaker bytea, p_insist boolean) returns table (wait_seconds double precision, is_probe boolean, is_tried boolean)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row breakers;
   v_now timestamptz := clock_timestamp();

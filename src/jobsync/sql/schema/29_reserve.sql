@@ -3,7 +3,7 @@
 create function jobsync.take_spare_budget(
   p_tenant text, p_key text, p_rate double precision, p_burst double precision, p_want integer, p_reserve double precision)
 returns table (granted integer, wait_seconds double precision)
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_row budgets;
   v_spare double precision := p_burst - p_reserve;

@@ -2,7 +2,7 @@
 -- A pass (job_pull) has one entry per stream in metadata.streams; the last stream to finish closes the row.
 
 create function jobsync.open_pass(p_tenant text, p_streams text[], p_trigger text, p_held text[] default '{}') returns uuid
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_id uuid;
 begin
@@ -20,7 +20,7 @@ $$;
 comment on function jobsync.open_pass(text, text[], text, text[]) is 'Opens one job_pull run over the given streams; answers its id. p_held: those of them that begin only when others have ended.';
 
 create function jobsync.finish_stream(p_tenant text, p_run uuid, p_stream text, p_report jsonb, p_error text)
-returns boolean language plpgsql set search_path = jobsync, public as $$
+returns boolean language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_meta jsonb;
   v_status text;

@@ -139,7 +139,7 @@ create trigger tally_changed after update on jobsync.outbox referencing old tabl
 
 -- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
 -- again later stays failed in the hour in which it failed. Held history is no event.
-create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public as $$
+create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_now timestamptz := jobsync.now();
 begin

@@ -380,6 +380,7 @@ language plpgsql set search_path = jobsync, public set enable_seqscan = off set 
 declare
   v_now timestamptz := jobsync.now();
   v_known bigint[];
+  v_best jsonb;
 begin
   -- An owner without any contact keeps what he has: it came through /db. One who is not here yet finds them when he comes.
   if p_owner_kind = 'customer' then
@@ -389,16 +390,20 @@ begin
   end if;
   if cardinality(v_known) = 0 then
     return;
-  elsif p_owner_kind = 'customer' then
-    update public.customers c set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'customer', v_known) b
-     where c.tenant_id = p_tenant and c.st_customer_id = b.owner_id
-       and (c.phone, c.email, c.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
+  end if;
+  -- Chosen first and looked up by the owner's id: joined, all contacts of all owners were chosen anew for each owner while
+  -- the tables were young.
+  select jsonb_object_agg(b.owner_id, jsonb_build_array(b.phone, b.email, b.do_not_text)) into v_best from choose_contacts(p_tenant, p_owner_kind, v_known) b;
+  if p_owner_kind = 'customer' then
+    update public.customers c set phone = v_best -> c.st_customer_id::text ->> 0, email = v_best -> c.st_customer_id::text ->> 1,
+           do_not_text = (v_best -> c.st_customer_id::text ->> 2)::boolean, updated_at = v_now
+     where c.tenant_id = p_tenant and c.st_customer_id = any (v_known) and v_best ? c.st_customer_id::text
+       and jsonb_build_array(c.phone, c.email, c.do_not_text) <> v_best -> c.st_customer_id::text;
   else
-    update locations l set phone = b.phone, email = b.email, do_not_text = b.do_not_text, updated_at = v_now
-      from choose_contacts(p_tenant, 'location', v_known) b
-     where l.tenant_id = p_tenant and l.st_location_id = b.owner_id
-       and (l.phone, l.email, l.do_not_text) is distinct from (b.phone, b.email, b.do_not_text);
+    update locations l set phone = v_best -> l.st_location_id::text ->> 0, email = v_best -> l.st_location_id::text ->> 1,
+           do_not_text = (v_best -> l.st_location_id::text ->> 2)::boolean, updated_at = v_now
+     where l.tenant_id = p_tenant and l.st_location_id = any (v_known) and v_best ? l.st_location_id::text
+       and jsonb_build_array(l.phone, l.email, l.do_not_text) <> v_best -> l.st_location_id::text;
   end if;
 end
 $$;

@@ -48,7 +48,7 @@ comment on function jobsync.store_page(text, text, jsonb, jsonb, bytea[], jsonb,
   'Stores one page of a stream: rows, quarantine and outbox. p_refused/p_refused_raw: records that jsonb itself refuses; p_origin: pull, backfill (jobs that are new are held) or retry (of the quarantine). Answers the counts.';
 
 create function jobsync.read_cursor(p_tenant text, p_stream text, p_mode text, p_since text) returns jobsync.cursors
-language plpgsql set search_path = jobsync, public as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_cursor jobsync.cursors;
 begin
@@ -62,7 +62,7 @@ comment on function jobsync.read_cursor(text, text, text, text) is 'The cursor o
 
 create function jobsync.move_cursor(
   p_tenant text, p_stream text, p_revision bigint, p_mode text, p_token text, p_since text, p_caught_up boolean
-) returns bigint language plpgsql set search_path = jobsync, public as $$
+) returns bigint language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_revision bigint;
 begin

@@ -8,7 +8,7 @@ create function jobsync.claim_deliveries(
 ) returns table (attempt_id bigint, fence bigint, version integer, event text, delivery_id uuid, attempts integer, waited_for text,
                  planned_at timestamptz, alone boolean, projection jobsync.projections)
 -- What is due is read in the order of its index and no further than the window: never gathered whole and sorted.
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
 set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
@@ -69,12 +69,12 @@ begin
        where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
          and (o.lease_until is null or o.lease_until <= v_now)
          and (p_untried_since is null or o.tried_at is null or o.tried_at < p_untried_since)
-         and not exists (select from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now)
+         and (select true from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now limit 1) is null
        order by o.next_attempt_at, o.st_job_id
        limit v_window
     ), same as (
       select j.st_job_id from public.jobs j
-       where j.tenant_id = p_tenant and j.st_job_id in (select d.st_job_id from due d where d.same) and j.job_hash = j.delivered_hash
+       where j.tenant_id = p_tenant and j.st_job_id = any (array(select d.st_job_id from due d where d.same)) and j.job_hash = j.delivered_hash
          for no key update skip locked
     ), settled as (
       -- Changed there and back again while it waited: GoHighLevel already has exactly this.
@@ -92,8 +92,9 @@ begin
                 and a.started_at >= date_trunc('day', v_now, 'UTC')) >= case v_destination.kind when 'api' then 20 else 5 end
     ), over_cap as (
       update outbox o set next_attempt_at = date_trunc('day', v_now, 'UTC') + interval '1 day', waiting_for = 'record_cap'
-       where o.tenant_id = p_tenant and o.st_job_id in (
-         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id in (select h.st_job_id from heavy h) for update skip locked)
+       -- By a list of ids: joined with what is nearly always nobody, a plan made while the table was young reads all that waits.
+       where o.tenant_id = p_tenant and o.st_job_id = any (array(
+         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id = any (array(select h.st_job_id from heavy h)) for update skip locked))
       returning 1
     ), one_each as (
       select distinct on (coalesce(d.st_customer_id, -d.st_job_id)) d.st_job_id, d.next_attempt_at from due d
@@ -269,7 +270,7 @@ $$;
 comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
 
 create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
-language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
