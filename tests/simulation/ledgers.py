@@ -164,7 +164,7 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
             world.find(f"I4 job {job}: a second send began while the first one's lease held")
     settled = None
     for attempt in attempts:
-        if settled is not None and settled["ended"] <= attempt["claimed"]:
+        if settled is not None and world.watch.was_booked_before(settled, attempt):
             same = told.get(str(settled["delivery_id"])) == told.get(str(attempt["delivery_id"]))
             if world.profile.events == "created" or (same and attempt["version"] != settled["version"]):
                 world.find(f"I2 job {job} was sent again although it was accepted")

@@ -89,7 +89,12 @@ class SimulatedConnection(psycopg.AsyncConnection[Any]):
                 came = poll.poll(CALM * 1000)
                 if not came:
                     if self.world.is_blocked(self.pgconn.backend_pid):
-                        await self.world.until_released()
+                        try:
+                            await self.world.until_released()
+                        except asyncio.CancelledError:
+                            # As the library does: who gives up waiting takes the statement back.
+                            self._break_off()
+                            raise
                         if process is not None:
                             process.check()
                     continue
@@ -148,6 +153,13 @@ class SimulatedConnection(psycopg.AsyncConnection[Any]):
 
     def hang_up(self) -> None:
         """What the server does when its client is gone: the open transaction is undone."""
+        self._break_off()
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            self.pgconn.exec_(b"rollback")
+        self._num_transactions = 0
+        self._released()
+
+    def _break_off(self) -> None:
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
             self.pgconn.get_cancel().cancel()
             while True:
@@ -155,10 +167,6 @@ class SimulatedConnection(psycopg.AsyncConnection[Any]):
                     waiting.wait(_drain(self.pgconn), self.pgconn.socket)
                 if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                     break
-        if self.pgconn.transaction_status != TransactionStatus.IDLE:
-            self.pgconn.exec_(b"rollback")
-        self._num_transactions = 0
-        self._released()
 
 
 def _drain(pgconn: Any) -> Any:

@@ -15,16 +15,22 @@ class Watch:
         self._world = world
         self.claimed_at: dict[int, float] = {}
         self.booked_at: dict[int, float] = {}
+        # Which statement of the run it was: time stands still between many of them.
+        self.claimed_as: dict[int, int] = {}
+        self.booked_as: dict[int, int] = {}
+        self._statements = 0
         self.arrivals: list[tuple[float, str]] = []
         self.deaths: list[float] = []
         self.reached: dict[tuple[str, str], tuple[int, str]] = {}
 
     def statement(self, name: str, params: Any, cursor: Any) -> None:
         """A statement of a process has run (its transaction may still be undone)."""
+        self._statements += 1
         if name == "claim_deliveries":
             # Stored times are those of a transaction's begin; a process may have slept since.
             for row in run_now(cursor.fetchall()):
                 self.claimed_at[row["attempt_id"]] = self._world.now().timestamp()
+                self.claimed_as[row["attempt_id"]] = self._statements
             if cursor.rowcount > 0:
                 run_now(cursor.scroll(0, mode="absolute"))
         elif name == "finish_deliveries":
@@ -34,15 +40,28 @@ class Watch:
         """I4: a result whose row was claimed by somebody else meanwhile changes nothing."""
         for result in params["results"].obj:
             self.booked_at.setdefault(result["attempt_id"], self._world.now().timestamp())
+            # The last one counts: what was undone before it is booked again.
+            self.booked_as[result["attempt_id"]] = self._statements
         [row] = run_now(cursor.fetchall())
         run_now(cursor.scroll(0, mode="absolute"))
         stale = row["finish_deliveries"]["stale"]
         # The checker's session sees what stood before this transaction.
-        held = {
-            (one["st_job_id"], one["fence"])
-            for one in self._world.home.rows("select st_job_id, fence from jobsync.outbox where tenant_id = %s", params["tenant"])
+        waiting = {
+            one["st_job_id"]: one
+            for one in self._world.home.rows(
+                "select st_job_id, fence, version, lease_until is null and not forced as is_free from jobsync.outbox where tenant_id = %s", params["tenant"]
+            )
         }  # fmt: skip
-        gone = sum((one["st_job_id"], one["fence"]) not in held for one in params["results"].obj)
+        versions = {
+            one["id"]: one["version"]
+            for one in self._world.home.rows(
+                "select id, version from jobsync.attempts where tenant_id = %s and id = any (%s)",
+                params["tenant"], [result["attempt_id"] for result in params["results"].obj],
+            )
+        }  # fmt: skip
+        gone = sum(
+            not self._may_book(result, waiting.get(result["st_job_id"]), versions) for result in params["results"].obj
+        )
         if stale < gone:
             self._world.find(f"I4 {gone} results came after their lease was lost, {gone - stale} of them were booked")
 
@@ -53,3 +72,17 @@ class Watch:
     def process_died(self, process: Process) -> None:
         """A process was killed."""
         self.deaths.append(self._world.loop.time())
+
+    @staticmethod
+    def _may_book(result: dict[str, Any], row: dict[str, Any] | None, versions: dict[int, int]) -> bool:
+        """Whether its row is still its own; or it says, late, that this very version is told while nobody is sending it."""
+        if row is None:
+            return False
+        tells = result["outcome"].startswith("accepted") and row["version"] == versions.get(result["attempt_id"])
+        return row["fence"] == result["fence"] or (tells and row["is_free"])
+
+    def was_booked_before(self, settled: dict[str, Any], later: dict[str, Any]) -> bool:
+        """Whether the first of these attempts was booked when the other one was claimed."""
+        if settled["ended"] != later["claimed"]:
+            return bool(settled["ended"] < later["claimed"])
+        return self.booked_as.get(settled["id"], 0) < self.claimed_as.get(later["id"], 1)

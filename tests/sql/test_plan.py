@@ -71,12 +71,30 @@ def test_the_switch_flipped_in_plain_sql_does_the_same(story: Story) -> None:
     assert story.waiting() == [1]
 
 
-def test_switching_a_unit_off_also_parks_updates_of_delivered_jobs(story: Story) -> None:
+def test_an_update_that_waits_when_its_unit_is_switched_off_is_told_when_it_is_on_again(story: Story) -> None:
+    """Found by world 118: it counted as delivered, and nobody ever heard of the change."""
     delivered(story, 1, events="all")
     story.page(changed(1))
     assert story.waiting() == [1]
     story.route(SALES, sync_to_ghl=False)
-    assert (story.waiting(), story.status(1)) == ([], ("synced", None))
+    assert (story.waiting(), story.status(1)) == ([], ("skipped", "unit_off"))
+    story.route(SALES, sync_to_ghl=True)
+    assert (story.waiting(), story.status(1)) == ([1], ("pending", "update"))
+
+
+def test_a_change_while_the_unit_is_off_is_told_when_it_is_on_again_and_one_that_was_taken_back_is_not(
+    story: Story,
+) -> None:
+    delivered(story, 1, events="all")
+    story.route(SALES, sync_enabled=False)
+    assert story.status(1) == ("synced", None), "nothing is owed"
+    story.page(changed(1))
+    assert (story.waiting(), story.status(1)) == ([], ("skipped", "unit_off"))
+    story.page(job(1, modifiedOn=LATER))
+    assert story.status(1) == ("synced", None), "it is again as it was told"
+    story.page(changed(1, modifiedOn="2026-03-02T11:00:00Z"))
+    story.route(SALES, sync_enabled=True, events="created")
+    assert (story.waiting(), story.status(1)) == ([], ("synced", None)), "each job is told once there"
 
 
 def test_jobs_booked_before_deliver_from_are_skipped_and_arm_since_takes_them_in(story: Story) -> None:

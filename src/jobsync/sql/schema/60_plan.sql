@@ -1,6 +1,6 @@
 -- Planning: what is to be delivered. Called with the jobs that a page touched, or with a unit whose route changed.
 -- The only thing that makes a delivered job due again is a change of the job's own facts (p_changed): a change of rule,
--- route, template or software plans nothing by itself.
+-- route, template or software plans nothing by itself, and a unit that is switched on again gets what its jobs' facts owe it.
 
 -- Reasons that a person or an import gave: planning never takes them back.
 create function jobsync.is_sticky_reason(p_reason text) returns boolean language sql immutable parallel safe as $$
@@ -78,10 +78,12 @@ begin
     -- queue: owed, so it has a row in the outbox; leave: delivered, nothing more is owed; skip, offer: never delivered.
     select f.*, case
         when f.status = 'skipped' and is_sticky_reason(f.reason) then 'keep'
+        -- What is owed to a unit that is switched off is told when it is on again, an update as well as a new job.
+        when f.delivered and f.skip = 'unit_off' and f.deliverer = 'jobsync' and not f.once and f.differs and (f.queued or f.changed or f.held) then 'skip'
         when f.delivered and (f.skip is not null or f.deliverer <> 'jobsync') then 'leave'
-        when f.delivered and f.once then case when f.queued and not f.forced then 'leave' else 'keep' end
-        when f.delivered and (f.changed and f.differs or f.queued) then 'queue'
-        when f.delivered then 'keep'
+        when f.delivered and f.once then case when f.queued and not f.forced or f.held then 'leave' else 'keep' end
+        when f.delivered and (f.differs and (f.changed or f.held) or f.queued) then 'queue'
+        when f.delivered then case when f.held then 'leave' else 'keep' end
         -- Asked for by a person although it is old.
         when f.skip = 'before_start' and f.queued and f.forced then 'queue'
         when f.skip is not null then 'skip'
@@ -89,7 +91,7 @@ begin
         when f.status = 'failed' and not f.changed then 'keep'
         when f.status = 'synced' then 'keep'
         else 'queue' end as decision
-      from facts f
+      from (select g.*, g.status = 'skipped' and g.reason = 'unit_off' as held from facts g) f
   ), parked as (
     delete from outbox o
      where o.tenant_id = p_tenant and o.st_job_id = any (array(select d.st_job_id from decided d where d.queued and d.decision in ('skip', 'offer', 'leave')))
@@ -121,7 +123,7 @@ begin
              when 'offer' then (d.status, d.reason) is distinct from ('pending', null)
              when 'queue' then d.status <> 'pending' or d.changed and d.reason is distinct from case when d.delivered then 'update' end
              -- The route went away while an update waited: the job stays as delivered.
-             when 'leave' then d.status = 'pending'
+             when 'leave' then d.status = 'pending' or d.held
              else false end
   )
   select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed)::owed_again) from stale t)
@@ -163,7 +165,7 @@ begin
   perform lock_stream(p_tenant, 'jobs');
   select array_agg(j.st_job_id) into v_jobs from jobs j
    where j.tenant_id = p_tenant and j.business_unit_id = p_unit
-     and (j.delivered_hash is null and j.ghl_sync_status <> 'synced'
+     and (j.delivered_hash is null and j.ghl_sync_status <> 'synced' or j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'unit_off'
           or (select true from outbox o where o.tenant_id = p_tenant and o.st_job_id = j.st_job_id limit 1));
   if v_jobs is null then
     return 0;
