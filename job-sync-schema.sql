@@ -4607,6 +4607,9 @@ begin
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
   perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
     order by j.st_job_id for no key update;
+  -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
+  perform from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)
+    order by o.st_job_id for no key update;
 
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,

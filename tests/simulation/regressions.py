@@ -13,4 +13,5 @@ KEPT: dict[int, str] = {
     585: "an answer came after its lease, the worker after it gave the job back unsent, and it was sent again",
     639: "the checker did not know that an answer after its lease settles a job that nobody is sending",
     669: "a step that was broken off while it waited for a lock left its transaction open",
+    980: "a row that was claimed anew while a late answer waited for it was booked for who had it before",
 }
