@@ -264,6 +264,11 @@ class Home:
     def reset(self, seed: int) -> None:
         """An empty database as it is after installing."""
         self._runs += 1
+        # What a step of the world before never gave back, because it was thrown away where it stood, holds locks.
+        for connection in self._all:
+            if not connection.closed and connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                connection.hang_up()
+        self._free = list(self._all)
         self.run(self._refill)
         self.run("alter sequence simulation.ids restart")
         if self._runs % VACUUM_EVERY == 0:
@@ -308,8 +313,9 @@ class Home:
         return connection
 
     def give_back(self, connection: SimulatedConnection) -> None:
-        """Puts a connection back for the next transaction."""
-        self._free.append(connection)
+        """Puts a connection back for the next transaction; one that was taken back already stays where it is."""
+        if connection not in self._free:
+            self._free.append(connection)
 
     def tell_time(self, connection: SimulatedConnection) -> None:
         """Sets the session's time to the world's."""

@@ -7,7 +7,6 @@ sweeps and migrations do. In: a DSN. Out: `Session` objects. Raises the errors o
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -23,8 +22,6 @@ from jobsync.db.queries import get_query
 from jobsync.errors import DatabaseUnavailable
 
 Row = dict[str, Any]
-# A connection that was used within so many seconds is taken to be alive.
-SURE_SECONDS = 1.0
 _CONNECTION = {
     "connect_timeout": 5,
     "keepalives": 1,
@@ -112,16 +109,16 @@ class Database:
         if direct_dsn is not None and direct_dsn != dsn:
             # A transaction pooler in front cannot keep prepared statements.
             kwargs["prepare_threshold"] = None
-        self._pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        self._pool = AsyncConnectionPool(
             dsn,
-            connection_class=_Connection,
             min_size=1,
             max_size=max(2, max_connections),
             open=False,
             timeout=15.0,
             max_idle=120.0,
             reconnect_timeout=30.0,
-            check=_check,
+            # Asked at each use: what a restart of the server ended is replaced before anything is asked of it.
+            check=AsyncConnectionPool.check_connection,
             kwargs=kwargs,
             configure=_configure,
         )
@@ -171,21 +168,6 @@ class Database:
             if known is None:
                 raise
             raise known from error
-
-
-class _Connection(psycopg.AsyncConnection[Any]):
-    """A connection of the pool that knows when it was used last, on the machine's own clock."""
-
-    used_at = 0.0
-
-
-async def _check(connection: _Connection) -> None:
-    # One that answered a moment ago needs no question of its own; should it be gone all the same, what is asked fails as it
-    # would if it went a moment later.
-    now = time.monotonic()
-    if now - connection.used_at > SURE_SECONDS:
-        await AsyncConnectionPool.check_connection(connection)
-    connection.used_at = now
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
