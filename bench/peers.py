@@ -1,6 +1,6 @@
 """Peers: published tools that pull the same jobs, customers and locations from the same stand-in into the same server.
 
-    python -m bench.peers [--jobs 10000] [--rounds 1] [--json]        also a part of `python -m bench --only peers`
+    python -m bench.peers [--jobs 10000]        the peers alone; beside ours: python -m bench --only peers
 
 Each peer is installed with its exact version into an environment of its own in a temporary folder, from the package
 registry that pip is set up for; one that cannot be installed is skipped and says so. They do the pull half only: no merge

@@ -1,7 +1,7 @@
 """An upgrade under load: a newer JobSync migrates the database and works beside the older one, which then ends.
 
 The newer one is this one as it would be after a release: a copy with one more migration, which adds columns to the tables
-that everybody reads and changes what is hashed and what a body holds.
+that everybody reads and says that a body holds something else than before.
 """
 
 from __future__ import annotations
