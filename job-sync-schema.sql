@@ -2036,21 +2036,34 @@ create view jobsync.projections with (security_invoker = true) as
          coalesce(l.county, c.county) as county,
          case when l.phone is not null then l.do_not_text else c.do_not_text end as do_not_text,
          c.do_not_service, j.tag_type_ids, j.campaign_id, j.active, j.job_hash, j.ghl_opportunity_id, c.ghl_contact_id
-    -- offset 0: each job looks its few rows up by key. Otherwise the function would stand in the join, and under row-level
-    -- security only a bare column is looked up by key; or a hundred jobs would have two whole tables read.
+    -- limit 1: each job looks its few rows up by key, and the survivor of a merge only where there was one. Otherwise the
+    -- function would stand in the join, and under row-level security only a bare column is looked up by key; or a hundred
+    -- jobs would have two whole tables read.
     from public.jobs j
     left join lateral (
-      select x.* from public.customers x
+      select x.first_name, x.last_name, x.company_name, x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county,
+             x.do_not_text, x.do_not_service, x.ghl_contact_id
+        from public.customers x
+       where x.tenant_id = j.tenant_id and x.st_customer_id = j.st_customer_id and x.merged_to_id is null
+      union all
+      select x.first_name, x.last_name, x.company_name, x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county,
+             x.do_not_text, x.do_not_service, x.ghl_contact_id
+        from public.customers x
        where x.tenant_id = j.tenant_id
-         and x.st_customer_id = (select case when o.merged_to_id is null then o.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
-                                   from public.customers o where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id)
-      offset 0) c on true
+         and x.st_customer_id = (select jobsync.resolve_customer(j.tenant_id, j.st_customer_id) from public.customers o
+                                  where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id and o.merged_to_id is not null)
+      limit 1) c on true
     left join lateral (
-      select x.* from jobsync.locations x
+      select x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county, x.do_not_text
+        from jobsync.locations x
+       where x.tenant_id = j.tenant_id and x.st_location_id = j.st_location_id and x.merged_to_id is null
+      union all
+      select x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county, x.do_not_text
+        from jobsync.locations x
        where x.tenant_id = j.tenant_id
-         and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
-                                   from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
-      offset 0) l on true
+         and x.st_location_id = (select jobsync.resolve_location(j.tenant_id, j.st_location_id) from jobsync.locations o
+                                  where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id and o.merged_to_id is not null)
+      limit 1) l on true
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     left join jobsync.job_types t on t.tenant_id = j.tenant_id and t.st_job_type_id = j.job_type_id;
 comment on view jobsync.projections is
@@ -4367,8 +4380,9 @@ begin
     perform give_up_rescued(p_tenant, p_destination, v_now);
   end if;
 
-  -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
-  v_window := v_limit * 2;
+  -- Due, oldest first, one of each customer who has nothing in flight. A few fewer than asked for are enough; a customer
+  -- with very many jobs widens the look.
+  v_window := v_limit + v_limit / 4 + 1;
   loop
     with due as materialized (
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
@@ -4412,7 +4426,7 @@ begin
        order by coalesce(d.st_customer_id, -d.st_job_id), d.next_attempt_at, d.st_job_id
     )
     select array_agg(e.st_job_id order by e.next_attempt_at, e.st_job_id), (select count(*) from due) into v_jobs, v_seen from one_each e;
-    exit when coalesce(cardinality(v_jobs), 0) >= v_limit or v_seen < v_window or v_window > 10000;
+    exit when coalesce(cardinality(v_jobs), 0) >= v_limit - v_limit / 4 or v_seen < v_window or v_window > 10000;
     v_window := v_window * 8;
   end loop;
 
@@ -4585,8 +4599,9 @@ declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
   v_refused boolean;
-  v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
-  v_attempts bigint[] := array(select (r ->> 'attempt_id')::bigint from jsonb_array_elements(p_results) r);
+  v_jobs bigint[];
+  v_attempts bigint[];
+  v_units bigint[];
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -4599,14 +4614,16 @@ declare
   v_patience integer := case when v_kind = 'api' and p_results @> '[{"outcome": "unauthorized"}]' then 1 else 5 end;
 begin
   -- Locks in the order of everybody: tenants, destinations, jobs, outbox.
-  v_refused := exists (select from jsonb_array_elements(p_results) r where r ->> 'outcome' not in ('accepted', 'accepted_without_id'));
+  select array_agg(r.st_job_id), array_agg(r.attempt_id), bool_or(r.outcome not in ('accepted', 'accepted_without_id'))
+    into v_jobs, v_attempts, v_refused
+    from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, outcome text);
   if v_refused then
     perform from tenants t where t.tenant_id = p_tenant for no key update;
   end if;
   perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
-  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
-    order by j.st_job_id for no key update;
+  select array_agg(distinct l.business_unit_id) into v_units
+    from (select j.business_unit_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) order by j.st_job_id for no key update) l;
   -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
   perform from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)
     order by o.st_job_id for no key update;
@@ -4619,9 +4636,13 @@ begin
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
-      -- The list of ids once more: joined alone, a plan made while the table was empty reads all attempts each time.
-      from results r where a.tenant_id = p_tenant and a.id = any (v_attempts) and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+      -- The lists once more: joined alone, a plan made while the table was empty reads all attempts each time.
+      from results r where a.tenant_id = p_tenant and a.st_job_id = any (v_jobs) and a.id = any (v_attempts)
+       and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
+  ), units as materialized (
+    select u.st_business_unit_id, u.pipeline_name, u.ghl_pipeline_name, u.events, u.destination_kind, u.deliverer
+      from unit_routes u where u.tenant_id = p_tenant and u.st_business_unit_id = any (v_units)
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
              or x.verdict = 'skipped' and not x.newer or x.verdict = 'dropped' as done
@@ -4650,7 +4671,7 @@ begin
            and (o.fence = r.fence or r.outcome like 'accepted%' and o.version = a.version and o.lease_until is null and not o.forced
                 and o.destination_id = p_destination)
           join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
-          left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
+          left join units u on u.st_business_unit_id = j.business_unit_id) x
   ), gone as (
     delete from outbox o using judged g where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and g.done
     returning 1
@@ -4688,9 +4709,12 @@ begin
         ghl_version = case when g.verdict in ('synced', 'failed', 'skipped') then g.sent_version else j.ghl_version end,
         ghl_opportunity_id = coalesce(g.opportunity_id, j.ghl_opportunity_id),
         ghl_pipeline = case when g.verdict = 'synced' then coalesce(g.pipeline_name, g.ghl_pipeline_name, j.ghl_pipeline) else j.ghl_pipeline end,
-        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(case when v_kind = 'api' then array_remove(g.row_flags, 'ambiguous') else g.row_flags end
+        ghl_sync_flags = case when g.verdict <> 'synced' then j.ghl_sync_flags
+            -- Nearly always there is none, and nothing to sort.
+            when g.row_flags = '{}' and coalesce(g.flags, '[]') = '[]' and g.outcome = 'accepted' then null
+            else nullif(array(select distinct f from unnest(case when v_kind = 'api' then array_remove(g.row_flags, 'ambiguous') else g.row_flags end
             || array(select jsonb_array_elements_text(coalesce(g.flags, '[]')))
-            || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') else j.ghl_sync_flags end,
+            || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') end,
         updated_at = v_now
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1
@@ -4953,8 +4977,10 @@ comment on function jobsync.resume_tenant(text, uuid, text) is 'Ends a pause of 
 
 -- Sweep of all tenants: run by the schedule as the owner, answers ids only.
 create function jobsync.list_due_destinations() returns table (tenant_id text, destination_id uuid)
-language sql stable set search_path = jobsync, public set enable_seqscan = off as $$
-  -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
+  -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once. In the order of
+  -- the index alone: of a young table all that wait would be gathered and sorted for the sake of one.
   select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
     cross join destinations d
     join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'
@@ -6774,7 +6800,9 @@ comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: 
 create function jobsync.keep_delivered_facts() returns trigger language plpgsql set enable_hashjoin = on as $$
 begin
   with told as materialized (
-    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, row(a.*)::public.jobs as job, a.delivered_hash is distinct from a.job_hash as outdated
+    -- The facts at once: a whole row carried on would be put together and taken apart again for each of them.
+    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated,
+           case when a.delivered_hash = a.job_hash then jobsync.job_facts(row(a.*)::public.jobs) end as facts
       from added a
       join removed r on r.tenant_id = a.tenant_id and r.st_job_id = a.st_job_id
      where a.delivered_hash is not null and (a.delivered_hash, a.ghl_accepted_at) is distinct from (r.delivered_hash, r.ghl_accepted_at)
@@ -6787,7 +6815,7 @@ begin
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
   insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
-  select t.tenant_id, t.st_job_id, (select jobsync.now()), jobsync.job_facts(t.job), n.told_as
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), t.facts, n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated

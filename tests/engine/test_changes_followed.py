@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.clock import move_clock
@@ -176,3 +178,37 @@ async def test_a_feed_that_was_left_among_young_rows_is_read_again_from_before_t
         stage.titan.clock.advance(480)
         assert (await stage.sync(deliver=False))["status"] == "completed"
         assert {row["st_job_id"] for row in stage.rows(changed)} == {first, late, second, third, fourth}
+
+
+async def test_what_became_visible_behind_a_feed_that_was_read_slowly_is_read_with_the_next_pull(
+    dsn: str, tmp_path: Path
+) -> None:
+    """Found by simulated world 101: the last page reaches back from its own moment, not from that of the pages before it."""
+    async with open_stage(dsn, tmp_path, jobs=20, export_rows_per_call=2, export_lag_seconds=300) as stage:
+        await stage.sync(deliver=False)
+        stage.titan.clock.advance(3600)
+        await stage.sync(deliver=False)
+        first, late, second, third, fourth, fifth = stage.job_ids()[:6]
+        stage.act.change_job(job=first, summary="one")
+        stage.act.change_job(job=late, summary="seen late", visible_after=100)
+        for job in (second, third, fourth, fifth):
+            stage.act.change_job(job=job, summary="one")
+        # The first page waits to be stored, the second one is here; before the third is asked for, minutes go by.
+        async with await psycopg.AsyncConnection.connect(dsn) as held:
+            await held.execute("select from jobsync.cursors where stream = 'jobs' for update")
+            pulling = asyncio.ensure_future(stage.sync(deliver=False))
+            await asyncio.to_thread(wait_until_someone_waits, dsn)
+            stage.titan.clock.advance(400)
+            await held.rollback()
+        assert (await pulling)["status"] == "completed"
+        assert (await stage.sync(deliver=False))["status"] == "completed"
+        changed = "select st_job_id from jobs where st_raw_data ->> 'summary' in ('one', 'seen late')"
+        assert {row["st_job_id"] for row in stage.rows(changed)} == {first, late, second, third, fourth, fifth}
+
+
+def wait_until_someone_waits(dsn: str) -> None:
+    """Returns once a session of this database waits for a lock."""
+    waits = b"select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(dsn, autocommit=True) as watcher:
+        while watcher.execute(waits).fetchone() is None:
+            pass

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, cast
 
 import psycopg
@@ -18,9 +17,9 @@ from psycopg import waiting
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from jobsync.db.pool import Database, _configure
+from jobsync.db.pool import Database, PooledConnection, _configure
 from jobsync.db.queries import load_queries
-from tests.simulation.loop import PROCESS, Crashed
+from tests.simulation.loop import PROCESS
 
 CALM = 0.004
 VACUUM_EVERY = 25
@@ -69,7 +68,7 @@ select format('%I.%I', schemaname, tablename) as name, tablename from pg_tables 
 """
 
 
-class SimulatedConnection(psycopg.AsyncConnection[Any]):
+class SimulatedConnection(PooledConnection):
     """A connection of a simulated process. `world` is told of each boundary and decides what breaks there."""
 
     world: Any = None
@@ -123,25 +122,20 @@ class SimulatedConnection(psycopg.AsyncConnection[Any]):
             self.world.after_statement(self, name, params, cursor)
         return cursor
 
-    @asynccontextmanager
-    async def transaction(self, *args: Any, **options: Any) -> AsyncIterator[Any]:  # type: ignore[override]
-        """A transaction with boundaries on both sides of its commit."""
-        inner = psycopg.AsyncTransaction(self, *args, **options)
-        outer = self.pgconn.transaction_status == TransactionStatus.IDLE
-        await inner.__aenter__()
-        try:
-            yield inner
-            if outer and self.world is not None:
-                await self.world.at_commit(self, before=True)
-        except BaseException as error:
-            if not isinstance(error, Crashed) and not self._is_gone():
-                await inner.__aexit__(type(error), error, error.__traceback__)
-                self._released()
-            raise
-        await inner.__aexit__(None, None, None)
-        if outer and self.world is not None:
+    async def commit(self) -> None:
+        """A commit with boundaries on both sides."""
+        if self.world is None:
+            return await super().commit()
+        await self.world.at_commit(self, before=True)
+        await super().commit()
+        self._released()
+        await self.world.at_commit(self, before=False)
+
+    async def rollback(self) -> None:
+        """Undoes what is open, unless its process is gone: then the server does, when it finds the client gone."""
+        if not self._is_gone():
+            await super().rollback()
             self._released()
-            await self.world.at_commit(self, before=False)
 
     def _is_gone(self) -> bool:
         process = PROCESS.get()
@@ -181,8 +175,7 @@ class KeptPool:
     def __init__(self, home: Home) -> None:
         self._home = home
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[SimulatedConnection]:
+    async def getconn(self) -> SimulatedConnection:
         """One connection for one transaction."""
         world = self._home.world
         process = PROCESS.get()
@@ -191,16 +184,18 @@ class KeptPool:
         connection.world = world
         if process is not None:
             process.connections.append(connection)
-        try:
-            self._home.tell_time(connection)
-            yield connection
-        finally:
-            if process is not None:
-                if process.dead:
-                    connection.hang_up()
-                process.connections.remove(connection)
-            connection.world = None
-            self._home.give_back(connection)
+        self._home.tell_time(connection)
+        return connection
+
+    async def putconn(self, connection: SimulatedConnection) -> None:
+        """Takes it back; what a process that died left open is undone."""
+        process = PROCESS.get()
+        if process is not None:
+            if process.dead:
+                connection.hang_up()
+            process.connections.remove(connection)
+        connection.world = None
+        self._home.give_back(connection)
 
 
 class Home:

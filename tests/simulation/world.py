@@ -164,7 +164,7 @@ class World:
 
     async def before_statement(self, name: str | None) -> None:
         """Before each statement of a transaction."""
-        if name in ("limit_statements", "enter_tenant", None):
+        if name in ("limit_statements", None):
             return
         await self.point(name)
         self._break_database()

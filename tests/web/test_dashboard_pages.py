@@ -165,7 +165,7 @@ async def test_the_overview_says_where_everything_stands_in_under_twelve_questio
 
     monkeypatch.setattr(pool, "get_query", count)
     page = await visitor.get("/ui/")
-    asked = [name for name in asked if not name.startswith(("enter_tenant", "limit_statements"))]
+    asked = [name for name in asked if not name.startswith(("begin", "limit_statements"))]
     assert page.status == 200 and 5 < len(asked) < 12, asked
     text = words(page.text)
     assert "Live; 3 jobs need you" in text

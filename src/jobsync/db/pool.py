@@ -8,7 +8,7 @@ sweeps and migrations do. In: a DSN. Out: `Session` objects. Raises the errors o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 import msgspec
@@ -44,6 +44,14 @@ def as_jsonb_text(text: bytes) -> Jsonb:
 
 def _dump(value: object) -> bytes:
     return msgspec.json.encode(value)
+
+
+class PooledConnection(psycopg.AsyncConnection[Row]):
+    """A connection that opens a transaction in one round trip, whatever it is opened for."""
+
+    async def begin(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
+        """Runs one of the `begin` statements. Its parameters are quoted here: a message of several statements takes none."""
+        await psycopg.AsyncClientCursor(self).execute(get_query(name), parameters)
 
 
 class Session:
@@ -109,16 +117,16 @@ class Database:
         if direct_dsn is not None and direct_dsn != dsn:
             # A transaction pooler in front cannot keep prepared statements.
             kwargs["prepare_threshold"] = None
+        self._most_connections = max(2, max_connections)
         self._pool = AsyncConnectionPool(
             dsn,
+            connection_class=PooledConnection,
             min_size=1,
-            max_size=max(2, max_connections),
+            max_size=self._most_connections,
             open=False,
             timeout=15.0,
             max_idle=120.0,
             reconnect_timeout=30.0,
-            # Asked at each use: what a restart of the server ended is replaced before anything is asked of it.
-            check=AsyncConnectionPool.check_connection,
             kwargs=kwargs,
             configure=_configure,
         )
@@ -157,17 +165,44 @@ class Database:
         Raises the errors of `db.failures`; anything else passes through unchanged.
         """
         try:
-            async with self._pool.connection() as connection:
-                async with connection.transaction():
-                    if tenant is not None:
-                        name = "enter_tenant" if self.has_app_role else "enter_tenant_as_owner"
-                        await connection.execute(get_query(name), {"tenant": tenant})
-                    yield Session(connection)
+            connection = await self._begin(tenant)
+            try:
+                yield Session(connection)
+                await connection.commit()
+            except BaseException:
+                # Where the connection is gone, the server undoes it.
+                with suppress(psycopg.Error):
+                    await connection.rollback()
+                raise
+            finally:
+                await self._pool.putconn(connection)
         except Exception as error:
             known = translate(error)
             if known is None:
                 raise
             raise known from error
+
+    async def _begin(self, tenant: str | None) -> PooledConnection:
+        """A connection inside a transaction. What a restart of the server ended is replaced here, with nothing lost by it."""
+        name = (
+            "begin_as_owner"
+            if tenant is None
+            else "begin_as_tenant"
+            if self.has_app_role
+            else "begin_as_owner_of_tenant"
+        )
+        tries = self._most_connections + 1
+        while True:
+            tries -= 1
+            connection = await self._pool.getconn()
+            try:
+                await connection.begin(name, None if tenant is None else {"tenant": tenant})
+                return connection
+            except BaseException as error:
+                await self._pool.putconn(connection)
+                is_lost = isinstance(error, psycopg.OperationalError) and connection.closed
+                if not is_lost or tries == 0:
+                    raise
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -32,6 +32,9 @@ from jobsync.servicetitan.windows import Ask, Fetch
 T = TypeVar("T")
 OVERLAP_SECONDS = 600
 OVERLAP_TICKS = OVERLAP_SECONDS * TICKS_PER_SECOND
+# How far the last page of a feed reaches back is not documented (minutes). A pull that is through its young rows within
+# this time takes that for enough.
+QUICK_TICKS = 60 * TICKS_PER_SECOND
 PAGE_SIZES = (5000, 1000, 200)
 REFERENCE_EVERY_SECONDS = 3600
 ATTEMPTS = 3
@@ -141,10 +144,12 @@ async def _pull_feed(
     """Page by page to the feed's end. What a pull leaves as its place is a token behind which nothing can still appear.
 
     The last page's token reaches back over the young rows by itself (contract section 2.2); a token from between does
-    not, so that a pull which ends among young rows begins again before them.
+    not, so that a pull which ends among young rows begins again before them. It reaches back from the moment of the last
+    page: where minutes have gone by since the first young rows were read, something may have appeared before that.
     """
     token, since, revision = cursor["token"], cursor["since"], cursor["revision"]
     resume = token
+    young_since: int | None = None
     start = _feed_start(cursor)
     reader, guard = RowReader(stream.keys), LoopGuard()
     page = await read_patiently(partial(client.export_page, stream, token, start))
@@ -154,7 +159,10 @@ async def _pull_feed(
         newest = max((ticks for _, ticks in reader.read(page) if ticks is not None), default=None)
         if newest is not None and (since is None or newest > parse_ticks(since)):
             since = format_ticks(newest)
-        if not page.has_more or await _is_settled(engine, tenant, page, newest):
+        served = await _served_at(engine, tenant, page)
+        if young_since is None and newest is not None and newest > served - OVERLAP_TICKS:
+            young_since = served
+        if young_since is None or not page.has_more and served - young_since <= QUICK_TICKS:
             resume = token
         position = Position("export", resume, since, caught_up=not page.has_more)
         if not page.has_more:
@@ -169,16 +177,13 @@ async def _pull_feed(
             following.cancel()
 
 
-async def _is_settled(engine: Engine, tenant: str, page: Page, newest: int | None) -> bool:
-    """True where, when the page was given, no row could become visible any more before its newest (ticks; None: no row)."""
-    if newest is None:
-        return True
+async def _served_at(engine: Engine, tenant: str, page: Page) -> int:
+    """When ServiceTitan gave the page, in ticks. An answer without a Date leaves our database's clock."""
     served = page.served_at
     if served is None:
-        # An answer without a Date leaves our database's clock, as in `read_servicetitan_clock`.
         async with engine.database.transaction(tenant) as session:
             served = await session.value("read_now")
-    return newest <= datetime_ticks(served) - OVERLAP_TICKS
+    return datetime_ticks(served)
 
 
 def _feed_start(cursor: Row) -> datetime | None:

@@ -9,11 +9,15 @@ select exists (
           or exists (select from pg_catalog.pg_auth_members m
                       where m.roleid = r.oid and m.member = current_user::regrole and coalesce((to_jsonb(m) ->> 'set_option')::boolean, true))));
 
--- name: enter_tenant
-select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %(tenant)s, true);
+-- name: begin_as_owner
+begin;
 
--- name: enter_tenant_as_owner
-select set_config('jobsync.tenant', %(tenant)s, true);
+-- name: begin_as_tenant
+-- Two statements in one message: a round trip less for each transaction.
+begin; select set_config('role', 'jobsync_app', true), set_config('jobsync.tenant', %(tenant)s, true);
+
+-- name: begin_as_owner_of_tenant
+begin; select set_config('jobsync.tenant', %(tenant)s, true);
 
 -- name: limit_statements
 -- No transaction waits for anybody: one that idles belongs to a process that stands still, and what it holds (a tenant's sends)

@@ -68,21 +68,34 @@ create view jobsync.projections with (security_invoker = true) as
          coalesce(l.county, c.county) as county,
          case when l.phone is not null then l.do_not_text else c.do_not_text end as do_not_text,
          c.do_not_service, j.tag_type_ids, j.campaign_id, j.active, j.job_hash, j.ghl_opportunity_id, c.ghl_contact_id
-    -- offset 0: each job looks its few rows up by key. Otherwise the function would stand in the join, and under row-level
-    -- security only a bare column is looked up by key; or a hundred jobs would have two whole tables read.
+    -- limit 1: each job looks its few rows up by key, and the survivor of a merge only where there was one. Otherwise the
+    -- function would stand in the join, and under row-level security only a bare column is looked up by key; or a hundred
+    -- jobs would have two whole tables read.
     from public.jobs j
     left join lateral (
-      select x.* from public.customers x
+      select x.first_name, x.last_name, x.company_name, x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county,
+             x.do_not_text, x.do_not_service, x.ghl_contact_id
+        from public.customers x
+       where x.tenant_id = j.tenant_id and x.st_customer_id = j.st_customer_id and x.merged_to_id is null
+      union all
+      select x.first_name, x.last_name, x.company_name, x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county,
+             x.do_not_text, x.do_not_service, x.ghl_contact_id
+        from public.customers x
        where x.tenant_id = j.tenant_id
-         and x.st_customer_id = (select case when o.merged_to_id is null then o.st_customer_id else jobsync.resolve_customer(j.tenant_id, j.st_customer_id) end
-                                   from public.customers o where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id)
-      offset 0) c on true
+         and x.st_customer_id = (select jobsync.resolve_customer(j.tenant_id, j.st_customer_id) from public.customers o
+                                  where o.tenant_id = j.tenant_id and o.st_customer_id = j.st_customer_id and o.merged_to_id is not null)
+      limit 1) c on true
     left join lateral (
-      select x.* from jobsync.locations x
+      select x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county, x.do_not_text
+        from jobsync.locations x
+       where x.tenant_id = j.tenant_id and x.st_location_id = j.st_location_id and x.merged_to_id is null
+      union all
+      select x.phone, x.email, x.street, x.city, x.state, x.postal_code, x.country, x.county, x.do_not_text
+        from jobsync.locations x
        where x.tenant_id = j.tenant_id
-         and x.st_location_id = (select case when o.merged_to_id is null then o.st_location_id else jobsync.resolve_location(j.tenant_id, j.st_location_id) end
-                                   from jobsync.locations o where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id)
-      offset 0) l on true
+         and x.st_location_id = (select jobsync.resolve_location(j.tenant_id, j.st_location_id) from jobsync.locations o
+                                  where o.tenant_id = j.tenant_id and o.st_location_id = j.st_location_id and o.merged_to_id is not null)
+      limit 1) l on true
     left join public.business_units u on u.tenant_id = j.tenant_id and u.st_business_unit_id = j.business_unit_id
     left join jobsync.job_types t on t.tenant_id = j.tenant_id and t.st_job_type_id = j.job_type_id;
 comment on view jobsync.projections is

@@ -57,8 +57,9 @@ begin
     perform give_up_rescued(p_tenant, p_destination, v_now);
   end if;
 
-  -- Due, oldest first, one of each customer who has nothing in flight; a customer with very many jobs widens the look.
-  v_window := v_limit * 2;
+  -- Due, oldest first, one of each customer who has nothing in flight. A few fewer than asked for are enough; a customer
+  -- with very many jobs widens the look.
+  v_window := v_limit + v_limit / 4 + 1;
   loop
     with due as materialized (
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
@@ -102,7 +103,7 @@ begin
        order by coalesce(d.st_customer_id, -d.st_job_id), d.next_attempt_at, d.st_job_id
     )
     select array_agg(e.st_job_id order by e.next_attempt_at, e.st_job_id), (select count(*) from due) into v_jobs, v_seen from one_each e;
-    exit when coalesce(cardinality(v_jobs), 0) >= v_limit or v_seen < v_window or v_window > 10000;
+    exit when coalesce(cardinality(v_jobs), 0) >= v_limit - v_limit / 4 or v_seen < v_window or v_window > 10000;
     v_window := v_window * 8;
   end loop;
 
@@ -275,8 +276,9 @@ declare
   v_now timestamptz := jobsync.now();
   v_report jsonb;
   v_refused boolean;
-  v_jobs bigint[] := array(select (r ->> 'st_job_id')::bigint from jsonb_array_elements(p_results) r);
-  v_attempts bigint[] := array(select (r ->> 'attempt_id')::bigint from jsonb_array_elements(p_results) r);
+  v_jobs bigint[];
+  v_attempts bigint[];
+  v_units bigint[];
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -289,14 +291,16 @@ declare
   v_patience integer := case when v_kind = 'api' and p_results @> '[{"outcome": "unauthorized"}]' then 1 else 5 end;
 begin
   -- Locks in the order of everybody: tenants, destinations, jobs, outbox.
-  v_refused := exists (select from jsonb_array_elements(p_results) r where r ->> 'outcome' not in ('accepted', 'accepted_without_id'));
+  select array_agg(r.st_job_id), array_agg(r.attempt_id), bool_or(r.outcome not in ('accepted', 'accepted_without_id'))
+    into v_jobs, v_attempts, v_refused
+    from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, outcome text);
   if v_refused then
     perform from tenants t where t.tenant_id = p_tenant for no key update;
   end if;
   perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
-  perform from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs)
-    order by j.st_job_id for no key update;
+  select array_agg(distinct l.business_unit_id) into v_units
+    from (select j.business_unit_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) order by j.st_job_id for no key update) l;
   -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
   perform from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)
     order by o.st_job_id for no key update;
@@ -309,9 +313,13 @@ begin
   ), closed as (
     update attempts a set finished_at = v_now, outcome = coalesce(r.outcome, 'unknown'), status_code = r.status, execution_id = r.execution_id,
            requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
-      -- The list of ids once more: joined alone, a plan made while the table was empty reads all attempts each time.
-      from results r where a.tenant_id = p_tenant and a.id = any (v_attempts) and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
+      -- The lists once more: joined alone, a plan made while the table was empty reads all attempts each time.
+      from results r where a.tenant_id = p_tenant and a.st_job_id = any (v_jobs) and a.id = any (v_attempts)
+       and a.id = r.attempt_id and a.st_job_id = r.st_job_id and a.outcome is null
     returning a.id
+  ), units as materialized (
+    select u.st_business_unit_id, u.pipeline_name, u.ghl_pipeline_name, u.events, u.destination_kind, u.deliverer
+      from unit_routes u where u.tenant_id = p_tenant and u.st_business_unit_id = any (v_units)
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
              or x.verdict = 'skipped' and not x.newer or x.verdict = 'dropped' as done
@@ -340,7 +348,7 @@ begin
            and (o.fence = r.fence or r.outcome like 'accepted%' and o.version = a.version and o.lease_until is null and not o.forced
                 and o.destination_id = p_destination)
           join jobs j on j.tenant_id = p_tenant and j.st_job_id = r.st_job_id
-          left join unit_routes u on u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id) x
+          left join units u on u.st_business_unit_id = j.business_unit_id) x
   ), gone as (
     delete from outbox o using judged g where o.tenant_id = p_tenant and o.st_job_id = g.st_job_id and g.done
     returning 1
@@ -378,9 +386,12 @@ begin
         ghl_version = case when g.verdict in ('synced', 'failed', 'skipped') then g.sent_version else j.ghl_version end,
         ghl_opportunity_id = coalesce(g.opportunity_id, j.ghl_opportunity_id),
         ghl_pipeline = case when g.verdict = 'synced' then coalesce(g.pipeline_name, g.ghl_pipeline_name, j.ghl_pipeline) else j.ghl_pipeline end,
-        ghl_sync_flags = case when g.verdict = 'synced' then nullif(array(select distinct f from unnest(case when v_kind = 'api' then array_remove(g.row_flags, 'ambiguous') else g.row_flags end
+        ghl_sync_flags = case when g.verdict <> 'synced' then j.ghl_sync_flags
+            -- Nearly always there is none, and nothing to sort.
+            when g.row_flags = '{}' and coalesce(g.flags, '[]') = '[]' and g.outcome = 'accepted' then null
+            else nullif(array(select distinct f from unnest(case when v_kind = 'api' then array_remove(g.row_flags, 'ambiguous') else g.row_flags end
             || array(select jsonb_array_elements_text(coalesce(g.flags, '[]')))
-            || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') else j.ghl_sync_flags end,
+            || case when g.outcome = 'accepted_without_id' then '{no_execution_id}'::text[] else '{}' end) f order by f), '{}') end,
         updated_at = v_now
       from judged g where j.tenant_id = p_tenant and j.st_job_id = g.st_job_id and g.verdict <> 'dropped'
     returning 1

@@ -175,8 +175,10 @@ comment on function jobsync.resume_tenant(text, uuid, text) is 'Ends a pause of 
 
 -- Sweep of all tenants: run by the schedule as the owner, answers ids only.
 create function jobsync.list_due_destinations() returns table (tenant_id text, destination_id uuid)
-language sql stable set search_path = jobsync, public set enable_seqscan = off as $$
-  -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once.
+language sql stable set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off
+set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off as $$
+  -- limit 1 and offset 0: the first due row of each destination is enough, and the time is asked for once. In the order of
+  -- the index alone: of a young table all that wait would be gathered and sorted for the sake of one.
   select d.tenant_id, d.id from (select jobsync.now() as at offset 0) n
     cross join destinations d
     join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'

@@ -49,7 +49,9 @@ comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: 
 create function jobsync.keep_delivered_facts() returns trigger language plpgsql set enable_hashjoin = on as $$
 begin
   with told as materialized (
-    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, row(a.*)::public.jobs as job, a.delivered_hash is distinct from a.job_hash as outdated
+    -- The facts at once: a whole row carried on would be put together and taken apart again for each of them.
+    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated,
+           case when a.delivered_hash = a.job_hash then jobsync.job_facts(row(a.*)::public.jobs) end as facts
       from added a
       join removed r on r.tenant_id = a.tenant_id and r.st_job_id = a.st_job_id
      where a.delivered_hash is not null and (a.delivered_hash, a.ghl_accepted_at) is distinct from (r.delivered_hash, r.ghl_accepted_at)
@@ -62,7 +64,7 @@ begin
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
   insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
-  select t.tenant_id, t.st_job_id, (select jobsync.now()), jobsync.job_facts(t.job), n.told_as
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), t.facts, n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated
