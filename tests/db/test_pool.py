@@ -46,3 +46,37 @@ async def test_a_connection_that_died_is_replaced_before_anything_is_asked_of_it
     """However short ago it was used: else each restart of the server costs a drain its turn."""
     first, second = await ask_twice(database, dsn, KILL)
     assert first != second
+
+
+
+async def cap(database: Database, hour: int) -> None:
+    asked = {"tenant": "default", "cap_hour": hour, "cap_day": None, "price": None, "actor": "test"}
+    await database.call("default", "set_limits", asked)
+
+
+def read_cap(dsn: str, then: str = "select") -> int:
+    with psycopg.connect(dsn, autocommit=True) as other:
+        row = other.execute(b"select cap_hour from jobsync.tenants where tenant_id = 'default'").fetchone()
+        other.execute(then.encode())
+    assert row is not None
+    return row[0]
+
+
+async def test_one_statement_is_stored_by_one_message_also_after_the_server_ended_its_connection(
+    database: Database, dsn: str
+) -> None:
+    await cap(database, 7)
+    assert read_cap(dsn, KILL) == 7
+    await cap(database, 8)
+    assert read_cap(dsn) == 8
+
+
+async def test_a_message_that_is_refused_leaves_nothing_and_its_connection_serves_the_next(
+    database: Database, dsn: str
+) -> None:
+    await cap(database, 7)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await cap(database, -1)
+    assert read_cap(dsn) == 7
+    await cap(database, 8)
+    assert read_cap(dsn) == 8

@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from jobsync.db.pool import Database, PooledConnection, _configure
-from jobsync.db.queries import load_queries
+from jobsync.db.queries import get_query, load_queries
 from tests.simulation.loop import PROCESS
 
 CALM = 0.004
@@ -121,6 +121,18 @@ class SimulatedConnection(PooledConnection):
         if self.world is not None:
             self.world.after_statement(self, name, params, cursor)
         return cursor
+
+    async def call(self, begin: str, name: str, parameters: Any) -> list[Any]:
+        """What is one message else, with the boundaries between its statements."""
+        await self.begin(begin, parameters)
+        cursor = await self.execute(get_query(name), parameters)
+        rows = await cursor.fetchall()
+        await self.commit()
+        return rows
+
+    def is_silent(self) -> bool:
+        """A lost connection is the world's to tell."""
+        return True
 
     async def commit(self) -> None:
         """A commit with boundaries on both sides."""

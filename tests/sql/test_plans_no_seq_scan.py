@@ -250,7 +250,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # These change the whole database or its session, or read all rows of a class (or of a day) because they act on each of them.
 NOT_ASKED = {
-    "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "begin_as_owner", "begin_as_tenant", "begin_as_owner_of_tenant", "limit_statements",
+    "drop_demo_database", "take_migration_lock", "set_lock_timeout", "record_migration", "begin_as_owner", "end_transaction", "begin_as_tenant", "begin_as_owner_of_tenant", "limit_statements",
     "arm_tenant", "show_outdated", "list_customers_to_mend", "count_customers_to_mend", "test_rules", "open_smoke", "remove_smoke", "forget_channel_states", "note_rotation",
     # Go on with an open cursor, or need somebody who is there.
     "fetch_view", "open_session",

@@ -7,6 +7,7 @@ sweeps and migrations do. In: a DSN. Out: `Session` objects. Raises the errors o
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
@@ -18,7 +19,7 @@ from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from jobsync.db.failures import translate
-from jobsync.db.queries import get_query
+from jobsync.db.queries import get_query, get_transaction
 from jobsync.errors import DatabaseUnavailable
 
 Row = dict[str, Any]
@@ -47,11 +48,29 @@ def _dump(value: object) -> bytes:
 
 
 class PooledConnection(psycopg.AsyncConnection[Row]):
-    """A connection that opens a transaction in one round trip, whatever it is opened for."""
+    """A connection that sends several statements in one message; their parameters are quoted here, for such a message takes none."""
 
-    async def begin(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
-        """Runs one of the `begin` statements. Its parameters are quoted here: a message of several statements takes none."""
+    async def begin(self, name: str, parameters: Mapping[str, object] | None) -> None:
+        """Runs one of the `begin` statements."""
         await psycopg.AsyncClientCursor(self).execute(get_query(name), parameters)
+
+    async def call(self, begin: str, name: str, parameters: Mapping[str, object]) -> list[Row]:
+        """A whole transaction of one statement; its rows. What it raises leaves the transaction to be rolled back."""
+        cursor = psycopg.AsyncClientCursor(self)
+        await cursor.execute(get_transaction(begin, name), parameters)
+        rows: list[Row] = []
+        more: bool | None = True
+        while more:
+            if cursor.description is not None:
+                rows = await cursor.fetchall()
+            more = cursor.nextset()
+        return rows
+
+    def is_silent(self) -> bool:
+        """False where something came in although nothing was asked: a server that ended says so first."""
+        quick = select.poll()
+        quick.register(self.pgconn.socket, select.POLLIN)
+        return not quick.poll(0)
 
 
 class Session:
@@ -182,15 +201,39 @@ class Database:
                 raise
             raise known from error
 
+    async def call(self, tenant: str, name: str, parameters: Mapping[str, object]) -> list[Row]:
+        """One statement as a transaction of its own, in one round trip; its rows. `parameters` hold the tenant, too.
+
+        Raises as `transaction`. Where the connection breaks off, nobody can say whether it was done.
+        """
+        try:
+            connection = await self._pool.getconn()
+            if not connection.is_silent():
+                await self._pool.putconn(connection)
+                connection = await self._begin(tenant)
+                await connection.rollback()
+            try:
+                return await connection.call(self._beginning(tenant), name, parameters)
+            except BaseException:
+                with suppress(psycopg.Error):
+                    await connection.rollback()
+                raise
+            finally:
+                await self._pool.putconn(connection)
+        except Exception as error:
+            known = translate(error)
+            if known is None:
+                raise
+            raise known from error
+
+    def _beginning(self, tenant: str | None) -> str:
+        if tenant is None:
+            return "begin_as_owner"
+        return "begin_as_tenant" if self.has_app_role else "begin_as_owner_of_tenant"
+
     async def _begin(self, tenant: str | None) -> PooledConnection:
         """A connection inside a transaction. What a restart of the server ended is replaced here, with nothing lost by it."""
-        name = (
-            "begin_as_owner"
-            if tenant is None
-            else "begin_as_tenant"
-            if self.has_app_role
-            else "begin_as_owner_of_tenant"
-        )
+        name = self._beginning(tenant)
         tries = self._most_connections + 1
         while True:
             tries -= 1

@@ -46,3 +46,9 @@ def get_query(name: str) -> LiteralString:
     is; nothing that a caller handed in ever becomes part of it.
     """
     return cast(LiteralString, load_queries()[name])
+
+
+@cache
+def get_transaction(begin: str, name: str) -> LiteralString:
+    """A whole transaction as one message: the statement `begin`, the one called `name`, and its commit."""
+    return cast(LiteralString, ";\n".join((get_query(begin), get_query(name), get_query("end_transaction"))))

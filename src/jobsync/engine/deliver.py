@@ -165,21 +165,21 @@ async def _claim(
 ) -> tuple[list[Row], UUID | None]:
     # By API it only says how many jobs fit into a lease: there each request is paced, by the sender.
     pace = engine.settings.ghl_pace if engine.settings.ghl_pace is not None else HOOK_PACE
+    asked = {
+        "tenant": tenant,
+        "destination": destination,
+        "limit": GROUP,
+        "lease_seconds": engine.settings.lease_seconds,
+        "rate": pace,
+        "burst": max(pace, 1.0),
+        "due_before": limits[0],
+        "untried_since": limits[1],
+    }
+    if run is not None:
+        return await engine.database.call(tenant, "claim_deliveries", asked), run
     async with engine.database.transaction(tenant) as session:
-        rows = await session.rows(
-            "claim_deliveries",
-            {
-                "tenant": tenant,
-                "destination": destination,
-                "limit": GROUP,
-                "lease_seconds": engine.settings.lease_seconds,
-                "rate": pace,
-                "burst": max(pace, 1.0),
-                "due_before": limits[0],
-                "untried_since": limits[1],
-            },
-        )
-        if rows and run is None:
+        rows = await session.rows("claim_deliveries", asked)
+        if rows:
             run = await session.value("open_delivery_run", {"tenant": tenant})
     return rows, run
 
@@ -256,10 +256,9 @@ def _result_of(row: Row, result: dict[str, Any]) -> dict[str, Any]:
 async def _book(engine: Engine, tenant: str, destination: UUID, results: list[dict[str, Any]]) -> dict[str, int]:
     # What GoHighLevel answered exists only here until it is booked: an outage is waited out within the lease.
     async def book() -> dict[str, int]:
-        async with engine.database.transaction(tenant) as session:
-            return await session.value(
-                "finish_deliveries", {"tenant": tenant, "destination": destination, "results": as_jsonb(results)}
-            )
+        told = {"tenant": tenant, "destination": destination, "results": as_jsonb(results)}
+        (row,) = await engine.database.call(tenant, "finish_deliveries", told)
+        return row["finish_deliveries"]
 
     return await repeat_until_stored(book)
 

@@ -19,6 +19,9 @@ begin; select set_config('role', 'jobsync_app', true), set_config('jobsync.tenan
 -- name: begin_as_owner_of_tenant
 begin; select set_config('jobsync.tenant', %(tenant)s, true);
 
+-- name: end_transaction
+commit;
+
 -- name: limit_statements
 -- No transaction waits for anybody: one that idles belongs to a process that stands still, and what it holds (a tenant's sends)
 -- is given up well within a lease.
