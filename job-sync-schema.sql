@@ -1827,23 +1827,13 @@ begin
     select r.tenant_id, 'jobs', r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -count(*)
       from removed r where r.ghl_sync_status <> 'synced'
      group by 1, 3, 4, 5;
-  else
-    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
-    select d.tenant_id, 'jobs', d.class, d.reason, d.business_unit_id, sum(d.rows)
-      from (select a.tenant_id, a.ghl_sync_status as class, coalesce(a.ghl_sync_reason, 'waiting') as reason, a.business_unit_id , 1 as rows
-              from added a where a.ghl_sync_status <> 'synced'
-            union all
-            select r.tenant_id, r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -1
-              from removed r where r.ghl_sync_status <> 'synced') d
-     group by d.tenant_id, d.class, d.reason, d.business_unit_id having sum(d.rows) <> 0;
   end if;
   return null;
 end
 $$;
-comment on function jobsync.tally_jobs() is 'Trigger: writes how many jobs of each status, reason and unit a statement added or took away; delivered ones are not counted.';
+comment on function jobsync.tally_jobs() is 'Trigger: writes how many jobs of each status, reason and unit came in or were deleted; delivered ones are not counted.';
 create trigger tally_added after insert on public.jobs referencing new table as added for each statement execute function jobsync.tally_jobs();
 create trigger tally_removed after delete on public.jobs referencing old table as removed for each statement execute function jobsync.tally_jobs();
-create trigger tally_changed after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_jobs();
 
 create function jobsync.tally_outbox() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin
@@ -1869,14 +1859,23 @@ create trigger tally_added after insert on jobsync.outbox referencing new table 
 create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
 create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
 
--- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
--- again later stays failed in the hour in which it failed. Held history is no event.
-create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
+-- Both counts of a change by one statement: of each status, reason and unit; and in which hour a job reached which state. What
+-- was accepted moves on to verified within its hour; what failed and was sent again later stays failed in the hour in which it
+-- failed. Held history is no event.
+create function jobsync.tally_job_changes() returns trigger language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_now timestamptz := jobsync.now();
 begin
-  insert into tallies (tenant_id, topic, class, business_unit_id, hour, rows)
-  select d.tenant_id, 'hours', d.class, d.business_unit_id, d.hour, sum(d.rows)
+  insert into tallies (tenant_id, topic, class, reason, business_unit_id, hour, rows)
+  select d.tenant_id, 'jobs', d.class, d.reason, d.business_unit_id, null, sum(d.rows)
+    from (select a.tenant_id, a.ghl_sync_status as class, coalesce(a.ghl_sync_reason, 'waiting') as reason, a.business_unit_id, 1 as rows
+            from added a where a.ghl_sync_status <> 'synced'
+          union all
+          select r.tenant_id, r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -1
+            from removed r where r.ghl_sync_status <> 'synced') d
+   group by d.tenant_id, d.class, d.reason, d.business_unit_id having sum(d.rows) <> 0
+  union all
+  select d.tenant_id, 'hours', d.class, null, d.business_unit_id, d.hour, sum(d.rows)
     from (select a.tenant_id, a.business_unit_id, 1 as rows,
                  case when a.ghl_sync_status <> 'synced' then a.ghl_sync_status when a.ghl_verified_at >= a.ghl_accepted_at then 'verified' else 'accepted' end as class,
                  date_trunc('hour', case when a.ghl_sync_status = 'synced' then coalesce(a.ghl_accepted_at, a.ghl_synced_at) else v_now end) as hour
@@ -1896,8 +1895,9 @@ begin
   return null;
 end
 $$;
-comment on function jobsync.tally_hours() is 'Trigger: writes how many jobs a statement brought into each state, by hour and unit.';
-create trigger tally_hours after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_hours();
+comment on function jobsync.tally_job_changes() is
+  'Trigger: writes how many jobs of each status, reason and unit a change added or took away (delivered ones are not counted), and how many it brought into each state, by hour and unit.';
+create trigger tally_changed after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_job_changes();
 
 create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin
@@ -2506,6 +2506,10 @@ begin
       from newest n
      where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
         or (n.modified_on is null and (n.old).source = p_source)
+  ), best as materialized (
+    -- Of all at once, and looked up by the owner's id: owner by owner it costs as much as all the rest.
+    select (select jsonb_object_agg(k.owner_id, jsonb_build_array(k.phone, k.email, k.do_not_text))
+              from choose_contacts(p_tenant, 'customer', array(select m.id from merged m)) k where v_any_contact) as of_owner
   ), typed as (
     select m.id, m.doc,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
@@ -2517,9 +2521,9 @@ begin
            when x.type = 'Commercial' then x.name end as company_name,
       -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
       -- An owner without any contact keeps what he has: it came through /db.
-      case when b.owner_id is not null then b.email when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
-      case when b.owner_id is not null then b.phone when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
-      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end as do_not_text,
+      case when b.best is not null then b.best ->> 1 when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when b.best is not null then b.best ->> 0 when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when b.best is not null then (b.best ->> 2)::boolean else (m.old).do_not_text end as do_not_text,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
       case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
       case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
@@ -2538,7 +2542,8 @@ begin
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
-      left join lateral choose_contacts(p_tenant, 'customer', array[m.id]) b on v_any_contact
+      cross join best
+      cross join lateral (select best.of_owner -> m.id::text as best offset 0) b
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
@@ -2620,6 +2625,10 @@ begin
     select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
      where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
+  ), best as materialized (
+    -- Of all at once, and looked up by the owner's id: owner by owner it costs as much as all the rest.
+    select (select jsonb_object_agg(k.owner_id, jsonb_build_array(k.phone, k.email, k.do_not_text))
+              from choose_contacts(p_tenant, 'location', array(select m.id from merged m)) k where v_any_contact) as of_owner
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
       merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
@@ -2634,15 +2643,16 @@ begin
       coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
       nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
       coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
-      case when b.owner_id is not null then b.phone else (m.old).phone end, case when b.owner_id is not null then b.email else (m.old).email end,
-      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end
+      case when b.best is not null then b.best ->> 0 else (m.old).phone end, case when b.best is not null then b.best ->> 1 else (m.old).email end,
+      case when b.best is not null then (b.best ->> 2)::boolean else (m.old).do_not_text end
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
-      left join lateral choose_contacts(p_tenant, 'location', array[m.id]) b on v_any_contact
+      cross join best
+      cross join lateral (select best.of_owner -> m.id::text as best offset 0) b
      where m.doc is distinct from (m.old).st_raw_data
      order by m.id
     on conflict (tenant_id, st_location_id) do update set
@@ -4602,6 +4612,7 @@ declare
   v_jobs bigint[];
   v_attempts bigint[];
   v_units bigint[];
+  v_is_troubled boolean;
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -4622,6 +4633,7 @@ begin
   end if;
   perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
+  v_is_troubled := found;
   select array_agg(distinct l.business_unit_id) into v_units
     from (select j.business_unit_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) order by j.st_job_id for no key update) l;
   -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
@@ -4731,7 +4743,7 @@ begin
     into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
-  if v_told is not null then
+  if v_told is not null and v_kind = 'api' then
     perform tell_cards(p_tenant, v_told);
   end if;
   if v_given_back is not null then
@@ -4750,7 +4762,7 @@ begin
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
            pause_reason = 'GoHighLevel answered "test request received": the workflow''s trigger is not saved or not published.'
      where d.tenant_id = p_tenant and d.id = p_destination and (d.paused_at is null or d.probe_at is not null);
-  elsif v_accepted > 0 then
+  elsif v_accepted > 0 and v_is_troubled then
     update destinations d set failures_in_row = 0, paused_at = null, pause_reason = null, probe_at = null, updated_at = v_now
      where d.tenant_id = p_tenant and d.id = p_destination and (d.failures_in_row > 0 or d.probe_at is not null);
   elsif v_destination_faults > 0 then

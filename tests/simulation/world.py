@@ -434,6 +434,9 @@ class World:
         self.titan.faults.waiting = [fault for fault in self.titan.faults.waiting if fault.count is None]
         for process in self.processes:
             process.stalled_until = 0.0
+        if self.home.rows("select 1 as refused from jobsync.upstream_states where state <> 'ok'"):
+            # Who was refused at the door asks again a quarter of an hour later.
+            await asyncio.sleep(1000.0)
         # Late rows become visible, two polls go by.
         for _ in range(2):
             await asyncio.sleep(340.0)

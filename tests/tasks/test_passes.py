@@ -188,3 +188,20 @@ async def test_a_long_pass_sends_what_is_due_while_it_still_reads_and_tries_noth
         report = await passing
         assert (report["status"], report["delivered"], report["failed"]) == ("completed", 11, 1)
         assert stage.value("select count(*) from jobsync.attempts") == 12
+
+
+async def test_in_a_first_load_owners_come_between_their_contacts_and_what_was_added_to_these(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=30) as stage:
+        assert (await stage.sync(deliver=False))["status"] == "completed"
+        paths = [call.path for call in stage.titan.ledger.calls if "ids=" not in call.query.lower()]
+        for owners in ("crm/export/customers", "crm/export/locations"):
+            places = [place for place, path in enumerate(paths) if path == f"{owners}/contacts"]
+            assert places[0] < paths.index(owners) < places[-1]
+        # Nobody was asked for by ids, no job waits for a parent, and nobody's row was written a second time.
+        assert all("ids=" not in call.query.lower() for call in stage.titan.ledger.calls)
+        assert stage.value("select count(*) from jobsync.outbox where waiting_for is not null") == 0
+        reachable = "select count(*) from customers where phone is not null"
+        assert stage.value(reachable) > 0
+        assert stage.value(f"{reachable} and updated_at > created_at") == 0

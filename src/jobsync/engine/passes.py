@@ -23,8 +23,10 @@ from jobsync.errors import AccessDenied, CredentialsRejected, JobSyncError, Lock
 from jobsync.log import get_log
 
 JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
-# Contacts are read once all their owners are there: whoever is stored later counts as not read yet, and its jobs wait.
+# Contacts are read once all their owners are there: whoever is stored later counts as not read yet, and its jobs wait. In a
+# first load they come before them as well, so that an owner is written once, with the best of his contacts.
 READ_AFTER = {"customer_contacts": "customers", "location_contacts": "locations"}
+CONTACTS_OF = {owners: contacts for contacts, owners in READ_AFTER.items()}
 PARENT_STREAMS = tuple(name for name in JOB_STREAMS if name != "jobs")
 REFERENCE_STREAMS = ("business_units", "job_types", "tag_types", "campaigns")
 ACTIVITY_STREAMS = ("appointments", "estimates", "invoices", "technician_assignments")
@@ -41,8 +43,8 @@ async def open_pass(
 ) -> tuple[UUID, list[str]]:
     """Opens a pass over the given streams (default: all that are due) and answers its id and their names.
 
-    In a first load jobs are held until their parents were read: none of them has to wait for a parent and be looked at
-    again then, and each page is due as soon as it is stored.
+    In a first load owners are held until their contacts were read, and jobs until their parents were: none of them has to
+    wait for a parent and be looked at again then, and each page is due as soon as it is stored.
     """
     async with engine.database.transaction(tenant) as session:
         undue = {row["stream"] for row in await session.rows("list_undue_streams", {"tenant": tenant})}
@@ -50,8 +52,10 @@ async def open_pass(
         # Parents are looked up only where jobs or their parents are read.
         steps = [*due, LOOK_UP] if any(name in JOB_STREAMS for name in due) else due
         held = []
-        if "jobs" in due and any(name in due for name in PARENT_STREAMS):
-            held = ["jobs"] if await session.value("is_first_load", {"tenant": tenant}) else []
+        has_parents = "jobs" in due and any(name in due for name in PARENT_STREAMS)
+        if has_parents and await session.value("is_first_load", {"tenant": tenant}):
+            owners = [name for name, contacts in CONTACTS_OF.items() if name in due and contacts in due]
+            held = ["jobs", *owners]
         opening = {"tenant": tenant, "streams": steps, "trigger": trigger, "held": held}
         run = await session.value("open_pass", opening)
     return run, due
@@ -76,6 +80,9 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
                 await pull_sold_estimates(engine, client, tenant, counts)
             else:
                 await pull_stream(engine, client, tenant, name, counts)
+                if name in CONTACTS_OF and await _was_held(engine, tenant, run, name):
+                    # What was added to the contacts while their owners were read.
+                    await pull_stream(engine, client, tenant, CONTACTS_OF[name], Counts())
             clock = client.clock
     except LockHeld as error:
         failure = error
@@ -179,6 +186,11 @@ async def list_waiting(engine: Engine, tenant: str, run: UUID) -> dict[str, bool
         return {}
     streams = row["metadata"]["streams"]
     return {name: entry.get("held", False) for name, entry in streams.items() if entry["status"] == "waiting"}
+
+
+async def _was_held(engine: Engine, tenant: str, run: UUID | None, name: str) -> bool:
+    """Whether the stream waited for others in its pass."""
+    return run is not None and (await list_waiting(engine, tenant, run)).get(name, False)
 
 
 async def report_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any]:

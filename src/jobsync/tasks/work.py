@@ -210,7 +210,8 @@ async def defer_pass(duties: Duties, tenant: str, trigger: str, *, streams: tupl
     run, names = await open_pass(duties.engine, tenant, trigger, streams=streams)
     waiting = await list_waiting(duties.engine, tenant, run)
     for name in names:
-        if READ_AFTER.get(name) not in names and not waiting.get(name):
+        first = READ_AFTER.get(name)
+        if not waiting.get(name) and (first not in names or waiting.get(first)):
             await _pull(duties, tenant, run, name)
     return run
 
@@ -227,13 +228,16 @@ async def _pull(duties: Duties, tenant: str, run: UUID, name: str) -> None:
 
 
 async def _go_on_after(duties: Duties, tenant: str, run: UUID, name: str) -> None:
-    """Defers what the pass reads after this stream: its contacts, held jobs, and the look-up after the last that jobs need."""
+    """Defers what the pass reads after this stream: its contacts, what is held for it, and the look-up after the last that
+    jobs need."""
     if name not in JOB_STREAMS:
         return
     waiting = await list_waiting(duties.engine, tenant, run)
     for follower, first in READ_AFTER.items():
         if first == name and follower in waiting:
             await _pull(duties, tenant, run, follower)
+        elif follower == name and waiting.get(first):
+            await _pull(duties, tenant, run, first)
     are_parents_read = name in PARENT_STREAMS and not any(parent in waiting for parent in PARENT_STREAMS)
     if are_parents_read and waiting.get("jobs") and not await _is_stream_queued(duties, run, "jobs"):
         await _pull(duties, tenant, run, "jobs")

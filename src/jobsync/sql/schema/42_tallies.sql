@@ -95,23 +95,13 @@ begin
     select r.tenant_id, 'jobs', r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -count(*)
       from removed r where r.ghl_sync_status <> 'synced'
      group by 1, 3, 4, 5;
-  else
-    insert into tallies (tenant_id, topic, class, reason, business_unit_id, rows)
-    select d.tenant_id, 'jobs', d.class, d.reason, d.business_unit_id, sum(d.rows)
-      from (select a.tenant_id, a.ghl_sync_status as class, coalesce(a.ghl_sync_reason, 'waiting') as reason, a.business_unit_id , 1 as rows
-              from added a where a.ghl_sync_status <> 'synced'
-            union all
-            select r.tenant_id, r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -1
-              from removed r where r.ghl_sync_status <> 'synced') d
-     group by d.tenant_id, d.class, d.reason, d.business_unit_id having sum(d.rows) <> 0;
   end if;
   return null;
 end
 $$;
-comment on function jobsync.tally_jobs() is 'Trigger: writes how many jobs of each status, reason and unit a statement added or took away; delivered ones are not counted.';
+comment on function jobsync.tally_jobs() is 'Trigger: writes how many jobs of each status, reason and unit came in or were deleted; delivered ones are not counted.';
 create trigger tally_added after insert on public.jobs referencing new table as added for each statement execute function jobsync.tally_jobs();
 create trigger tally_removed after delete on public.jobs referencing old table as removed for each statement execute function jobsync.tally_jobs();
-create trigger tally_changed after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_jobs();
 
 create function jobsync.tally_outbox() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin
@@ -137,14 +127,23 @@ create trigger tally_added after insert on jobsync.outbox referencing new table 
 create trigger tally_removed after delete on jobsync.outbox referencing old table as removed for each statement execute function jobsync.tally_outbox();
 create trigger tally_changed after update on jobsync.outbox referencing old table as removed new table as added for each statement execute function jobsync.tally_outbox();
 
--- In which hour a job reached which state. What was accepted moves on to verified within its hour; what failed and was sent
--- again later stays failed in the hour in which it failed. Held history is no event.
-create function jobsync.tally_hours() returns trigger language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
+-- Both counts of a change by one statement: of each status, reason and unit; and in which hour a job reached which state. What
+-- was accepted moves on to verified within its hour; what failed and was sent again later stays failed in the hour in which it
+-- failed. Held history is no event.
+create function jobsync.tally_job_changes() returns trigger language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan as $$
 declare
   v_now timestamptz := jobsync.now();
 begin
-  insert into tallies (tenant_id, topic, class, business_unit_id, hour, rows)
-  select d.tenant_id, 'hours', d.class, d.business_unit_id, d.hour, sum(d.rows)
+  insert into tallies (tenant_id, topic, class, reason, business_unit_id, hour, rows)
+  select d.tenant_id, 'jobs', d.class, d.reason, d.business_unit_id, null, sum(d.rows)
+    from (select a.tenant_id, a.ghl_sync_status as class, coalesce(a.ghl_sync_reason, 'waiting') as reason, a.business_unit_id, 1 as rows
+            from added a where a.ghl_sync_status <> 'synced'
+          union all
+          select r.tenant_id, r.ghl_sync_status, coalesce(r.ghl_sync_reason, 'waiting'), r.business_unit_id, -1
+            from removed r where r.ghl_sync_status <> 'synced') d
+   group by d.tenant_id, d.class, d.reason, d.business_unit_id having sum(d.rows) <> 0
+  union all
+  select d.tenant_id, 'hours', d.class, null, d.business_unit_id, d.hour, sum(d.rows)
     from (select a.tenant_id, a.business_unit_id, 1 as rows,
                  case when a.ghl_sync_status <> 'synced' then a.ghl_sync_status when a.ghl_verified_at >= a.ghl_accepted_at then 'verified' else 'accepted' end as class,
                  date_trunc('hour', case when a.ghl_sync_status = 'synced' then coalesce(a.ghl_accepted_at, a.ghl_synced_at) else v_now end) as hour
@@ -164,8 +163,9 @@ begin
   return null;
 end
 $$;
-comment on function jobsync.tally_hours() is 'Trigger: writes how many jobs a statement brought into each state, by hour and unit.';
-create trigger tally_hours after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_hours();
+comment on function jobsync.tally_job_changes() is
+  'Trigger: writes how many jobs of each status, reason and unit a change added or took away (delivered ones are not counted), and how many it brought into each state, by hour and unit.';
+create trigger tally_changed after update on public.jobs referencing old table as removed new table as added for each statement execute function jobsync.tally_job_changes();
 
 create function jobsync.tally_quarantine() returns trigger language plpgsql set search_path = jobsync, public as $$
 begin

@@ -110,6 +110,10 @@ begin
       from newest n
      where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
         or (n.modified_on is null and (n.old).source = p_source)
+  ), best as materialized (
+    -- Of all at once, and looked up by the owner's id: owner by owner it costs as much as all the rest.
+    select (select jsonb_object_agg(k.owner_id, jsonb_build_array(k.phone, k.email, k.do_not_text))
+              from choose_contacts(p_tenant, 'customer', array(select m.id from merged m)) k where v_any_contact) as of_owner
   ), typed as (
     select m.id, m.doc,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
@@ -121,9 +125,9 @@ begin
            when x.type = 'Commercial' then x.name end as company_name,
       -- Indexed texts are cut: an index entry has a limit, and one record must not fail its page.
       -- An owner without any contact keeps what he has: it came through /db.
-      case when b.owner_id is not null then b.email when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
-      case when b.owner_id is not null then b.phone when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
-      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end as do_not_text,
+      case when b.best is not null then b.best ->> 1 when m.given ? 'email' then left(x.email, 500) else (m.old).email end as email,
+      case when b.best is not null then b.best ->> 0 when m.given ? 'phone' then left(x.phone, 500) else (m.old).phone end as phone,
+      case when b.best is not null then (b.best ->> 2)::boolean else (m.old).do_not_text end as do_not_text,
       case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
       case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
       case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
@@ -142,7 +146,8 @@ begin
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
-      left join lateral choose_contacts(p_tenant, 'customer', array[m.id]) b on v_any_contact
+      cross join best
+      cross join lateral (select best.of_owner -> m.id::text as best offset 0) b
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
   ), written as (
     insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
@@ -224,6 +229,10 @@ begin
     select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
      where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
+  ), best as materialized (
+    -- Of all at once, and looked up by the owner's id: owner by owner it costs as much as all the rest.
+    select (select jsonb_object_agg(k.owner_id, jsonb_build_array(k.phone, k.email, k.do_not_text))
+              from choose_contacts(p_tenant, 'location', array(select m.id from merged m)) k where v_any_contact) as of_owner
   ), written as (
     insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
       merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
@@ -238,15 +247,16 @@ begin
       coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
       nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
       coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
-      case when b.owner_id is not null then b.phone else (m.old).phone end, case when b.owner_id is not null then b.email else (m.old).email end,
-      case when b.owner_id is not null then b.do_not_text else (m.old).do_not_text end
+      case when b.best is not null then b.best ->> 0 else (m.old).phone end, case when b.best is not null then b.best ->> 1 else (m.old).email end,
+      case when b.best is not null then (b.best ->> 2)::boolean else (m.old).do_not_text end
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
         select m.given -> 'address' as given, coalesce(m.given -> 'address' = 'null', false) as none, r.*
           from jsonb_to_record(case jsonb_typeof(m.given -> 'address') when 'object' then m.given -> 'address' else '{}' end)
             as r (street text, unit text, city text, state text, zip text, country text, county text)) a
-      left join lateral choose_contacts(p_tenant, 'location', array[m.id]) b on v_any_contact
+      cross join best
+      cross join lateral (select best.of_owner -> m.id::text as best offset 0) b
      where m.doc is distinct from (m.old).st_raw_data
      order by m.id
     on conflict (tenant_id, st_location_id) do update set

@@ -279,6 +279,7 @@ declare
   v_jobs bigint[];
   v_attempts bigint[];
   v_units bigint[];
+  v_is_troubled boolean;
   v_given_back jsonb;
   v_destination_faults integer;
   v_accepted integer;
@@ -299,6 +300,7 @@ begin
   end if;
   perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
+  v_is_troubled := found;
   select array_agg(distinct l.business_unit_id) into v_units
     from (select j.business_unit_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) order by j.st_job_id for no key update) l;
   -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
@@ -408,7 +410,7 @@ begin
     into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
-  if v_told is not null then
+  if v_told is not null and v_kind = 'api' then
     perform tell_cards(p_tenant, v_told);
   end if;
   if v_given_back is not null then
@@ -427,7 +429,7 @@ begin
     update destinations d set paused_at = v_now, probe_at = null, updated_at = v_now,
            pause_reason = 'GoHighLevel answered "test request received": the workflow''s trigger is not saved or not published.'
      where d.tenant_id = p_tenant and d.id = p_destination and (d.paused_at is null or d.probe_at is not null);
-  elsif v_accepted > 0 then
+  elsif v_accepted > 0 and v_is_troubled then
     update destinations d set failures_in_row = 0, paused_at = null, pause_reason = null, probe_at = null, updated_at = v_now
      where d.tenant_id = p_tenant and d.id = p_destination and (d.failures_in_row > 0 or d.probe_at is not null);
   elsif v_destination_faults > 0 then
