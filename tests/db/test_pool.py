@@ -48,7 +48,6 @@ async def test_a_connection_that_died_is_replaced_before_anything_is_asked_of_it
     assert first != second
 
 
-
 async def cap(database: Database, hour: int) -> None:
     asked = {"tenant": "default", "cap_hour": hour, "cap_day": None, "price": None, "actor": "test"}
     await database.call("default", "set_limits", asked)

@@ -68,6 +68,8 @@ class PooledConnection(psycopg.AsyncConnection[Row]):
 
     def is_silent(self) -> bool:
         """False where something came in although nothing was asked: a server that ended says so first."""
+        if self.closed:
+            return False
         quick = select.poll()
         quick.register(self.pgconn.socket, select.POLLIN)
         return not quick.poll(0)
@@ -207,11 +209,7 @@ class Database:
         Raises as `transaction`. Where the connection breaks off, nobody can say whether it was done.
         """
         try:
-            connection = await self._pool.getconn()
-            if not connection.is_silent():
-                await self._pool.putconn(connection)
-                connection = await self._begin(tenant)
-                await connection.rollback()
+            connection = await self._take(tenant)
             try:
                 return await connection.call(self._beginning(tenant), name, parameters)
             except BaseException:
@@ -225,6 +223,20 @@ class Database:
             if known is None:
                 raise
             raise known from error
+
+    async def _take(self, tenant: str | None) -> PooledConnection:
+        """A connection outside of a transaction, which nothing says is lost."""
+        connection = await self._pool.getconn()
+        if connection.is_silent():
+            return connection
+        await self._pool.putconn(connection)
+        connection = await self._begin(tenant)
+        try:
+            await connection.rollback()
+        except BaseException:
+            await self._pool.putconn(connection)
+            raise
+        return connection
 
     def _beginning(self, tenant: str | None) -> str:
         if tenant is None:

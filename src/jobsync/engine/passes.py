@@ -8,6 +8,7 @@ stream that jobs do not need and that the app has no scope for is `not granted`:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -80,9 +81,10 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
                 await pull_sold_estimates(engine, client, tenant, counts)
             else:
                 await pull_stream(engine, client, tenant, name, counts)
-                if name in CONTACTS_OF and await _was_held(engine, tenant, run, name):
-                    # What was added to the contacts while their owners were read.
-                    await pull_stream(engine, client, tenant, CONTACTS_OF[name], Counts())
+                if name in CONTACTS_OF and await _follows(engine, tenant, run, name, CONTACTS_OF[name]):
+                    # What was added to the contacts while their owners were read; unless somebody reads them already.
+                    with suppress(LockHeld):
+                        await pull_stream(engine, client, tenant, CONTACTS_OF[name], Counts())
             clock = client.clock
     except LockHeld as error:
         failure = error
@@ -188,9 +190,10 @@ async def list_waiting(engine: Engine, tenant: str, run: UUID) -> dict[str, bool
     return {name: entry.get("held", False) for name, entry in streams.items() if entry["status"] == "waiting"}
 
 
-async def _was_held(engine: Engine, tenant: str, run: UUID | None, name: str) -> bool:
-    """Whether the stream waited for others in its pass."""
-    return run is not None and (await list_waiting(engine, tenant, run)).get(name, False)
+async def _follows(engine: Engine, tenant: str, run: UUID | None, name: str, other: str) -> bool:
+    """Whether the stream was held in its pass until the other one had been read."""
+    waiting = {} if run is None else await list_waiting(engine, tenant, run)
+    return waiting.get(name, False) and other not in waiting
 
 
 async def report_pass(engine: Engine, tenant: str, run: UUID) -> dict[str, Any]:
