@@ -104,6 +104,29 @@ def test_a_worker_that_dies_does_not_use_up_the_cap(story: Story) -> None:
     assert sends(story) == 1
 
 
+def test_a_send_given_back_beside_one_that_may_have_been_executed_stays_counted(story: Story) -> None:
+    """Found by simulated world 55: the try before was accepted after all, and the caps had counted none of both."""
+    due(story, 1)
+    story.claim(lease=1)
+    first = story.claimed
+    story.pass_time("2 seconds")
+    assert story.claim() == [1]
+    story.finish("unsent", retry_after=1)
+    assert sends(story) == 1
+    story.finish(claimed=first)
+    assert (sends(story), story.status(1)) == (1, ("synced", None))
+
+
+def test_a_send_that_was_refused_for_now_is_counted_once_when_it_is_accepted(story: Story) -> None:
+    due(story, 1)
+    story.claim()
+    story.finish("unavailable")
+    story.pass_time("10 seconds")
+    assert story.claim() == [1]
+    story.finish()
+    assert (sends(story), story.status(1)) == (1, ("synced", None))
+
+
 def test_what_changed_after_its_worker_died_is_another_version_and_counts(story: Story) -> None:
     """Found by simulated world 392: the first send was accepted after its lease, and the caps had counted one of two."""
     due(story, 1)

@@ -324,7 +324,9 @@ begin
       from unit_routes u where u.tenant_id = p_tenant and u.st_business_unit_id = any (v_units)
   ), judged as materialized (
     select x.*, x.verdict = 'synced' and (not x.newer or x.once) or x.verdict = 'failed' and (not x.newer or x.outcome = 'test_only')
-             or x.verdict = 'skipped' and not x.newer or x.verdict = 'dropped' as done
+             or x.verdict = 'skipped' and not x.newer or x.verdict = 'dropped' as done,
+           -- It may have been executed, by this try or one before it; or the next try of this version goes free.
+           x.outcome in ('ambiguous', 'settling') or 'ambiguous' = any (x.row_flags) or x.verdict = 'retry' and not x.newer as stays_counted
       from (
         select r.*, o.version <> a.version as newer, a.version as sent_version, o.sent_hash, o.counted_at, o.flags as row_flags,
                u.pipeline_name, u.ghl_pipeline_name, coalesce(u.events = 'created' and u.destination_kind = 'webhook', true) as once,
@@ -359,7 +361,7 @@ begin
         attempts = case when g.verdict = 'later' then greatest(o.attempts - 1, 0) when g.verdict = 'retry' and not g.newer then o.attempts else 0 end,
         event = case when g.verdict = 'synced' then 'updated' else o.event end,
         forced = o.forced and g.verdict <> 'synced',
-        counted_at = case when (g.verdict = 'retry' or g.outcome = 'settling') and not g.newer then o.counted_at end,
+        counted_at = case when g.stays_counted and not g.newer then o.counted_at end,
         flags = case when g.verdict = 'synced' then '{}'
                      when g.outcome = 'ambiguous' and not 'ambiguous' = any (o.flags) then o.flags || '{ambiguous}'::text[] else o.flags end,
         -- What was given back unsent keeps its turn; whatever else waits a while.
@@ -400,10 +402,9 @@ begin
   )
   select jsonb_build_object('delivered', count(*) filter (where g.verdict = 'synced'), 'failed', count(*) filter (where g.verdict not in ('synced', 'skipped') and g.outcome <> 'stopped'),
            'stale', (select count(*) from results) - count(*)),
-         -- An ambiguous send may have been executed, so it stays counted.
          (select jsonb_object_agg(b.counted_at, b.sends) from (
             select x.counted_at, count(*) as sends from judged x
-             where x.verdict <> 'synced' and x.outcome not in ('ambiguous', 'settling') and x.counted_at is not null group by x.counted_at) b),
+             where x.verdict <> 'synced' and not x.stays_counted and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
          max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
