@@ -8,7 +8,7 @@ sweeps and migrations do. In: a DSN. Out: `Session` objects. Raises the errors o
 from __future__ import annotations
 
 import select
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -185,34 +185,27 @@ class Database:
         `tenant`: whose rows are seen, as role jobsync_app; None: as the owner (sweeps over all tenants, migrations).
         Raises the errors of `db.failures`; anything else passes through unchanged.
         """
-        try:
-            connection = await self._begin(tenant)
-            try:
-                yield Session(connection)
-                await connection.commit()
-            except BaseException:
-                # Where the connection is gone, the server undoes it.
-                with suppress(psycopg.Error):
-                    await connection.rollback()
-                raise
-            finally:
-                await self._pool.putconn(connection)
-        except Exception as error:
-            known = translate(error)
-            if known is None:
-                raise
-            raise known from error
+        async with self._lent(self._begin(tenant)) as connection:
+            yield Session(connection)
+            await connection.commit()
 
     async def call(self, tenant: str, name: str, parameters: Mapping[str, object]) -> list[Row]:
         """One statement as a transaction of its own, in one round trip; its rows. `parameters` hold the tenant, too.
 
         Raises as `transaction`. Where the connection breaks off, nobody can say whether it was done.
         """
+        async with self._lent(self._take(tenant)) as connection:
+            return await connection.call(self._beginning(tenant), name, parameters)
+
+    @asynccontextmanager
+    async def _lent(self, taken: Awaitable[PooledConnection]) -> AsyncIterator[PooledConnection]:
+        """A connection until the block ends. Where it raises, what is open is undone and the error is told as `db.failures` says."""
         try:
-            connection = await self._take(tenant)
+            connection = await taken
             try:
-                return await connection.call(self._beginning(tenant), name, parameters)
+                yield connection
             except BaseException:
+                # Where the connection is gone, the server undoes it.
                 with suppress(psycopg.Error):
                     await connection.rollback()
                 raise
