@@ -38,7 +38,9 @@ CONCURRENCY = 8
 HEARTBEATS = 6
 GRACE_SECONDS = 8.0
 RESTART_AFTER_SECONDS = 2.0
+# What this process has just deferred is to begin at once; what others hold is only watched.
 LOOK_EVERY_SECONDS = 0.05
+WATCH_EVERY_SECONDS = 0.2
 VERIFY_SECONDS = 15.0
 # A short pass is read before it is sent.
 MEANWHILE_AFTER_SECONDS = 5.0
@@ -147,7 +149,7 @@ async def finish_tasks(
                 "Another worker is doing this right now.",
                 hint="See `jobsync status`, or run without --no-wait to watch it.",
             )
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        await asyncio.sleep(WATCH_EVERY_SECONDS)
 
 
 async def _work_off(duties: Duties, queues: Sequence[str]) -> None:
