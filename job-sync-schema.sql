@@ -26,11 +26,15 @@ declare
   v_may text := case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end;
 begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_app') then
-    begin
-      create role jobsync_app nologin;
-    exception when duplicate_object or unique_violation then
-      null;
-    end;
+    -- Whoever waited for another database that made it sees it in his caches only when he tries once more.
+    for v_try in 1..2 loop
+      begin
+        create role jobsync_app nologin;
+        exit;
+      exception when duplicate_object or unique_violation then
+        null;
+      end;
+    end loop;
   end if;
   -- The program works as this role inside each transaction (set local role). Since PostgreSQL 16 the maker of a role is
   -- its member but may not become it without a grant of his own.
@@ -1232,6 +1236,11 @@ comment on column jobsync.cursors.refused_at is 'Since when ServiceTitan does no
 comment on column jobsync.cursors.feed_refused_at is 'When the stream''s export feed was last refused; for a day after that it is read by list.';
 comment on column jobsync.cursors.revision is 'Counts the moves; a page is stored only if the cursor still is the one that was read.';
 
+create function jobsync.is_first_load(p_tenant text) returns boolean language sql stable parallel safe as $$
+  select not exists (select from jobsync.cursors c where c.tenant_id = p_tenant and c.stream = 'jobs' and c.caught_up_at is not null)
+$$;
+comment on function jobsync.is_first_load(text) is 'True until jobs were once read to their end.';
+
 create table jobsync.locations (
   tenant_id text not null default jobsync.current_tenant(),
   st_location_id bigint not null,
@@ -1642,7 +1651,7 @@ comment on function jobsync.abandon_runs(text, interval) is 'Closes runs whose p
 -- The outbox: one row per (tenant, job) waiting to be delivered; the newest content wins because the content is read
 -- when the row is claimed. The attempts: every HTTP try, opened before the request leaves.
 --
---   waiting (parents not read yet) -> due -> claimed (lease, fence) -> accepted: row deleted, job synced
+--   waiting (parents, or an adopted job itself, not read yet) -> due -> claimed (lease, fence) -> accepted: row deleted, job synced
 --                                       ^         |-> try again: next_attempt_at by the retry schedule
 --                                       |_________|-> no attempts left or terminal: row deleted, job failed (dead letter)
 
@@ -1670,10 +1679,10 @@ create table jobsync.outbox (
 -- The whole order of a claim: a first load makes a million rows due at one moment.
 create index outbox_due on jobsync.outbox (destination_id, next_attempt_at, st_job_id);
 -- Looked through whenever parents arrive: the others of a long queue are not.
-create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for = 'parents';
+create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for in ('parents', 'first_pull');
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
-comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
+comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); first_pull: held in an adopted database and not read from ServiceTitan yet (goes out after 6 hours); record_cap: sent as often today as one job may be; null: due at next_attempt_at.';
 comment on column jobsync.outbox.event is 'created, updated, replayed; contact: only the customer''s facts changed (API routes only).';
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';
@@ -2341,6 +2350,7 @@ declare
   v_deleted integer;
   v_gone integer := 0;
   v_released integer := 0;
+  v_read integer := 0;
 begin
   -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
@@ -2357,9 +2367,16 @@ begin
     get diagnostics v_deleted = row_count;
     v_gone := v_gone + v_deleted;
   end loop;
+  -- The first pull has brought all there is of what an adopted database held: the rest goes out as it stands.
+  if adopted_at(p_tenant) is not null and not is_first_load(p_tenant) then
+    update outbox o set waiting_for = 'parents', next_attempt_at = v_now + interval '15 minutes'
+     where o.tenant_id = p_tenant and o.st_job_id = any (array(
+       select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.waiting_for = 'first_pull' and x.lease_until is null for no key update skip locked));
+    get diagnostics v_read = row_count;
+  end if;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
-  if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
+  if v_gone > 0 or v_read > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
     with released as materialized (
        select x.st_job_id from outbox x
         cross join lateral (select k.st_customer_id, k.st_location_id from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j
@@ -2374,7 +2391,7 @@ begin
   return v_released;
 end
 $$;
-comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
+comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them, or for the end of an adopted database''s first pull, due. Answers how many became due.';
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
 language sql stable as $$
@@ -3355,8 +3372,8 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
 
-create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean);
-comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed.';
+create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean, arrived boolean);
+comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed, whether the first pull has brought it.';
 
 -- Apart from plan_jobs, for its plan: many rows against many rows are hashed, one row is looked up by key.
 create function jobsync.refresh_waiting(p_tenant text, p_owed jobsync.owed_again[], p_now timestamptz) returns void
@@ -3367,18 +3384,20 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
       version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
       attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
       counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
-      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
+      next_attempt_at = case when d.arrived then case when d.waits then p_now + interval '15 minutes' else p_now end
+                             when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
                              when o.attempts > 0 then case when d.changed then p_now else o.next_attempt_at end
                              when d.waits and o.st_customer_id is distinct from d.st_customer_id then p_now + interval '15 minutes'
                              else o.next_attempt_at end,
-      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
+      waiting_for = case when d.arrived then case when d.waits then 'parents' end
+                         when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
                          then coalesce(o.waiting_for, 'parents') else o.waiting_for end
     from unnest(p_owed) d
    where o.tenant_id = p_tenant and o.st_job_id = any (array(select q.st_job_id from unnest(p_owed) q)) and o.st_job_id = d.st_job_id
-     and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
+     and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0 or d.arrived)
 $$;
 comment on function jobsync.refresh_waiting(text, jobsync.owed_again[], timestamptz) is
-  'Deliveries that wait get the job''s new destination and customer; what was tried and changed since is a version of its own, due now.';
+  'Deliveries that wait get the job''s new destination and customer; what was tried and changed since is a version of its own, due now; what waited for the first pull and was read is due as well.';
 
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
@@ -3393,18 +3412,20 @@ declare
   v_sales bigint[] := link_installs(p_tenant, p_touched);
   v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
+  -- What the old flow stored is told once ServiceTitan's own record of it was read: else it would be told, and then corrected.
+  v_unread boolean := v_adopted is not null and is_first_load(p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
            j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
-           j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
+           j.ghl_version, v_unread and j.job_hash_version = 0 as unread, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
            coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on,
                                 -- What came after an adoption and is older was missed by the old flow: it is not made to push it now.
                                 coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
-           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
+           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried, o.waiting_for = 'first_pull' and o.lease_until is null as held_for_pull,
            coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -3444,12 +3465,13 @@ begin
         false) as waits
       from decided d where d.decision = 'queue'
   ), stale as (
-    select d.* from owed d
-     where d.queued and (d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
+    select d.*, coalesce(d.held_for_pull and not d.unread, false) as arrived from owed d
+     where d.queued and (d.held_for_pull and not d.unread or d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
   ), queued as (
     insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
-           case when d.waits then v_now + interval '15 minutes' else v_now end, case when d.waits then 'parents' end
+           case when d.unread then v_now + interval '6 hours' when d.waits then v_now + interval '15 minutes' else v_now end,
+           case when d.unread then 'first_pull' when d.waits then 'parents' end
       from owed d where not d.queued order by d.st_job_id
     on conflict (tenant_id, st_job_id) do nothing
     returning 1
@@ -3465,7 +3487,7 @@ begin
              when 'leave' then d.status = 'pending' or d.held
              else false end
   )
-  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed)::owed_again) from stale t)
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed, t.arrived)::owed_again) from stale t)
     into v_queued, v_marked, v_statuses, v_reasons, v_stale
     from marks m;
   if v_stale is not null then
@@ -9631,11 +9653,15 @@ declare
   v_table record;
 begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_readonly') then
-    begin
-      create role jobsync_readonly nologin;
-    exception when duplicate_object or unique_violation then
-      null;
-    end;
+    -- Tried twice, as with jobsync_app (10).
+    for v_try in 1..2 loop
+      begin
+        create role jobsync_readonly nologin;
+        exit;
+      exception when duplicate_object or unique_violation then
+        null;
+      end;
+    end loop;
   end if;
   grant usage on schema public, jobsync to jobsync_readonly;
   for v_table in

@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from jobsync.db.embedded import EmbeddedServer, start_embedded
 from jobsync.db.embedded_home import SHARED_ROOT
 from jobsync.db.embedded_locks import is_held
 from jobsync.errors import ConfigError, DatabaseUnavailable, InvalidInput
+from tests.db.folders import open_folder
 
 pytestmark = pytest.mark.anyio
 CHECKOUT = Path(__file__).parents[2]
@@ -43,18 +43,6 @@ def used_dir() -> Iterator[Path]:
 def new_dir() -> Iterator[Path]:
     with open_folder() as folder:
         yield folder
-
-
-class open_folder:
-    """A temporary folder whose parents are open to every user (pytest's own are closed, which moves the data away)."""
-
-    def __enter__(self) -> Path:
-        self.path = Path(tempfile.mkdtemp(prefix="jobsync-test-"))
-        self.path.chmod(0o755)
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path)
 
 
 class OtherProcess:

@@ -7,8 +7,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from jobsync.db.embedded import start_embedded
 from jobsync.db.migrate import BASELINE, migrate, read_status
 from jobsync.errors import ConfigError, DatabaseUnavailable
+from jobsync.intake.adopt import migrate_or_adopt
+from tests.conftest import TEST_SETTINGS
+from tests.db.folders import open_folder
+from tests.intake.guide_database import make_guide_database
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +47,24 @@ async def test_two_migrations_at_the_same_time_apply_the_schema_once(empty_dsn: 
         group.start_soon(run)
 
     assert sorted(applied) == [(), (BASELINE,)]
+
+
+async def test_two_databases_of_a_server_that_never_had_jobsync_are_adopted_at_the_same_moment() -> None:
+    # Its roles belong to the whole server: whoever comes second waits for them and goes on with them.
+    with open_folder() as folder:
+        server = await start_embedded(folder, settings=TEST_SETTINGS)
+        try:
+            dsns = [server.dsn(f"contractor_{number}") for number in range(3)]
+            with psycopg.connect(server.dsn("jobsync_live"), autocommit=True) as connection:
+                for number, dsn in enumerate(dsns):
+                    connection.execute(f"create database contractor_{number}".encode())
+                    make_guide_database(dsn, jobs=5)
+            async with anyio.create_task_group() as group:
+                for dsn in dsns:
+                    group.start_soon(migrate_or_adopt, dsn)
+            assert [(await read_status(dsn))["pending"] for dsn in dsns] == [[], [], []]
+        finally:
+            await server.stop()
 
 
 async def test_a_user_without_create_on_public_gets_the_grant_to_run(empty_dsn: str) -> None:

@@ -34,6 +34,12 @@ class Base:
     def job(self, number: int) -> dict[str, Any]:
         return self.rows("select * from jobs where st_job_id = %s", number)[0]
 
+    def waits(self) -> dict[int, str | None]:
+        """What each waits for; None: it is due."""
+        found = self.rows("select st_job_id, waiting_for, next_attempt_at <= jobsync.now() as due from jobsync.outbox")
+        assert all(row["due"] == (row["waiting_for"] is None) for row in found)
+        return {row["st_job_id"]: row["waiting_for"] for row in found}
+
     def waiting(self) -> dict[int, str]:
         return {row["st_job_id"]: row["event"] for row in self.rows("select st_job_id, event from jobsync.outbox")}
 
@@ -92,3 +98,45 @@ async def test_what_the_old_flow_missed_is_stored_and_not_given_to_it_to_push(em
         assert (fresh["ghl_sync_status"], offered["ghl_sync_status"]) == ("pending", "pending")
         pending = {row["st_job_id"] for row in base.rows("select st_job_id from jobs_pending_ghl_sync")}
         assert {5002, 1007} <= pending and 5001 not in pending
+
+
+async def test_what_the_old_flow_left_pending_is_told_when_it_was_read_and_what_the_first_pull_does_not_bring_after_it(
+    empty_dsn: str,
+) -> None:
+    make_guide_database(empty_dsn, jobs=40)
+    await migrate_or_adopt(empty_dsn)
+    with psycopg.connect(empty_dsn, autocommit=True, row_factory=cast(Any, dict_row)) as connection:
+        base = Base(cast(Any, connection))
+        base.rows(
+            "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', 'webhook', 'hook', 'x', 'x')"
+        )
+        base.rows(
+            "select jobsync.set_route('default', %s, 'jobsync', (select id from jobsync.destinations), 'all', 'Sales', null, true, true, 'test')",
+            UNIT,
+        )
+        assert base.waits() == dict.fromkeys((1005, PENDING, PENDING + 10, PENDING + 20), "first_pull")
+
+        # Its record came, its customer is not read yet; the other's record came without one.
+        base.page(
+            job(PENDING, businessUnitId=UNIT, customerId=1615, modifiedOn=LATER),
+            job(PENDING + 10, businessUnitId=UNIT, customerId=None, locationId=None, modifiedOn=LATER),
+        )
+        assert base.waits() == {
+            1005: "first_pull",
+            PENDING: "parents",
+            PENDING + 10: None,
+            PENDING + 20: "first_pull",
+        }
+        # What a script writes is not ServiceTitan's record.
+        base.rows(
+            "select jobsync.store_jobs('default', %s::jsonb, 'api')", json.dumps([job(1005, businessUnitId=UNIT)])
+        )
+        assert base.waits()[1005] == "first_pull"
+
+        # The feed is read to its end and did not hold these two: they go out as they stand.
+        base.rows(
+            "insert into jobsync.cursors (tenant_id, stream, caught_up_at) values ('default', 'jobs', jobsync.now())"
+        )
+        base.rows("delete from jobsync.wanted")
+        base.rows("select jobsync.resolve_wanted('default')")
+        assert base.waits() == dict.fromkeys((1005, PENDING, PENDING + 10, PENDING + 20))

@@ -142,6 +142,11 @@ def _find_of_waiting(facts: dict[str, Any]) -> tuple[str, str | None] | None:
             "its customer, location or contacts were not read yet",
             "wait; it goes out after 15 minutes in any case",
         )
+    if facts["waiting_for"] == "first_pull":
+        return (
+            "the old flow stored it, and ServiceTitan's own record of it was not read yet",
+            "jobsync sync; it goes out after 6 hours in any case",
+        )
     if facts["waiting_for"] == "record_cap":
         return "it was sent as often today as one job may be", "it goes out tomorrow"
     return None

@@ -43,8 +43,8 @@ LOOK_EVERY_SECONDS = 0.05
 WATCH_EVERY_SECONDS = 0.2
 VERIFY_SECONDS = 15.0
 # A short pass is read before it is sent.
-MEANWHILE_AFTER_SECONDS = 5.0
-MEANWHILE_EVERY_SECONDS = 1.0
+MEANWHILE_AFTER_SECONDS = 1.0
+MEANWHILE_EVERY_SECONDS = 0.5
 OUTAGE_FIX = (
     "free space on the server's disk, or connections: jobsync doctor. JobSync goes on by itself; nothing is lost."
 )

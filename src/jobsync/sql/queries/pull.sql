@@ -4,7 +4,7 @@
 select jobsync.open_pass(%(tenant)s, %(streams)s, %(trigger)s, %(held)s);
 
 -- name: is_first_load
-select not exists (select from jobsync.cursors c where c.tenant_id = %(tenant)s and c.stream = 'jobs' and c.caught_up_at is not null);
+select jobsync.is_first_load(%(tenant)s);
 
 -- name: finish_stream
 select jobsync.finish_stream(%(tenant)s, %(run)s, %(stream)s, %(report)s, %(error)s);

@@ -20,11 +20,15 @@ declare
   v_may text := case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end;
 begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_app') then
-    begin
-      create role jobsync_app nologin;
-    exception when duplicate_object or unique_violation then
-      null;
-    end;
+    -- Whoever waited for another database that made it sees it in his caches only when he tries once more.
+    for v_try in 1..2 loop
+      begin
+        create role jobsync_app nologin;
+        exit;
+      exception when duplicate_object or unique_violation then
+        null;
+      end;
+    end loop;
   end if;
   -- The program works as this role inside each transaction (set local role). Since PostgreSQL 16 the maker of a role is
   -- its member but may not become it without a grant of his own.

@@ -31,6 +31,11 @@ comment on column jobsync.cursors.refused_at is 'Since when ServiceTitan does no
 comment on column jobsync.cursors.feed_refused_at is 'When the stream''s export feed was last refused; for a day after that it is read by list.';
 comment on column jobsync.cursors.revision is 'Counts the moves; a page is stored only if the cursor still is the one that was read.';
 
+create function jobsync.is_first_load(p_tenant text) returns boolean language sql stable parallel safe as $$
+  select not exists (select from jobsync.cursors c where c.tenant_id = p_tenant and c.stream = 'jobs' and c.caught_up_at is not null)
+$$;
+comment on function jobsync.is_first_load(text) is 'True until jobs were once read to their end.';
+
 create table jobsync.locations (
   tenant_id text not null default jobsync.current_tenant(),
   st_location_id bigint not null,

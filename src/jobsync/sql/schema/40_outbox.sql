@@ -1,7 +1,7 @@
 -- The outbox: one row per (tenant, job) waiting to be delivered; the newest content wins because the content is read
 -- when the row is claimed. The attempts: every HTTP try, opened before the request leaves.
 --
---   waiting (parents not read yet) -> due -> claimed (lease, fence) -> accepted: row deleted, job synced
+--   waiting (parents, or an adopted job itself, not read yet) -> due -> claimed (lease, fence) -> accepted: row deleted, job synced
 --                                       ^         |-> try again: next_attempt_at by the retry schedule
 --                                       |_________|-> no attempts left or terminal: row deleted, job failed (dead letter)
 
@@ -29,10 +29,10 @@ create table jobsync.outbox (
 -- The whole order of a claim: a first load makes a million rows due at one moment.
 create index outbox_due on jobsync.outbox (destination_id, next_attempt_at, st_job_id);
 -- Looked through whenever parents arrive: the others of a long queue are not.
-create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for = 'parents';
+create index outbox_waiting on jobsync.outbox (tenant_id, st_job_id) where waiting_for in ('parents', 'first_pull');
 create index outbox_in_flight on jobsync.outbox (tenant_id, st_customer_id) where lease_until is not null;
 comment on table jobsync.outbox is 'Deliveries waiting: one row per job, deleted when accepted or given up.';
-comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); null: due at next_attempt_at.';
+comment on column jobsync.outbox.waiting_for is 'parents: customer, location or contacts not read yet (goes out flagged after 15 minutes); first_pull: held in an adopted database and not read from ServiceTitan yet (goes out after 6 hours); record_cap: sent as often today as one job may be; null: due at next_attempt_at.';
 comment on column jobsync.outbox.event is 'created, updated, replayed; contact: only the customer''s facts changed (API routes only).';
 comment on column jobsync.outbox.sent_hash is 'job_hash when the row was last claimed: what is being told.';
 comment on column jobsync.outbox.rescues is 'How often a worker died with this row; five times and it is given up.';

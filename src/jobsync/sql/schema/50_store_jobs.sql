@@ -270,6 +270,7 @@ declare
   v_deleted integer;
   v_gone integer := 0;
   v_released integer := 0;
+  v_read integer := 0;
 begin
   -- What was stored before this is seen here; who stores jobs after this sees it himself and does not want it.
   perform lock_stream(p_tenant, 'wanted');
@@ -286,9 +287,16 @@ begin
     get diagnostics v_deleted = row_count;
     v_gone := v_gone + v_deleted;
   end loop;
+  -- The first pull has brought all there is of what an adopted database held: the rest goes out as it stands.
+  if adopted_at(p_tenant) is not null and not is_first_load(p_tenant) then
+    update outbox o set waiting_for = 'parents', next_attempt_at = v_now + interval '15 minutes'
+     where o.tenant_id = p_tenant and o.st_job_id = any (array(
+       select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.waiting_for = 'first_pull' and x.lease_until is null for no key update skip locked));
+    get diagnostics v_read = row_count;
+  end if;
   -- A row that somebody else holds is left for the next time. Found once, in a step of its own: what locks rows would
   -- else be run anew for each row of the outbox.
-  if v_gone > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
+  if v_gone > 0 or v_read > 0 or not exists (select from wanted w where w.tenant_id = p_tenant limit 1) then
     with released as materialized (
        select x.st_job_id from outbox x
         cross join lateral (select k.st_customer_id, k.st_location_id from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.st_job_id offset 0) j
@@ -303,7 +311,7 @@ begin
   return v_released;
 end
 $$;
-comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them due. Answers how many became due.';
+comment on function jobsync.resolve_wanted(text) is 'Forgets parents that have arrived and makes the deliveries that waited for them, or for the end of an adopted database''s first pull, due. Answers how many became due.';
 
 create function jobsync.list_wanted(p_tenant text, p_stream text, p_limit integer) returns bigint[]
 language sql stable as $$

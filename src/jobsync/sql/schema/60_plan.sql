@@ -16,8 +16,8 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
 
-create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean);
-comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed.';
+create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean, arrived boolean);
+comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed, whether the first pull has brought it.';
 
 -- Apart from plan_jobs, for its plan: many rows against many rows are hashed, one row is looked up by key.
 create function jobsync.refresh_waiting(p_tenant text, p_owed jobsync.owed_again[], p_now timestamptz) returns void
@@ -28,18 +28,20 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
       version = case when d.changed and o.attempts > 0 then o.version + 1 else o.version end,
       attempts = case when d.changed and o.lease_until is null then 0 else o.attempts end,
       counted_at = case when d.changed and o.lease_until is null then null else o.counted_at end,
-      next_attempt_at = case when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
+      next_attempt_at = case when d.arrived then case when d.waits then p_now + interval '15 minutes' else p_now end
+                             when o.lease_until is not null or o.waiting_for is not null then o.next_attempt_at
                              when o.attempts > 0 then case when d.changed then p_now else o.next_attempt_at end
                              when d.waits and o.st_customer_id is distinct from d.st_customer_id then p_now + interval '15 minutes'
                              else o.next_attempt_at end,
-      waiting_for = case when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
+      waiting_for = case when d.arrived then case when d.waits then 'parents' end
+                         when d.waits and o.st_customer_id is distinct from d.st_customer_id and o.attempts = 0 and o.lease_until is null
                          then coalesce(o.waiting_for, 'parents') else o.waiting_for end
     from unnest(p_owed) d
    where o.tenant_id = p_tenant and o.st_job_id = any (array(select q.st_job_id from unnest(p_owed) q)) and o.st_job_id = d.st_job_id
-     and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0)
+     and (o.destination_id is distinct from d.destination_id or o.st_customer_id is distinct from d.st_customer_id or d.changed and o.attempts > 0 or d.arrived)
 $$;
 comment on function jobsync.refresh_waiting(text, jobsync.owed_again[], timestamptz) is
-  'Deliveries that wait get the job''s new destination and customer; what was tried and changed since is a version of its own, due now.';
+  'Deliveries that wait get the job''s new destination and customer; what was tried and changed since is a version of its own, due now; what waited for the first pull and was read is due as well.';
 
 -- The caller holds the rows of `jobs` (they were written in this transaction, or locked by lock_jobs).
 create function jobsync.plan_jobs(p_tenant text, p_touched bigint[], p_changed boolean[]) returns integer
@@ -54,18 +56,20 @@ declare
   v_sales bigint[] := link_installs(p_tenant, p_touched);
   v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
+  -- What the old flow stored is told once ServiceTitan's own record of it was read: else it would be told, and then corrected.
+  v_unread boolean := v_adopted is not null and is_first_load(p_tenant);
 begin
   with facts as materialized (
     select j.st_job_id, j.st_customer_id, j.st_location_id, j.ghl_sync_status as status, j.ghl_sync_reason as reason,
            j.delivered_hash is not null as delivered, j.job_hash is distinct from j.delivered_hash or d.kind = 'api' and card_differs(p_tenant, j.st_job_id) as differs, coalesce(x.changed, false) as changed,
-           j.ghl_version, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
+           j.ghl_version, v_unread and j.job_hash_version = 0 as unread, coalesce(r.deliverer, 'none') as deliverer, r.destination_id,
            d.kind = 'webhook' and coalesce(r.events, 'created') = 'created' as once,
            coalesce(skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, j.source, j.created_on,
                                 -- What came after an adoption and is older was missed by the old flow: it is not made to push it now.
                                 coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
-           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
+           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried, o.waiting_for = 'first_pull' and o.lease_until is null as held_for_pull,
            coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -105,12 +109,13 @@ begin
         false) as waits
       from decided d where d.decision = 'queue'
   ), stale as (
-    select d.* from owed d
-     where d.queued and (d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
+    select d.*, coalesce(d.held_for_pull and not d.unread, false) as arrived from owed d
+     where d.queued and (d.held_for_pull and not d.unread or d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
   ), queued as (
     insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
-           case when d.waits then v_now + interval '15 minutes' else v_now end, case when d.waits then 'parents' end
+           case when d.unread then v_now + interval '6 hours' when d.waits then v_now + interval '15 minutes' else v_now end,
+           case when d.unread then 'first_pull' when d.waits then 'parents' end
       from owed d where not d.queued order by d.st_job_id
     on conflict (tenant_id, st_job_id) do nothing
     returning 1
@@ -126,7 +131,7 @@ begin
              when 'leave' then d.status = 'pending' or d.held
              else false end
   )
-  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed)::owed_again) from stale t)
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed, t.arrived)::owed_again) from stale t)
     into v_queued, v_marked, v_statuses, v_reasons, v_stale
     from marks m;
   if v_stale is not null then

@@ -39,11 +39,15 @@ declare
   v_table record;
 begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'jobsync_readonly') then
-    begin
-      create role jobsync_readonly nologin;
-    exception when duplicate_object or unique_violation then
-      null;
-    end;
+    -- Tried twice, as with jobsync_app (10).
+    for v_try in 1..2 loop
+      begin
+        create role jobsync_readonly nologin;
+        exit;
+      exception when duplicate_object or unique_violation then
+        null;
+      end;
+    end loop;
   end if;
   grant usage on schema public, jobsync to jobsync_readonly;
   for v_table in
