@@ -12,7 +12,8 @@ import pytest
 
 from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import Row
-from jobsync.engine.deliver import GROUP, drain_destination
+from jobsync.engine.claims import GROUP
+from jobsync.engine.deliver import drain_destination
 from jobsync.engine.hook_sender import HookSender, open_sender
 from jobsync.errors import DatabaseUnavailable, SchemaDrift
 from tests.upstreams import open_stage

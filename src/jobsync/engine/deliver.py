@@ -1,4 +1,5 @@
-"""Deliver: drains one destination. Claim -> send -> finish, at most 64 at a time, until nothing is due.
+"""Deliver: drains one destination. Claim -> send -> finish, at most 64 at a time, until nothing is due; while a group is
+sent, the next one is claimed.
 
 The claim decides (SQL) whether anything may leave at all and opens an attempt for each send; no transaction is open while
 a request is under way; the finish books a batch in one call. A worker that dies leaves attempts open and leases that
@@ -17,19 +18,19 @@ from uuid import UUID
 
 from jobsync.db.again import repeat_until_stored
 from jobsync.db.pool import Row, as_jsonb
+from jobsync.engine.claims import GROUP, Claims, Group
 from jobsync.engine.context import Engine
 from jobsync.engine.send_window import SendWindow
 from jobsync.errors import JobSyncError
 from jobsync.log import get_log
 
-# So many are claimed in one call, and whenever a worker dies, at most so many sends are accepted and not marked.
-GROUP = 64
 LONGEST_SECONDS = 10.0
 MOST_ROWS = 5000
 SHORT_WAIT = 0.1
-HOOK_PACE = 8.0
 # Nothing is sent under a claim of which this share of the lease is gone: another worker might come to send it, too.
 LATE = 0.25
+TOO_LATE = "The database kept the results before it waiting; it is claimed anew."
+STOPPED = "JobSync was stopped before it was sent; it is claimed anew."
 
 
 class Sender(Protocol):
@@ -83,9 +84,8 @@ async def drain_destination(
     log = get_log(tenant=tenant, destination=str(destination))
     loop = asyncio.get_running_loop()
     ends = loop.time() + longest
-    run: UUID | None = None
+    claims = Claims(engine, tenant, destination, due_before, untried_since)
     sender: Sender | None = None
-    rows_claimed = 0
     told: dict[tuple[int, int], dict[str, Any]] = {}
 
     async def book(results: list[dict[str, Any]]) -> None:
@@ -101,18 +101,25 @@ async def drain_destination(
             told[row["st_job_id"], row["version"]] = result
         return result
 
-    async def give_back(row: Row) -> dict[str, Any]:
-        return _repeat(row, told) or _give_back(row)
+    async def give_back(row: Row, said: str) -> dict[str, Any]:
+        return _repeat(row, told) or _give_back(row, said)
+
+    def is_enough() -> bool:
+        return loop.time() >= ends or claims.rows >= MOST_ROWS
+
+    def may_ask(group: Group, sender: Sender) -> bool:
+        # Behind less than half a group there is hardly another one.
+        is_wanted = sender.overlaps and not group.is_alone and len(group.rows) > GROUP // 2
+        return is_wanted and not is_enough() and not stopping()
 
     window = SendWindow(book, GROUP)
     try:
-        while not stopping():
-            if loop.time() >= ends or rows_claimed >= MOST_ROWS:
+        while claims.is_ahead or not stopping():
+            if not claims.is_ahead and is_enough():
                 report.more = True
                 break
-            claimed_at = loop.time()
-            rows, run = await _claim(engine, tenant, destination, (due_before, untried_since), run)
-            if not rows:
+            group = await claims.take()
+            if not group.rows:
                 if window.is_busy:
                     # Its customers are in flight until it is booked; then there may be more.
                     await window.move()
@@ -133,55 +140,36 @@ async def drain_destination(
                 continue
             if sender is None:
                 sender = await _open(engine, open_sender, tenant, destination)
-            rows_claimed += len(rows)
             # If it kills this worker, too, only it is to die with it.
-            is_alone = rows[0]["alone"]
-            if is_alone or not sender.overlaps:
+            if group.is_alone or not sender.overlaps:
                 await window.finish()
-            await sender.prepare(rows)
-            for row in rows:
+            await sender.prepare(group.rows)
+            if may_ask(group, sender):
+                claims.ask()
+            for row in group.rows:
                 await window.enter()
-                is_late = loop.time() - claimed_at > engine.settings.lease_seconds * LATE
-                window.start(give_back(row) if is_late else send(sender, row))
-            if is_alone:
+                if stopping():
+                    window.start(give_back(row, STOPPED))
+                elif loop.time() - group.at > engine.settings.lease_seconds * LATE:
+                    window.start(give_back(row, TOO_LATE))
+                else:
+                    window.start(send(sender, row))
+            if group.is_alone:
                 await window.finish()
     except asyncio.CancelledError:
         window.abandon()
         raise
     finally:
         try:
+            await claims.close()
             await asyncio.shield(window.finish())
         finally:
             if sender is not None:
                 await sender.close()
-            if run is not None:
-                await _close_run(engine, tenant, run, report)
+            if claims.run is not None:
+                await _close_run(engine, tenant, claims.run, report)
                 log.info("drained", delivered=report.delivered, failed=report.failed, reason=report.refusal)
     return report
-
-
-async def _claim(
-    engine: Engine, tenant: str, destination: UUID, limits: tuple[datetime | None, datetime | None], run: UUID | None
-) -> tuple[list[Row], UUID | None]:
-    # By API it only says how many jobs fit into a lease: there each request is paced, by the sender.
-    pace = engine.settings.ghl_pace if engine.settings.ghl_pace is not None else HOOK_PACE
-    asked = {
-        "tenant": tenant,
-        "destination": destination,
-        "limit": GROUP,
-        "lease_seconds": engine.settings.lease_seconds,
-        "rate": pace,
-        "burst": max(pace, 1.0),
-        "due_before": limits[0],
-        "untried_since": limits[1],
-    }
-    if run is not None:
-        return await engine.database.call(tenant, "claim_deliveries", asked), run
-    async with engine.database.transaction(tenant) as session:
-        rows = await session.rows("claim_deliveries", asked)
-        if rows:
-            run = await session.value("open_delivery_run", {"tenant": tenant})
-    return rows, run
 
 
 async def _state(engine: Engine, tenant: str, destination: UUID) -> dict[str, Any]:
@@ -244,8 +232,7 @@ async def _send(sender: Sender, row: Row, told: dict[tuple[int, int], dict[str, 
     return _result_of(row, result)
 
 
-def _give_back(row: Row) -> dict[str, Any]:
-    said = "The database kept the results before it waiting; it is claimed anew."
+def _give_back(row: Row, said: str) -> dict[str, Any]:
     return _result_of(row, {"outcome": "stopped", "error": said, "retry_after": 0.0, "requests": 0})
 
 

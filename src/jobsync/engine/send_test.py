@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from jobsync.db.pool import Row, as_jsonb
+from jobsync.engine.claims import HOOK_PACE
 from jobsync.engine.context import Engine
-from jobsync.engine.deliver import HOOK_PACE
 from jobsync.engine.ghl_connection import open_gohighlevel, read_gohighlevel_credentials
 from jobsync.engine.verify import Look
 from jobsync.gohighlevel.destination_guard import Guard, make_session
