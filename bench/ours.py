@@ -87,6 +87,9 @@ def main() -> None:
     if profile is not None:
         profile.disable()
         profile.dump_stats(given.profile)
+    if found.get("status") not in (None, "completed") or found.get("error") or found.get("failed"):
+        # What failed in part may look fast.
+        raise SystemExit(f"{given.what}: {found.get('error') or found}")
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({**found, "peak_mb": round(usage.ru_maxrss / 1024, 1)}))
 
