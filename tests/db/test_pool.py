@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from jobsync.config import Settings
-from jobsync.db.pool import Database
+from jobsync.db.pool import Database, Session
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +34,29 @@ async def ask_twice(database: Database, dsn: str, between: str) -> list[int]:
         with psycopg.connect(dsn, autocommit=True) as other:
             other.execute(between.encode())
     return served
+
+
+async def test_the_connection_that_came_back_last_is_lent_first(database: Database) -> None:
+    """It has planned already what it is asked; the others rest until there is more to do at once."""
+
+    async def ask(session: Session) -> int:
+        found = await session._connection.execute("select pg_backend_pid() as pid")
+        row = await found.fetchone()
+        assert row is not None
+        return row["pid"]
+
+    async with (
+        database.transaction(None) as first,
+        database.transaction(None) as second,
+        database.transaction(None) as third,
+    ):
+        served = [await ask(session) for session in (first, second, third)]
+    assert len(set(served)) == 3
+    again = []
+    for _ in range(4):
+        async with database.transaction(None) as session:
+            again.append(await ask(session))
+    assert again == [served[0]] * 4
 
 
 KILL = (
