@@ -25,7 +25,7 @@ import structlog
 
 from jobsync.config import Settings
 from jobsync.db.sealing import Keyring
-from jobsync.engine import access_tokens, deliver, lookup, pull
+from jobsync.engine import access_tokens, claims, deliver, lookup, pull
 from jobsync.engine.context import Engine
 from jobsync.engine.sending import initialise_tenant
 from jobsync.log import _keep_allowed as allow
@@ -378,7 +378,8 @@ class World:
         stack.enter_context(mock.patch.object(pull, "PAGE_SIZES", self.profile.page_sizes))
         stack.enter_context(mock.patch.object(access_tokens, "LOOK_EVERY", 3.0))
         stack.enter_context(mock.patch.object(lookup, "LIMIT", 3))
-        stack.enter_context(mock.patch.object(deliver, "GROUP", self.profile.group))
+        for module in (claims, deliver):
+            stack.enter_context(mock.patch.object(module, "GROUP", self.profile.group))
         keep_allowed: Any = allow
         structlog.configure(
             processors=[structlog.processors.add_log_level, keep_allowed, structlog.processors.JSONRenderer()],
