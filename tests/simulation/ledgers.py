@@ -14,6 +14,8 @@ from collections import defaultdict
 from typing import Any
 
 from jobsync.engine.pull import OVERLAP_TICKS
+from jobsync.gohighlevel.payloads import API_OPPORTUNITY_NAME, money, opportunity_name
+from jobsync.simulators.gohighlevel.ledger import live_by_job
 from jobsync.simulators.servicetitan.export import FEEDS, read_token
 from jobsync.simulators.servicetitan.instants import read_instant
 from tests.simulation.people import UNITS
@@ -74,7 +76,10 @@ def check_at_rest(world: Any) -> None:
     """All other promises, once nothing is due any more."""
     for tenant in world.tenants:
         _check_stored(world, tenant)
-        _check_told(world, tenant)
+        if world.profile.by_api:
+            _check_cards(world, tenant)
+        else:
+            _check_told(world, tenant)
     _check_books(world)
     _check_rest(world)
 
@@ -121,15 +126,7 @@ def _check_told(world: Any, tenant: str) -> None:
         if post.location_id == place and post.answered == "queued" and post.job:
             posts[int(post.job)].append(post)
     jobs = {row["st_job_id"]: row for row in world.home.rows("select * from jobs where tenant_id = %s", tenant)}
-    attempts: dict[int, list[Any]] = defaultdict(list)
-    for row in world.home.rows(
-        "select *, extract(epoch from started_at)::float as began, extract(epoch from finished_at)::float as ended"
-        " from jobsync.attempts where tenant_id = %s order by id", tenant
-    ):  # fmt: skip
-        row["claimed"] = world.watch.claimed_at.get(row["id"], row["began"])
-        if row["ended"] is not None:
-            row["ended"] = max(row["ended"], world.watch.booked_at.get(row["id"], 0.0))
-        attempts[row["st_job_id"]].append(row)
+    attempts = _read_attempts(world, tenant)
     for job in posts:
         truth = data.tables["jobs"].get(job)
         body = posts[job][-1].content()
@@ -155,6 +152,61 @@ def _check_told(world: Any, tenant: str) -> None:
     _check_customers(world, jobs, attempts)
 
 
+def _read_attempts(world: Any, tenant: str) -> dict[int, list[Any]]:
+    attempts: dict[int, list[Any]] = defaultdict(list)
+    for row in world.home.rows(
+        "select *, extract(epoch from started_at)::float as began, extract(epoch from finished_at)::float as ended"
+        " from jobsync.attempts where tenant_id = %s order by id", tenant
+    ):  # fmt: skip
+        row["claimed"] = world.watch.claimed_at.get(row["id"], row["began"])
+        if row["ended"] is not None:
+            row["ended"] = max(row["ended"], world.watch.booked_at.get(row["id"], 0.0))
+        attempts[row["st_job_id"]].append(row)
+    return attempts
+
+
+def _check_cards(world: Any, tenant: str) -> None:
+    """I2 and I6 by API: each routed job has one card, which says what is stored."""
+    location = world.places[tenant].location
+    held = {int(job): cards for job, cards in live_by_job([location]).items() if job}
+    attempts = _read_attempts(world, tenant)
+    jobs = {
+        row["st_job_id"]: row
+        for row in world.home.rows("select * from jobsync.projections where tenant_id = %s", tenant)
+    }
+    standing = {row["st_job_id"]: row for row in world.home.rows("select * from jobs where tenant_id = %s", tenant)}
+    excused = _quarantined(world, tenant, "jobs")
+    units = {unit for unit, _, _ in UNITS}
+    for job, cards in held.items():
+        if world.dataset(tenant).tables["jobs"].get(job) is None:
+            world.find(f"I6 the location of {tenant} holds a card of job {job}, which it has not")
+        if len(cards) > 1:
+            world.find(f"I2 job {job} has {len(cards)} cards")
+    for record in world.dataset(tenant).tables["jobs"]:
+        row = standing.get(record.id)
+        if row is None or record.id in excused or record.fields()["businessUnitId"] not in units:
+            continue
+        _check_leases(world, record.id, attempts[record.id])
+        state = f"{row['ghl_sync_status']} ({row['ghl_sync_reason']})"
+        if row["ghl_sync_reason"] == "worker_died" and _deaths(attempts[record.id]) >= DEATHS:
+            continue
+        if row["ghl_sync_status"] != "synced":
+            world.find(f"I2 job {record.id} is {state}")
+        elif record.id not in held:
+            world.find(f"I2 job {record.id} is {state}, but GoHighLevel holds no card of it")
+        else:
+            card, wanted = held[record.id][0], jobs[record.id]
+            truth = {
+                "name": opportunity_name(wanted, API_OPPORTUNITY_NAME),
+                "monetaryValue": money(wanted["total"]),
+                "id": row["ghl_opportunity_id"],
+            }
+            for name, value in truth.items():
+                if value is not None and card.get(name) != value:
+                    world.find(f"I2 the card of job {record.id} has {name} {card.get(name)!r}, it is {value!r}")
+    _check_customers(world, standing, attempts)
+
+
 def _deaths(attempts: list[Any]) -> int:
     """How many workers died with a send of this job under way."""
     return sum(one["outcome"] is None for one in attempts)
@@ -168,9 +220,7 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
     for post in posts:
         body = post.content()
         told[body["delivery_id"]] = {name: value for name, value in body.items() if name not in _UNSTEADY}
-    for first, second in itertools.pairwise(attempts):
-        if second["claimed"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001:
-            world.find(f"I4 job {job}: a second send began while the first one's lease held")
+    _check_leases(world, job, attempts)
     settled = None
     for attempt in attempts:
         if settled is not None and world.watch.was_booked_before(settled, attempt):
@@ -195,6 +245,12 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
         last = posts[-1].content()
         if last.get("job_status") != wanted and not unsure and not _was_late(attempts):
             world.find(f"I2 job {job}: GoHighLevel was last told {last.get('job_status')}, it is {wanted}")
+
+
+def _check_leases(world: Any, job: int, attempts: list[Any]) -> None:
+    for first, second in itertools.pairwise(attempts):
+        if second["claimed"] < min(first["ended"] or 1e12, first["began"] + LEASE) - 0.001:
+            world.find(f"I4 job {job}: a second send began while the first one's lease held")
 
 
 def _was_late(attempts: list[Any]) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 from unittest import mock
 
 from jobsync.engine import deliver, hook_sender, passes, pull
+from jobsync.engine.api_card import CardWriter
+from jobsync.engine.api_links import Links
 from jobsync.engine.store import Position
 from jobsync.gohighlevel.outcomes import Outcome
 from jobsync.log import get_log
@@ -145,6 +147,7 @@ def _impatient(_: Any) -> Any:
 
 
 LEASE_OVER = "(o.lease_until is null or o.lease_until <= v_now)"
+BY_API = {"by_api": True, "two_tenants": False, "fault_grade": 2.0, "crash_rate": 0.02}
 LISTS = {"jobs": 12, "lists_only": True, "tied_jobs": 6, "page_sizes": (3, 2, 2), "sort_honoured": True}
 
 MUTANTS = (
@@ -165,6 +168,8 @@ MUTANTS = (
     Mutant("an outage while booking is not waited out", in_engine(deliver, "repeat_until_stored", _impatient), False, {"database_loss": 0.015}),
     Mutant("runs of dead processes stay open", in_sql("jobsync.abandon_runs", ("l.status = 'running'", "false")), False, {"crash_rate": 0.02}),
     Mutant("a hook's address is logged", in_engine(hook_sender, "post_webhook", _talkative), True),
+    Mutant("a card is made without a look for the one of an earlier try", in_engine(CardWriter, "_look", _nothing), False, BY_API),
+    Mutant("a card is made before anybody could know that it is being made", in_engine(Links, "open_intent", _nothing), False, BY_API),
     Mutant("one tenant's jobs go to another's hook", in_engine(deliver, "_destination", _first_hook), True, {"two_tenants": True}),
 )  # fmt: skip
 

@@ -8,6 +8,8 @@ from typing import Any
 from jobsync.engine.context import Engine
 from jobsync.engine.route import route_unit
 from jobsync.engine.sending import pause_tenant, resume_tenant
+from jobsync.errors import JobSyncError
+from jobsync.simulators.gohighlevel.furnish import PIPELINES
 
 UNITS = ((1314, "Sales & Service", 0.5), (4622, "Pool Service", 0.3), (26143, "Plumbing", 0.2))
 SPOILED = ("jpm/export/jobs", "crm/export/customers", "crm/export/locations", "jpm/jobs")
@@ -30,8 +32,11 @@ WORDS = ("Pump is loud", "Filter clogged", "Heater off", "", "<b>Gate</b> locked
 
 
 async def route_units(world: Any, engine: Engine, tenant: str) -> None:
-    """Each unit gets a hook of its tenant's own location."""
+    """Each unit gets a hook of its tenant's own location, or a pipeline there."""
     for place, (unit, _, _) in enumerate(UNITS):
+        if world.profile.by_api:
+            await route_unit(engine, tenant, unit, actor="operator", pipeline=list(PIPELINES)[place])
+            continue
         await route_unit(
             engine,
             tenant,
@@ -75,7 +80,7 @@ async def live_as_people(world: Any) -> None:
 
 
 async def operate(world: Any) -> None:
-    """Deploys with another mapping, pauses and resumes, routes a unit to another hook of the same tenant."""
+    """Deploys with another mapping, pauses and resumes, routes a unit to another hook, or pipeline, of the same tenant."""
     rng = world.rng
     engine = world.engine()
     for _ in range(world.profile.operator_acts):
@@ -84,7 +89,12 @@ async def operate(world: Any) -> None:
         unit = rng.choice(UNITS)[0]
         choice = rng.randrange(5)
         world.note("operator", choice, tenant, unit)
-        if choice == 0:
+        if world.profile.by_api and choice <= 1:
+            try:
+                await route_unit(engine, tenant, unit, actor="operator", pipeline=rng.choice(list(PIPELINES)))
+            except JobSyncError as error:
+                world.note("operator", type(error).__name__)
+        elif choice == 0:
             await route_unit(engine, tenant, unit, actor="operator", pipeline=f"Pipeline {rng.randrange(9)}")
         elif choice == 1:
             await route_unit(engine, tenant, unit, actor="operator", webhook_url=rng.choice(world.hooks[tenant]))

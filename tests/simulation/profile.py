@@ -37,4 +37,6 @@ class Profile:
         self.people_acts = rng.choice((2, 6, 12))
         self.operator_acts = rng.choice((0, 1, 3))
         self.poison = rng.random() < 0.25
+        # Never drawn: worlds that go by API are asked for.
+        self.by_api = False
         self.resting = ACTIVITY + REFERENCE if rng.random() < 0.9 else ACTIVITY[1:] + REFERENCE

@@ -12,7 +12,7 @@ import json
 from contextvars import copy_context
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -97,6 +97,12 @@ class Session:
     async def close(self) -> None:
         """Nothing to close."""
         self.closed = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def request(
         self,

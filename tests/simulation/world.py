@@ -81,7 +81,7 @@ class World:
         self.profile = Profile(self.rng)
         for name, value in forced.items():
             setattr(self.profile, name, value)
-        self.loop = SimulatedLoop(Random(f"steps {seed}"))
+        self.loop = SimulatedLoop(Random(f"steps {seed}"), most_steps=200_000 if self.profile.by_api else 60_000)
         self.faults = Faults(self.rng, self.profile.fault_grade)
         self.queue = TaskQueue(self)
         self.processes: list[Process] = []
@@ -261,6 +261,9 @@ class World:
         level_clock.world = self
         self.level = gohighlevel.GoHighLevelSimulator(seed=self.seed, clock=level_clock)
         self.level.switches.burst_limit = 0
+        if profile.by_api:
+            # What was written is found by a search only a while later.
+            self.level.switches.turn(search_lag_min_seconds=0, search_lag_max_seconds=45)
         self.places = {tenant: gohighlevel.furnish(self.level) for tenant in self.tenants}
         self.hooks: dict[str, list[str]] = {
             tenant: [LEVEL + self.level.hook_path(self.level.add_hook(location=place.location.id)) for _ in range(2)]
@@ -295,8 +298,15 @@ class World:
                 "JOBSYNC_GHL_PACE": "0",
                 "JOBSYNC_CAP_HOUR": "0",
                 "JOBSYNC_CAP_DAY": "0",
+                **self._connection(),
             }
         )
+
+    def _connection(self) -> dict[str, str]:
+        if not self.profile.by_api:
+            return {}
+        place = self.places["default"]
+        return {"GHL_API_KEY": place.token, "GHL_LOCATION_ID": place.location.id, "GHL_API_URL": LEVEL}
 
     def engine(self) -> Engine:
         """A fresh engine, as each process has its own."""
@@ -340,7 +350,7 @@ class World:
         self.home.tell_owner(self.timestamp())
         due = self.home.rows(
             "select extract(epoch from min(t) - jobsync.now())::float as s from (select greatest(next_attempt_at, lease_until) t from jobsync.outbox"
-            " union all select next_pull_at from jobsync.tenants where next_pull_at < 'infinity') x"
+            " union all select check_at from jobsync.verifications union all select next_pull_at from jobsync.tenants where next_pull_at < 'infinity') x"
         )[0]["s"]
         return max(10.0, min(due if due is not None else 600.0, 40_000.0) + 1)
 
@@ -372,6 +382,7 @@ class World:
         for target, name, value in (
             ("jobsync.servicetitan.client", "open_session", open_session),
             ("jobsync.engine.hook_sender", "make_session", open_session),
+            ("jobsync.engine.ghl_connection", "make_session", open_session),
         ):
             stack.enter_context(mock.patch(f"{target}.{name}", value))
         stack.enter_context(mock.patch.object(pull, "Random", lambda: self.rng))
@@ -408,8 +419,11 @@ class World:
             )
         if len(self.tenants) > 1:
             await self._connect_other(operator)
+        # Who routes to a pipeline looks at GoHighLevel first; that day everything works.
+        faults, self.faults = self.faults, Faults(self.rng, 0.0) if self.profile.by_api else self.faults
         for tenant in self.tenants:
             await route_units(self, operator, tenant)
+        self.faults = faults
 
     async def _connect_other(self, operator: Engine) -> None:
         from jobsync.engine.connections import ServiceTitanCredentials, store_servicetitan_credentials
@@ -473,6 +487,12 @@ class World:
         self.loop.close()
         asyncio.set_event_loop(None)
         text = self.logs.getvalue()
-        for canary in (SECRET, "webhook-trigger", "55501", "titan.test/"):
+        for canary in (
+            SECRET,
+            "webhook-trigger",
+            "55501",
+            "titan.test/",
+            *(place.token for place in self.places.values()),
+        ):
             if canary in text:
                 self.find(f"I7 a log line holds {canary}")
