@@ -14,6 +14,7 @@ from collections import defaultdict
 from typing import Any
 
 from jobsync.engine.pull import OVERLAP_TICKS
+from jobsync.gohighlevel.html_text import html_to_text
 from jobsync.gohighlevel.payloads import API_OPPORTUNITY_NAME, money, opportunity_name
 from jobsync.simulators.gohighlevel.ledger import live_by_job
 from jobsync.simulators.servicetitan.export import FEEDS, read_token
@@ -241,10 +242,11 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
     if world.profile.events == "all" and row["ghl_sync_status"] == "synced" and posts:
         if row["job_hash"] != row["delivered_hash"]:
             world.find(f"I2 job {job} is synced, but what was delivered is not what is stored")
-        wanted = record.fields()["jobStatus"]
-        last = posts[-1].content()
-        if last.get("job_status") != wanted and not unsure and not _was_late(attempts):
-            world.find(f"I2 job {job}: GoHighLevel was last told {last.get('job_status')}, it is {wanted}")
+        truth, last = record.fields(), posts[-1].content()
+        wanted = (truth["jobStatus"], html_to_text(truth["summary"]))
+        told_last = (last.get("job_status"), last.get("Job_description"))
+        if told_last != wanted and not unsure and not _was_late(attempts):
+            world.find(f"I2 job {job}: GoHighLevel was last told {told_last}, it is {wanted}")
 
 
 def _check_leases(world: Any, job: int, attempts: list[Any]) -> None:

@@ -13,5 +13,6 @@ KEPT: dict[int, str] = {
     585: "an answer came after its lease, the worker after it gave the job back unsent, and it was sent again",
     639: "the checker did not know that an answer after its lease settles a job that nobody is sending",
     669: "a step that was broken off while it waited for a lock left its transaction open",
+    701: "what was tried before its unit was switched off was another version afterwards, and the late answer to the first counted for nothing",
     980: "a row that was claimed anew while a late answer waited for it was booked for who had it before",
 }

@@ -292,30 +292,6 @@ def test_a_unit_switched_off_during_the_send_is_not_tried_again(story: Story) ->
     assert (story.status(1), story.waiting()) == (("skipped", "unit_off"), [])
 
 
-@pytest.mark.parametrize("is_answered_first", [True, False])
-@pytest.mark.parametrize(("outcome", "flags"), [("ambiguous", ["ambiguous"]), ("unavailable", None)])
-def test_what_was_tried_before_its_unit_was_switched_off_is_another_version_when_it_is_on_again(
-    story: Story, is_answered_first: bool, outcome: str, flags: list[str] | None
-) -> None:
-    due(story, 1)
-    story.claim()
-    tried = story.claimed[0]
-    if is_answered_first:
-        story.finish(outcome)
-    story.route(SALES, sync_to_ghl=False)
-    if not is_answered_first:
-        story.finish(outcome)
-    assert (story.status(1), story.waiting()) == (("skipped", "unit_off"), [])
-    story.route(SALES, sync_to_ghl=True)
-    story.pass_time("1 day")
-    # Its content may be another one by now: a workflow that knows the first id must not take it for the same.
-    assert story.claim() == [1]
-    assert story.claimed[0]["version"] == tried["version"] + 1
-    assert story.claimed[0]["delivery_id"] != tried["delivery_id"]
-    story.finish("accepted")
-    assert story.job(1)["ghl_sync_flags"] == flags, "what may have been told twice says so"
-
-
 def test_a_job_marked_by_hand_during_the_send_keeps_that_mark(story: Story) -> None:
     due(story, 1)
     story.claim()

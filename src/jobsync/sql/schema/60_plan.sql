@@ -16,21 +16,6 @@ language sql volatile set search_path = jobsync, public set enable_seqscan = off
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
 
-create type jobsync.dropped_try as (st_job_id bigint, version integer, ambiguous boolean);
-comment on type jobsync.dropped_try is 'A version that was tried and is not owed any more; ambiguous: the try may have been executed.';
-
--- A try whose job is then not owed any more (its unit was switched off, somebody else delivers it) leaves a trace: content
--- that is told later is another version, with another delivery id, and says that it may be the second time.
-create function jobsync.note_dropped_tries(p_tenant text, p_tries jobsync.dropped_try[]) returns void
-language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
-  update jobs j set ghl_version = greatest(j.ghl_version, d.version),
-         ghl_sync_flags = case when d.ambiguous and j.delivered_hash is null and j.ghl_sync_status <> 'synced' and not coalesce('ambiguous' = any (j.ghl_sync_flags), false)
-                               then coalesce(j.ghl_sync_flags, '{}') || '{ambiguous}'::text[] else j.ghl_sync_flags end
-    from unnest(p_tries) d
-   where j.tenant_id = p_tenant and j.st_job_id = any (array(select q.st_job_id from unnest(p_tries) q)) and j.st_job_id = d.st_job_id
-$$;
-comment on function jobsync.note_dropped_tries(text, jobsync.dropped_try[]) is 'Notes versions that were tried and are not owed any more, so that no other content is told under them.';
-
 create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean, arrived boolean);
 comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed, whether the first pull has brought it.';
 
@@ -68,7 +53,6 @@ declare
   v_statuses text[];
   v_reasons text[];
   v_stale owed_again[];
-  v_dropped dropped_try[];
   v_sales bigint[] := link_installs(p_tenant, p_touched);
   v_linked boolean := exists (select from install_links l where l.tenant_id = p_tenant);
   v_adopted timestamptz := adopted_at(p_tenant);
@@ -85,7 +69,7 @@ begin
                                 coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
-           j.delivered_hash is null and coalesce('ambiguous' = any (j.ghl_sync_flags), false) as ambiguous, o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried, o.waiting_for = 'first_pull' and o.lease_until is null as held_for_pull,
+           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried, o.waiting_for = 'first_pull' and o.lease_until is null as held_for_pull,
            coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -116,7 +100,7 @@ begin
     delete from outbox o
      where o.tenant_id = p_tenant and o.st_job_id = any (array(select d.st_job_id from decided d where d.queued and d.decision in ('skip', 'offer', 'leave')))
        and (o.lease_until is null or o.lease_until <= v_now)
-    returning o.st_job_id, o.version, o.attempts > 0 as tried, o.lease_until is not null or 'ambiguous' = any (o.flags) as ambiguous
+    returning 1
   ), owed as (
     -- limit 1, not exists: looked up for each job, never hashed as a whole.
     select d.*, coalesce(
@@ -128,9 +112,8 @@ begin
     select d.*, coalesce(d.held_for_pull and not d.unread, false) as arrived from owed d
      where d.queued and (d.held_for_pull and not d.unread or d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
   ), queued as (
-    insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, flags, next_attempt_at, waiting_for)
+    insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
-           case when d.ambiguous then '{ambiguous}'::text[] else '{}' end,
            case when d.unread then v_now + interval '6 hours' when d.waits then v_now + interval '15 minutes' else v_now end,
            case when d.unread then 'first_pull' when d.waits then 'parents' end
       from owed d where not d.queued order by d.st_job_id
@@ -148,13 +131,9 @@ begin
              when 'leave' then d.status = 'pending' or d.held
              else false end
   )
-  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed, t.arrived)::owed_again) from stale t),
-         (select array_agg(row(p.st_job_id, p.version, p.ambiguous)::dropped_try) from parked p where p.tried)
-    into v_queued, v_marked, v_statuses, v_reasons, v_stale, v_dropped
+  select (select count(*) from queued), array_agg(m.st_job_id), array_agg(m.status), array_agg(m.reason), (select array_agg(row(t.st_job_id, t.destination_id, t.st_customer_id, t.waits, t.changed, t.arrived)::owed_again) from stale t)
+    into v_queued, v_marked, v_statuses, v_reasons, v_stale
     from marks m;
-  if v_dropped is not null then
-    perform note_dropped_tries(p_tenant, v_dropped);
-  end if;
   if v_stale is not null then
     perform refresh_waiting(p_tenant, v_stale, v_now);
   end if;

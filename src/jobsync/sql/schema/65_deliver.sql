@@ -285,7 +285,6 @@ declare
   v_accepted integer;
   v_test_only boolean;
   v_told bigint[];
-  v_dropped dropped_try[];
   v_wait double precision;
   v_retry_window constant integer := 8;
   v_kind text := (select d.kind from destinations d where d.tenant_id = p_tenant and d.id = p_destination);
@@ -408,14 +407,10 @@ begin
              where x.verdict <> 'synced' and not x.stays_counted and x.counted_at is not null group by x.counted_at) b),
          count(*) filter (where g.outcome in ('unauthorized', 'gone', 'unsent')),
          count(*) filter (where g.verdict = 'synced'), coalesce(bool_or(g.outcome = 'test_only'), false),
-         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced'),
-         array_agg(row(g.st_job_id, g.sent_version, g.outcome = 'ambiguous' or 'ambiguous' = any (g.row_flags))::dropped_try) filter (where g.verdict = 'dropped')
-    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told, v_dropped
+         max(coalesce(g.retry_after, 10)) filter (where g.outcome = 'rate_limited'), array_agg(g.st_job_id) filter (where g.verdict = 'synced')
+    into v_report, v_given_back, v_destination_faults, v_accepted, v_test_only, v_wait, v_told
     from judged g;
 
-  if v_dropped is not null then
-    perform note_dropped_tries(p_tenant, v_dropped);
-  end if;
   if v_told is not null and v_kind = 'api' then
     perform tell_cards(p_tenant, v_told);
   end if;
