@@ -171,8 +171,11 @@ async def _work_off(duties: Duties, queues: Sequence[str]) -> None:
 
 
 async def _is_anything_free(duties: Duties, queues: Sequence[str]) -> bool:
-    async with duties.engine.database.transaction(None) as session:
-        return await session.value("is_task_free", {"queues": list(queues)})
+    # Only a look: where the database is away for a moment, what is under way says so, or outlasts it.
+    with contextlib.suppress(DatabaseUnavailable):
+        async with duties.engine.database.transaction(None) as session:
+            return await session.value("is_task_free", {"queues": list(queues)})
+    return False
 
 
 async def sync_once(
