@@ -22,6 +22,7 @@ from jobsync.engine.sold_estimates import SOLD_ESTIMATES, pull_sold_estimates
 from jobsync.engine.store import Counts
 from jobsync.errors import AccessDenied, CredentialsRejected, JobSyncError, LockHeld, RecordMissing
 from jobsync.log import get_log
+from jobsync.servicetitan.client import ServiceTitanClient
 
 JOB_STREAMS = ("jobs", "customers", "locations", "customer_contacts", "location_contacts")
 # Contacts are read once all their owners are there: whoever is stored later counts as not read yet, and its jobs wait. In a
@@ -80,7 +81,7 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
             elif name == SOLD_ESTIMATES:
                 await pull_sold_estimates(engine, client, tenant, counts)
             else:
-                await pull_stream(engine, client, tenant, name, counts)
+                await _pull_own(engine, client, tenant, name, counts)
                 if name in CONTACTS_OF and await _follows(engine, tenant, run, name, CONTACTS_OF[name]):
                     # What was added to the contacts while their owners were read; unless somebody reads them already.
                     with suppress(LockHeld):
@@ -112,6 +113,16 @@ async def run_stream(engine: Engine, tenant: str, name: str, run: UUID | None) -
         )
     await finish_stream(engine, tenant, run, name, counts.report(), failure)
     return counts
+
+
+async def _pull_own(engine: Engine, client: ServiceTitanClient, tenant: str, name: str, counts: Counts) -> None:
+    try:
+        await pull_stream(engine, client, tenant, name, counts)
+    except LockHeld:
+        if name not in READ_AFTER:
+            raise
+        # Another pass read on in it with its owners' stream: on from where that one came to.
+        await pull_stream(engine, client, tenant, name, counts)
 
 
 async def _note_refusal(engine: Engine, tenant: str, name: str, error: JobSyncError) -> None:
