@@ -31,6 +31,17 @@ class Base:
     def page(self, *jobs: dict[str, Any]) -> None:
         self.rows("select jobsync.store_page('default', 'jobs', %s::jsonb)", json.dumps(jobs))
 
+    def take_over(self, kind: str) -> None:
+        """JobSync delivers the unit from now on, changes as well, to a new destination of this kind."""
+        self.rows(
+            "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', %s, 'new', 'x', 'x')",
+            kind,
+        )
+        self.rows(
+            "select jobsync.set_route('default', %s, 'jobsync', (select id from jobsync.destinations), 'all', 'Sales', null, true, true, 'test')",
+            UNIT,
+        )
+
     def job(self, number: int) -> dict[str, Any]:
         return self.rows("select * from jobs where st_job_id = %s", number)[0]
 
@@ -51,13 +62,7 @@ async def test_the_first_record_of_an_adopted_job_is_the_baseline_and_what_chang
     await migrate_or_adopt(empty_dsn)
     with psycopg.connect(empty_dsn, autocommit=True, row_factory=cast(Any, dict_row)) as connection:
         base = Base(cast(Any, connection))
-        base.rows(
-            "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', 'api', 'pipeline', 'x', 'x')"
-        )
-        base.rows(
-            "select jobsync.set_route('default', %s, 'jobsync', (select id from jobsync.destinations), 'all', 'Sales', null, true, true, 'test')",
-            UNIT,
-        )
+        base.take_over("api")
         assert base.waiting() == dict.fromkeys((1005, PENDING, PENDING + 10, PENDING + 20), "created")
         # Number, type and status are other than the old flow stored; that is no change of the job.
         told = {
@@ -107,13 +112,7 @@ async def test_what_the_old_flow_left_pending_is_told_when_it_was_read_and_what_
     await migrate_or_adopt(empty_dsn)
     with psycopg.connect(empty_dsn, autocommit=True, row_factory=cast(Any, dict_row)) as connection:
         base = Base(cast(Any, connection))
-        base.rows(
-            "insert into jobsync.destinations (tenant_id, kind, label, fingerprint, masked) values ('default', 'webhook', 'hook', 'x', 'x')"
-        )
-        base.rows(
-            "select jobsync.set_route('default', %s, 'jobsync', (select id from jobsync.destinations), 'all', 'Sales', null, true, true, 'test')",
-            UNIT,
-        )
+        base.take_over("webhook")
         assert base.waits() == dict.fromkeys((1005, PENDING, PENDING + 10, PENDING + 20), "first_pull")
 
         # Its record came, its customer is not read yet; the other's record came without one.

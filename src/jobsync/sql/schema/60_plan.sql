@@ -69,7 +69,8 @@ begin
                                 coalesce(t.deliver_from, case when r.deliverer = 'external' and j.created_at > v_adopted then v_adopted end)),
                     case when v_linked then (select 'on_sales_card' from install_links l where l.tenant_id = p_tenant and l.st_job_id = j.st_job_id
                                                         and l.sales_job_id is not null limit 1) end) as skip,
-           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried, o.waiting_for = 'first_pull' and o.lease_until is null as held_for_pull,
+           o.st_job_id is not null as queued, o.destination_id as queued_destination, o.st_customer_id as queued_customer, o.attempts > 0 as tried,
+           o.waiting_for = 'first_pull' and o.lease_until is null as held_for_pull,
            coalesce(o.forced, false) as forced, coalesce(o.lease_until > v_now, false) as in_flight
       from unnest(p_touched, p_changed) x(id, changed)
       cross join lateral (select k.* from jobs k where k.tenant_id = p_tenant and k.st_job_id = x.id offset 0) j
@@ -106,11 +107,12 @@ begin
     select d.*, coalesce(
         (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('customers', 'customer_contacts') and n.id = d.st_customer_id limit 1),
         (select true from wanted n where n.tenant_id = p_tenant and n.stream in ('locations', 'location_contacts') and n.id = d.st_location_id limit 1),
-        false) as waits
+        false) as waits,
+        coalesce(d.held_for_pull and not d.unread, false) as arrived
       from decided d where d.decision = 'queue'
   ), stale as (
-    select d.*, coalesce(d.held_for_pull and not d.unread, false) as arrived from owed d
-     where d.queued and (d.held_for_pull and not d.unread or d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
+    select d.* from owed d
+     where d.queued and (d.arrived or d.queued_destination is distinct from d.destination_id or d.queued_customer is distinct from d.st_customer_id or d.changed and d.tried)
   ), queued as (
     insert into outbox (tenant_id, st_job_id, st_customer_id, destination_id, version, event, planned_at, next_attempt_at, waiting_for)
     select p_tenant, d.st_job_id, d.st_customer_id, d.destination_id, d.ghl_version + 1, case when d.delivered then 'updated' else 'created' end, v_now,
