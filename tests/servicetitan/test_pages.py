@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -245,13 +247,19 @@ def test_one_bad_record_in_five_thousand_costs_little(record: bytes) -> None:
     records = [healthy % number for number in range(4_999)]
     body = body_of(*records, record)
 
-    started = time.process_time()
     good, refused = split_refused(parse_page(body, "list"))
-    spent = time.process_time() - started
-
     assert (len(good), len(refused)) == (4_999, 1)
-    # Storing such a page takes PostgreSQL a second or more; 5 % of that is the figure. Generous for a loaded machine.
-    assert spent < 0.5
+    # Beside a plain decode of every record, in the same process; the best of three, for a collector may run in one of them.
+    ours = min(seconds_of(lambda: split_refused(parse_page(body, "list"))) for _ in range(3))
+    plain = min(seconds_of(lambda: [json.loads(one) for one in records]) for _ in range(3))
+    assert ours < 3 * plain
+
+
+def seconds_of(act: Callable[[], object]) -> float:
+    """CPU seconds that this process spends on it."""
+    started = time.process_time()
+    act()
+    return time.process_time() - started
 
 
 def test_no_reason_repeats_any_of_the_record() -> None:
