@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.clock import move_clock
+from tests.locks import wait_until_awaited
 from tests.upstreams import REFERENCE_LISTS, Stage, open_stage
 
 pytestmark = pytest.mark.anyio
@@ -197,18 +198,10 @@ async def test_what_became_visible_behind_a_feed_that_was_read_slowly_is_read_wi
         async with await psycopg.AsyncConnection.connect(dsn) as held:
             await held.execute("select from jobsync.cursors where stream = 'jobs' for update")
             pulling = asyncio.ensure_future(stage.sync(deliver=False))
-            await asyncio.to_thread(wait_until_someone_waits, dsn)
+            await asyncio.to_thread(wait_until_awaited, dsn, held)
             stage.titan.clock.advance(400)
             await held.rollback()
         assert (await pulling)["status"] == "completed"
         assert (await stage.sync(deliver=False))["status"] == "completed"
         changed = "select st_job_id from jobs where st_raw_data ->> 'summary' in ('one', 'seen late')"
         assert {row["st_job_id"] for row in stage.rows(changed)} == {first, late, second, third, fourth, fifth}
-
-
-def wait_until_someone_waits(dsn: str) -> None:
-    """Returns once a session of this database waits for a lock."""
-    waits = b"select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    with psycopg.connect(dsn, autocommit=True) as watcher:
-        while watcher.execute(waits).fetchone() is None:
-            pass

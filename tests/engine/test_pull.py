@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.clock import move_clock
+from tests.locks import wait_until_awaited
 from tests.upstreams import FEEDS, Stage, open_stage
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +140,24 @@ async def test_a_malformed_record_is_quarantined_and_its_page_goes_on(
         assert (await stage.sync())["stored"] == 30
         waiting = stage.rows("select record_id from jobsync.quarantine where stream = 'jobs' and resolved_at is null")
         assert [each["record_id"] for each in waiting] == ["12x", None], "the others came again as they should be"
+
+
+@pytest.mark.parametrize(("table", "column"), [("jobs", "st_job_id"), ("customers", "st_customer_id")])
+async def test_a_row_that_somebody_writes_in_plain_sql_at_the_same_moment_is_merged_and_fails_no_page(
+    dsn: str, tmp_path: Path, table: str, column: str
+) -> None:
+    async with open_stage(dsn, tmp_path, jobs=10) as stage:
+        record = next(iter(stage.titan.dataset().tables[table].keys()))
+        async with await psycopg.AsyncConnection.connect(dsn) as somebody:
+            await somebody.execute(f"insert into public.{table} ({column}) values (%s)".encode(), (record,))
+            pulling = asyncio.ensure_future(stage.sync(deliver=False))
+            await asyncio.to_thread(wait_until_awaited, dsn, somebody)
+            await somebody.commit()
+        assert (await pulling)["status"] == "completed"
+        merged = stage.rows(
+            f"select source from public.{table} where {column} = %s and st_raw_data is not null", record
+        )
+        assert merged == [{"source": "servicetitan"}]
 
 
 async def test_a_page_with_more_than_a_fifth_of_bad_records_stops_the_stream_and_its_cursor_stays(

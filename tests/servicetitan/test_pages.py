@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from jobsync.errors import MalformedAnswer
 from jobsync.servicetitan.pages import LoopGuard, Page, RowReader, parse_page, split_refused
@@ -275,6 +277,32 @@ def test_rows_are_known_by_key_and_ticks() -> None:
     rows = RowReader(("id", "customerId")).read(page)
 
     assert rows == [((7, 9), 7), ((8, "9"), None)]
+
+
+TIMES = (
+    "2026-01-31T08:00:00Z",
+    "2026-01-31T08:00:00.1Z",
+    "2026-01-31T08:00:00.0999999Z",
+    "2026-01-31T08:00:00.1000000Z",
+    "2026-01-31T09:00:00.12+01:30",
+    "2026-02-30T08:00:00Z",
+    "9999-99-99T99:99:99Z",
+    "2026-01-31",
+    "2026-01-31T08:00:01Z,2026-01-31T08:00:09Z",
+    "2026-01-31T08:00:00.99999999Z",
+    "",
+    None,
+    5,
+)
+
+
+@given(times=st.lists(st.sampled_from(TIMES), max_size=4))
+@example(times=[*TIMES[:3]])
+def test_the_newest_of_a_page_is_the_newest_of_its_records(times: list[object]) -> None:
+    page = read(*(msgspec.json.encode({"id": 1, "modifiedOn": time}) for time in times))
+    reader = RowReader()
+
+    assert reader.newest(page) == max((ticks for _, ticks in reader.read(page) if ticks is not None), default=None)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,11 @@ CODES: dict[str, type[JobSyncError]] = {
 }
 _NOT_SET_UP = {"42P01", "3F000", "42883"}  # undefined table, schema, function
 _RETRYABLE = {"40001", "40P01", "55P03", "57014"}  # serialization, deadlock, lock timeout, statement timeout
+# Pulled rows are written without asking twice whether they are there; somebody's own SQL may be first with one of them.
+_PULLED_KEYS = {
+    *("jobs_pkey", "customers_pkey", "locations_pkey", "contacts_pkey"),
+    *("jobs_single_tenant", "customers_single_tenant"),
+}
 _FULL = {"53100", "53200", "53300", "53400", "25006"}  # disk full, memory, connections, limits, read-only
 
 
@@ -51,7 +56,7 @@ def translate(error: BaseException) -> JobSyncError | None:
         )
     if state in _NOT_SET_UP:
         return ConfigError("The database is not set up for this version of JobSync.", hint="Run `jobsync db migrate`.")
-    if state in _RETRYABLE:
+    if state in _RETRYABLE or state == "23505" and error.diag.constraint_name in _PULLED_KEYS:
         return DatabaseUnavailable(
             "PostgreSQL was busy with the same rows and gave up; the work is repeated.", code="database_busy"
         )

@@ -156,7 +156,7 @@ async def _pull_feed(
     while True:
         guard.see(page)
         token = page.continue_from or token
-        newest = max((ticks for _, ticks in reader.read(page) if ticks is not None), default=None)
+        newest = reader.newest(page)
         if newest is not None and (since is None or newest > parse_ticks(since)):
             since = format_ticks(newest)
         served = await _served_at(engine, tenant, page)

@@ -20,7 +20,7 @@ import msgspec
 from jobsync.errors import MalformedAnswer
 from jobsync.servicetitan.refusals import is_json, may_be_refused, why_refused
 from jobsync.servicetitan.salvage import salvage
-from jobsync.servicetitan.timestamps import parse_ticks
+from jobsync.servicetitan.timestamps import newest_ticks, parse_ticks
 
 PageKind = Literal["export", "list"]
 Record = msgspec.Raw
@@ -199,6 +199,7 @@ class RowReader:
         fields.append(("modified", Any, msgspec.field(default=None, name="modifiedOn")))
         names = [name for name, _, _ in fields[:-1]]
         self._key: Callable[[Any], Key] = attrgetter(*names) if len(names) > 1 else lambda row: (row.key_0,)
+        self._modified: Callable[[Any], Any] = attrgetter("modified")
         row = msgspec.defstruct("Row", fields)
         self._decoder = msgspec.json.Decoder(row)
         self._all = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
@@ -217,6 +218,17 @@ class RowReader:
             else:
                 return [self._tell(row, record) for row, record in zip(rows, page.records, strict=True)]
         return [self._read(record) for record in page.records]
+
+    def newest(self, page: Page) -> int | None:
+        """Return the newest modifiedOn of the page, in ticks; None where no record has one that can be read."""
+        if page.whole is not None:
+            try:
+                newest = newest_ticks([*map(self._modified, self._all.decode(page.whole))])
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
+                newest = None
+            if newest is not None:
+                return newest
+        return max((ticks for _, ticks in self.read(page) if ticks is not None), default=None)
 
     def _read(self, record: Record) -> tuple[Key, int | None]:
         try:

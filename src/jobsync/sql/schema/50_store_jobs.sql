@@ -1,8 +1,8 @@
 -- Storing jobs: one page of ServiceTitan's own JSON, or the bodies of /db, in one statement.
 -- page -> equal to what is stored: done -> misfits (quarantined; for /db the caller has left them out) -> newest per id ->
 -- merged over the stored row (a missing key keeps the old value, null is null) -> written where something differs -> planned.
--- Under row-level security a row is looked up by key only if the key is a bare column: `page` is materialized for that, as
--- the functions that make the id would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
+-- Under row-level security a row is looked up by key only if the key is a bare column: the ids are made in a step of their
+-- own (offset 0), as the functions that make them would otherwise stand in the join. enable_seqscan = off: every look here is by key, and a plan made while a table was empty must not outlive its growth.
 -- The two quick looks, "equal" and "plain", are what makes a page cheap: nearly every record passes them. What is plain is
 -- asked of a hundred records at once, and of single ones only where one of the hundred (`suspects`) is not.
 
@@ -80,11 +80,9 @@ begin
   end if;
   perform lock_stream(p_tenant, 'jobs');
   select t.deliver_from into v_deliver_from from tenants t where t.tenant_id = p_tenant;
-  with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
-  ), fresh as materialized (
+  with fresh as materialized (
     select p.n, p.id, p.doc, j.st_job_id is null as is_new, j.st_raw_data as old_doc, j.source as old_source, j.modified_on as old_modified_on
-      from page p
+      from (select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n) offset 0) p
       left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = p.id offset 0) j on true
      where not coalesce(p.doc = j.st_raw_data and (j.source = 'servicetitan' or p_source <> 'servicetitan'), false)
   ), suspects as (
@@ -98,21 +96,25 @@ begin
       from fresh f
      where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_job(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.is_new, c.old_doc, c.old_source, c.old_modified_on, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw, f.doc as given from fresh f
+    -- plain: what was made plain, else null and the record stands for itself: sorted twice over it would be as much again.
+    select distinct on (c.id) c.id, c.is_new, c.old_doc, c.old_source, c.old_modified_on, c.raw, c.plain, c.modified_on
+      from (select f.id, f.n, f.is_new, f.old_doc, f.old_source, f.old_modified_on, f.doc as raw, null::jsonb as plain, (f.doc ->> 'modifiedOn')::timestamptz as modified_on from fresh f
              where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_job(f.doc))
             union all
-            select o.id, o.n, o.is_new, o.old_doc, o.old_source, o.old_modified_on, o.raw, o.doc from odd o where o.doc is not null) c
-     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+            select o.id, o.n, o.is_new, o.old_doc, o.old_source, o.old_modified_on, o.raw, o.doc, (o.doc ->> 'modifiedOn')::timestamptz from odd o where o.doc is not null) c
+     order by c.id, c.modified_on desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, coalesce(n.old_doc || n.raw, n.raw) as doc, n.is_new, n.old_doc, n.old_source, n.old_modified_on,
+    -- over: the record, where it may leave values of a stored row standing.
+    select n.id, n.modified_on, coalesce(n.plain, n.raw) as given, case when not n.is_new then coalesce(n.plain, n.raw) end as over,
+           coalesce(n.old_doc || n.raw, n.raw) as doc, n.is_new, n.old_doc, n.old_source, n.old_modified_on,
            j.job_hash as stored_hash, j.job_hash_version as stored_version,
            j.delivered_hash, j.st_job_number, j.st_customer_id, j.st_location_id, j.business_unit_id, j.job_type_id, j.job_type_name, j.job_status,
            j.priority, j.summary, j.description, j.created_on, j.completed_on, j.first_appointment_id,
            j.last_appointment_id, j.appointment_count, j.total, j.invoice_id, j.estimate_ids, j.no_charge, j.campaign_id, j.lead_call_id,
            j.tag_type_ids, j.active
       from newest n
-      left join lateral (select x.* from public.jobs x where x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on not n.is_new
+      -- New ones are not looked for again: rows are written while this runs, and a plan made for an empty table would read them all.
+      left join lateral (select x.* from public.jobs x where not n.is_new and x.tenant_id = p_tenant and x.st_job_id = n.id offset 0) j on true
      where n.is_new or n.modified_on >= n.old_modified_on or n.old_modified_on is null or (n.modified_on is null and n.old_source = p_source)
   ), typed as (
     select m.id, m.doc, m.is_new, m.stored_hash, m.delivered_hash, m.stored_version,
@@ -121,31 +123,32 @@ begin
       case when m.is_new then null when m.stored_version = v_version then m.stored_hash
            else job_hash(m.st_job_number, m.st_customer_id, m.st_location_id, m.business_unit_id, m.job_type_id, m.job_status, m.priority, m.summary,
                          m.completed_on, m.total, m.campaign_id, m.tag_type_ids, m.active) end as old_hash,
-      coalesce(left(x."jobNumber", 500), case when not m.given ? 'jobNumber' then m.st_job_number end) as st_job_number,
-      coalesce(x."customerId", case when not m.given ? 'customerId' then m.st_customer_id end) as st_customer_id,
-      coalesce(x."locationId", case when not m.given ? 'locationId' then m.st_location_id end) as st_location_id,
-      coalesce(x."businessUnitId", case when not m.given ? 'businessUnitId' then m.business_unit_id end) as business_unit_id,
-      coalesce(x."jobTypeId", case when not m.given ? 'jobTypeId' then m.job_type_id end) as job_type_id,
-      coalesce(x."jobTypeName", t.name, case when not m.given ? 'jobTypeName' then m.job_type_name end) as job_type_name,
-      coalesce(x."jobStatus", case when not m.given ? 'jobStatus' then m.job_status end) as job_status,
-      coalesce(x.priority, case when not m.given ? 'priority' then m.priority end) as priority,
-      coalesce(x.summary, case when not m.given ? 'summary' then m.summary end) as summary,
-      coalesce(x.description, case when not m.given ? 'description' then m.description end) as description,
-      coalesce(x."createdOn", case when not m.given ? 'createdOn' then m.created_on end) as created_on,
-      coalesce(x."completedOn", case when not m.given ? 'completedOn' then m.completed_on end) as completed_on,
+      coalesce(left(x."jobNumber", 500), case when not m.over ? 'jobNumber' then m.st_job_number end) as st_job_number,
+      coalesce(x."customerId", case when not m.over ? 'customerId' then m.st_customer_id end) as st_customer_id,
+      coalesce(x."locationId", case when not m.over ? 'locationId' then m.st_location_id end) as st_location_id,
+      coalesce(x."businessUnitId", case when not m.over ? 'businessUnitId' then m.business_unit_id end) as business_unit_id,
+      coalesce(x."jobTypeId", case when not m.over ? 'jobTypeId' then m.job_type_id end) as job_type_id,
+      coalesce(x."jobTypeName", t.name, case when not m.over ? 'jobTypeName' then m.job_type_name end) as job_type_name,
+      coalesce(x."jobStatus", case when not m.over ? 'jobStatus' then m.job_status end) as job_status,
+      coalesce(x.priority, case when not m.over ? 'priority' then m.priority end) as priority,
+      coalesce(x.summary, case when not m.over ? 'summary' then m.summary end) as summary,
+      coalesce(x.description, case when not m.over ? 'description' then m.description end) as description,
+      coalesce(x."createdOn", case when not m.over ? 'createdOn' then m.created_on end) as created_on,
+      coalesce(x."completedOn", case when not m.over ? 'completedOn' then m.completed_on end) as completed_on,
       coalesce(m.modified_on, m.old_modified_on) as modified_on,
-      coalesce(x."firstAppointmentId", case when not m.given ? 'firstAppointmentId' then m.first_appointment_id end) as first_appointment_id,
-      coalesce(x."lastAppointmentId", case when not m.given ? 'lastAppointmentId' then m.last_appointment_id end) as last_appointment_id,
+      coalesce(x."firstAppointmentId", case when not m.over ? 'firstAppointmentId' then m.first_appointment_id end) as first_appointment_id,
+      coalesce(x."lastAppointmentId", case when not m.over ? 'lastAppointmentId' then m.last_appointment_id end) as last_appointment_id,
       case when x."appointmentCount" is not null then least(greatest(x."appointmentCount", 0), 2147483647)::integer
            when not m.given ? 'appointmentCount' then coalesce(m.appointment_count, 0) end as appointment_count,
-      coalesce(x.total, case when not m.given ? 'total' then m.total end) as total,
-      coalesce(x."invoiceId", case when not m.given ? 'invoiceId' then m.invoice_id end) as invoice_id,
-      coalesce(x."estimateIds", case when not m.given ? 'estimateIds' then m.estimate_ids end) as estimate_ids,
-      coalesce(x."noCharge", case when not m.given ? 'noCharge' then m.no_charge end) as no_charge,
-      coalesce(x."campaignId", case when not m.given ? 'campaignId' then m.campaign_id end) as campaign_id,
-      coalesce(x."leadCallId", case when not m.given ? 'leadCallId' then m.lead_call_id end) as lead_call_id,
-      coalesce(x."tagTypeIds", case when not m.given ? 'tagTypeIds' then m.tag_type_ids end) as tag_type_ids,
-      coalesce(x.active, case when not m.given ? 'active' then m.active end, true) as active
+      coalesce(x.total, case when not m.over ? 'total' then m.total end) as total,
+      coalesce(x."invoiceId", case when not m.over ? 'invoiceId' then m.invoice_id end) as invoice_id,
+      coalesce(x."estimateIds", case when not m.over ? 'estimateIds' then m.estimate_ids end) as estimate_ids,
+      coalesce(x."noCharge", case when not m.over ? 'noCharge' then m.no_charge end) as no_charge,
+      coalesce(x."campaignId", case when not m.over ? 'campaignId' then m.campaign_id end) as campaign_id,
+      coalesce(x."leadCallId", case when not m.over ? 'leadCallId' then m.lead_call_id end) as lead_call_id,
+      coalesce(x."tagTypeIds", case when not m.over ? 'tagTypeIds' then m.tag_type_ids end) as tag_type_ids,
+      coalesce(x.active, case when not m.over ? 'active' then m.active end, true) as active,
+      coalesce(r.deliverer, 'none') as deliverer, u.sync_enabled, u.sync_to_ghl
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (
         "jobNumber" text, "customerId" bigint, "locationId" bigint, "businessUnitId" bigint, "jobTypeId" bigint, "jobTypeName" text,
@@ -153,30 +156,44 @@ begin
         "firstAppointmentId" bigint, "lastAppointmentId" bigint, "appointmentCount" bigint, total numeric, "invoiceId" bigint,
         "estimateIds" bigint[], "noCharge" boolean, "campaignId" bigint, "leadCallId" bigint, "tagTypeIds" bigint[], active boolean)
       left join jobsync.job_types t on t.tenant_id = p_tenant and t.st_job_type_id = x."jobTypeId"
+      -- By what the record says: whether a job is skipped is asked of new ones alone.
+      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = x."businessUnitId"
+      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = x."businessUnitId"
      where m.doc is distinct from m.old_doc or (p_source = 'servicetitan' and m.old_source <> 'servicetitan')
   ), hashed as materialized (
     select y.*, job_hash(y.st_job_number, y.st_customer_id, y.st_location_id, y.business_unit_id, y.job_type_id, y.job_status, y.priority,
                          y.summary, y.completed_on, y.total, y.campaign_id, y.tag_type_ids, y.active) as job_hash,
            case when y.is_new then
-             coalesce(p_hold, skip_reason(coalesce(r.deliverer, 'none'), u.sync_enabled, u.sync_to_ghl, p_source, y.created_on,
-               coalesce(v_deliver_from, case when r.deliverer = 'external' then v_adopted end))) end as skip
+             coalesce(p_hold, skip_reason(y.deliverer, y.sync_enabled, y.sync_to_ghl, p_source, y.created_on,
+               coalesce(v_deliver_from, case when y.deliverer = 'external' then v_adopted end))) end as skip
       from typed y
-      left join public.business_units u on u.tenant_id = p_tenant and u.st_business_unit_id = y.business_unit_id
-      left join jobsync.routes r on r.tenant_id = p_tenant and r.st_business_unit_id = y.business_unit_id
-  ), written as (
+  ), added as (
+    -- Without `on conflict`, which asks for each row once more whether it is there and costs a fifth of the writing.
+    insert into public.jobs (
+      id, tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
+      summary, description, created_on, completed_on, modified_on, first_appointment_id, last_appointment_id, appointment_count, total,
+      invoice_id, estimate_ids, no_charge, campaign_id, lead_call_id, tag_type_ids, ghl_sync_status, ghl_sync_reason, st_raw_data,
+      created_at, updated_at, synced_from_st_at, source, active, job_hash, job_hash_version)
+    select row_id(p_tenant, 'job', h.id), p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id,
+      h.job_type_name, h.job_status, h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id,
+      h.last_appointment_id, h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
+      case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash, v_version
+      from hashed h where h.is_new
+    returning 1
+  ), changed as (
     insert into public.jobs as t (
-      tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
+      id, tenant_id, st_job_id, st_job_number, st_customer_id, st_location_id, business_unit_id, job_type_id, job_type_name, job_status, priority,
       summary, description, created_on, completed_on, modified_on, first_appointment_id, last_appointment_id, appointment_count, total,
       invoice_id, estimate_ids, no_charge, campaign_id, lead_call_id, tag_type_ids, ghl_sync_status, ghl_sync_reason, st_raw_data,
       created_at, updated_at, synced_from_st_at, source, active, job_hash, job_hash_version, delivered_hash)
-    select p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
+    select row_id(p_tenant, 'job', h.id), p_tenant, h.id, h.st_job_number, h.st_customer_id, h.st_location_id, h.business_unit_id, h.job_type_id, h.job_type_name, h.job_status,
       h.priority, h.summary, h.description, h.created_on, h.completed_on, h.modified_on, h.first_appointment_id, h.last_appointment_id,
       h.appointment_count, h.total, h.invoice_id, h.estimate_ids, h.no_charge, h.campaign_id, h.lead_call_id, h.tag_type_ids,
       case when h.skip is null then 'pending' else 'skipped' end, h.skip, h.doc, v_now, v_now, v_now, p_source, h.active, h.job_hash,
       case when h.stored_version = 0 and p_source <> 'servicetitan' then 0 else v_version end,
       -- What was delivered stays known when the hash counts other facts than before.
       case when h.is_baseline then h.job_hash when h.delivered_hash = h.stored_hash then h.old_hash else h.delivered_hash end
-      from hashed h
+      from hashed h where not h.is_new
      order by h.id
     on conflict (tenant_id, st_job_id) do update set
       st_job_number = excluded.st_job_number, st_customer_id = excluded.st_customer_id, st_location_id = excluded.st_location_id,
@@ -193,7 +210,7 @@ begin
       delivered_hash = case when t.job_hash_version = excluded.job_hash_version then t.delivered_hash else excluded.delivered_hash end
     returning 1
   )
-  select jsonb_array_length(p_page), (select count(*) from written),
+  select jsonb_array_length(p_page), (select count(*) from added) + (select count(*) from changed),
          (select array_agg(h.id) from hashed h), (select array_agg(h.id) from hashed h where h.skip is null or v_links),
          (select array_agg(h.job_hash is distinct from h.old_hash and h.is_baseline is not true) from hashed h where h.skip is null or v_links),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('jobs', o.raw, o.id)) order by o.n)
@@ -228,25 +245,28 @@ create function jobsync.want_parents(p_tenant text, p_jobs bigint[]) returns voi
 language plpgsql set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
+  v_of_customers timestamptz;
+  v_of_locations timestamptz;
 begin
   -- Whoever stores the parents meanwhile resolves after this, or was done before it: nothing stays wanted unseen.
   perform lock_stream(p_tenant, 'wanted');
+  -- A list that was read from its first record on holds the contacts of everybody who was known by then and has some.
+  select min(f.caught_up_at) filter (where f.stream = 'customer_contacts'), min(f.caught_up_at) filter (where f.stream = 'location_contacts')
+    into v_of_customers, v_of_locations from cursors f where f.tenant_id = p_tenant and f.complete_from_start;
   with of_jobs as materialized (
     select distinct j.st_customer_id, j.st_location_id from unnest(p_jobs) i(id)
      cross join lateral (select x.st_customer_id, x.st_location_id from jobs x where x.tenant_id = p_tenant and x.st_job_id = i.id offset 0) j
   ), asked as (
     select p.st_customer_id as id, c.st_customer_id is null as absent,
            c.contacts_read_at is null and coalesce(c.source, '') <> 'api'
-             and not coalesce(f.complete_from_start and c.created_at <= f.caught_up_at, false) as unread, 'customers' as stream
+             and not coalesce(c.created_at <= v_of_customers, false) as unread, 'customers' as stream
       from (select distinct o.st_customer_id from of_jobs o where o.st_customer_id > 0) p
       left join lateral (select x.* from customers x where x.tenant_id = p_tenant and x.st_customer_id = p.st_customer_id offset 0) c on true
-      left join cursors f on f.tenant_id = p_tenant and f.stream = 'customer_contacts'
     union all
     select p.st_location_id, l.st_location_id is null,
-           l.contacts_read_at is null and not coalesce(f.complete_from_start and l.created_at <= f.caught_up_at, false), 'locations'
+           l.contacts_read_at is null and not coalesce(l.created_at <= v_of_locations, false), 'locations'
       from (select distinct o.st_location_id from of_jobs o where o.st_location_id > 0) p
       left join lateral (select x.* from locations x where x.tenant_id = p_tenant and x.st_location_id = p.st_location_id offset 0) l on true
-      left join cursors f on f.tenant_id = p_tenant and f.stream = 'location_contacts'
   ), missing as (
     select a.stream, a.id from asked a where a.absent
     union all

@@ -80,11 +80,9 @@ begin
   -- The customers' contacts share this lock: whoever comes second sees what the other stored.
   perform lock_stream(p_tenant, 'customers');
   v_any_contact := p_source = 'servicetitan' and exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'customer');
-  with page as materialized (
-    select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
-  ), fresh as materialized (
+  with fresh as materialized (
     select p.n, p.id, p.doc, c as old
-      from page p
+      from (select e.n, e.doc, owner_id(e.doc) as id from jsonb_array_elements(p_page) with ordinality e(doc, n) offset 0) p
       left join lateral (select x.* from public.customers x where x.tenant_id = p_tenant and x.st_customer_id = p.id offset 0) c on true
      where not coalesce(p.doc = c.st_raw_data and (c.source = 'servicetitan' or p_source <> 'servicetitan'), false)
   ), suspects as (
@@ -96,16 +94,16 @@ begin
       from fresh f
      where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+    select distinct on (c.id) c.id, c.old, c.raw, c.plain, c.modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, null::jsonb as plain, (f.doc ->> 'modifiedOn')::timestamptz as modified_on from fresh f
              where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
-     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+            select o.id, o.n, o.old, o.raw, o.doc, (o.doc ->> 'modifiedOn')::timestamptz from odd o where o.doc is not null) c
+     order by c.id, c.modified_on desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, n.old,
+    select n.id, n.modified_on, coalesce(n.plain, n.raw) as given, n.old,
            -- A new full name makes first and last names that came in the guide's form stale.
-           with_address(case when n.given ? 'name' and not n.given ? 'firstName' then (n.old).st_raw_data - array['firstName', 'lastName', 'companyName']
+           with_address(case when n.raw ? 'name' and not n.raw ? 'firstName' then (n.old).st_raw_data - array['firstName', 'lastName', 'companyName']
                              else (n.old).st_raw_data end, n.raw) as doc
       from newest n
      where (n.old).st_customer_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null
@@ -114,8 +112,8 @@ begin
     -- Of all at once, and looked up by the owner's id: owner by owner it costs as much as all the rest.
     select (select jsonb_object_agg(k.owner_id, jsonb_build_array(k.phone, k.email, k.do_not_text))
               from choose_contacts(p_tenant, 'customer', array(select m.id from merged m)) k where v_any_contact) as of_owner
-  ), typed as (
-    select m.id, m.doc,
+  ), typed as materialized (
+    select m.id, m.doc, (m.old).st_customer_id is null as is_new,
       coalesce(x."locationId", case when not m.given ? 'locationId' then (m.old).st_location_id end) as st_location_id,
       case when m.given ? 'firstName' then x."firstName" when not m.given ? 'name' then (m.old).first_name
            when x.type is distinct from 'Commercial' then first_name(x.name) end as first_name,
@@ -149,13 +147,24 @@ begin
       cross join best
       cross join lateral (select best.of_owner -> m.id::text as best offset 0) b
      where m.doc is distinct from (m.old).st_raw_data or (p_source = 'servicetitan' and (m.old).source <> 'servicetitan')
-  ), written as (
-    insert into public.customers as t (tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
+  ), added as (
+    -- Without `on conflict`, as in store_jobs.
+    insert into public.customers (id, tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
       state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
       do_not_service, do_not_mail, do_not_text)
-    select p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street, y.city, y.state, y.postal_code,
-      y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service, y.do_not_mail, y.do_not_text
-      from typed y order by y.id
+    select row_id(p_tenant, 'customer', y.id), p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street,
+      y.city, y.state, y.postal_code, y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service,
+      y.do_not_mail, y.do_not_text
+      from typed y where y.is_new
+    returning st_customer_id, merged_to_id
+  ), changed as (
+    insert into public.customers as t (id, tenant_id, st_customer_id, st_location_id, first_name, last_name, company_name, email, phone, street, city,
+      state, postal_code, country, county, st_raw_data, created_at, updated_at, synced_from_st_at, modified_on, active, merged_to_id, source,
+      do_not_service, do_not_mail, do_not_text)
+    select row_id(p_tenant, 'customer', y.id), p_tenant, y.id, y.st_location_id, y.first_name, y.last_name, y.company_name, y.email, y.phone, y.street,
+      y.city, y.state, y.postal_code, y.country, y.county, y.doc, v_now, v_now, v_now, y.modified_on, y.active, y.merged_to_id, p_source, y.do_not_service,
+      y.do_not_mail, y.do_not_text
+      from typed y where not y.is_new order by y.id
     on conflict (tenant_id, st_customer_id) do update set
       st_location_id = excluded.st_location_id, first_name = excluded.first_name, last_name = excluded.last_name,
       company_name = excluded.company_name, email = excluded.email, phone = excluded.phone, street = excluded.street, city = excluded.city,
@@ -165,6 +174,8 @@ begin
       source = case t.source when 'servicetitan' then t.source else excluded.source end,
       do_not_service = excluded.do_not_service, do_not_mail = excluded.do_not_mail, do_not_text = excluded.do_not_text
     returning t.st_customer_id, t.merged_to_id
+  ), written as (
+    select * from added union all select * from changed
   )
   select (select array_agg(w.st_customer_id) from written w), (select array_agg(w.st_customer_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('customers', o.raw, o.id)) order by o.n)
@@ -203,11 +214,9 @@ begin
   end if;
   perform lock_stream(p_tenant, 'locations');
   v_any_contact := exists (select from contacts k where k.tenant_id = p_tenant and k.owner_kind = 'location');
-  with page as materialized (
-    select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n)
-  ), fresh as materialized (
+  with fresh as materialized (
     select p.n, p.id, p.doc, l as old
-      from page p
+      from (select e.n, e.doc, try_bigint(e.doc -> 'id') as id from jsonb_array_elements(p_page) with ordinality e(doc, n) offset 0) p
       left join lateral (select x.* from jobsync.locations x where x.tenant_id = p_tenant and x.st_location_id = p.id offset 0) l on true
      where p.doc is distinct from l.st_raw_data
   ), suspects as (
@@ -219,36 +228,36 @@ begin
       from fresh f
      where coalesce(f.id, 0) <= 0 or f.n / 100 = any (array(select s.hundred from suspects s)) and not is_plain_owner(f.doc)
   ), newest as (
-    select distinct on (c.id) c.id, c.old, c.raw, c.given, (c.given ->> 'modifiedOn')::timestamptz as modified_on
-      from (select f.id, f.n, f.old, f.doc as raw, f.doc as given from fresh f
+    select distinct on (c.id) c.id, c.old, c.raw, c.plain, c.modified_on
+      from (select f.id, f.n, f.old, f.doc as raw, null::jsonb as plain, (f.doc ->> 'modifiedOn')::timestamptz as modified_on from fresh f
              where f.id > 0 and (f.n / 100 <> all (array(select s.hundred from suspects s)) or is_plain_owner(f.doc))
             union all
-            select o.id, o.n, o.old, o.raw, o.doc from odd o where o.doc is not null) c
-     order by c.id, (c.given ->> 'modifiedOn')::timestamptz desc nulls last, c.n desc
+            select o.id, o.n, o.old, o.raw, o.doc, (o.doc ->> 'modifiedOn')::timestamptz from odd o where o.doc is not null) c
+     order by c.id, c.modified_on desc nulls last, c.n desc
   ), merged as (
-    select n.id, n.modified_on, n.given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
+    select n.id, n.modified_on, coalesce(n.plain, n.raw) as given, n.old, with_address((n.old).st_raw_data, n.raw) as doc
       from newest n
      where (n.old).st_location_id is null or n.modified_on >= (n.old).modified_on or (n.old).modified_on is null or n.modified_on is null
   ), best as materialized (
     -- Of all at once, and looked up by the owner's id: owner by owner it costs as much as all the rest.
     select (select jsonb_object_agg(k.owner_id, jsonb_build_array(k.phone, k.email, k.do_not_text))
               from choose_contacts(p_tenant, 'location', array(select m.id from merged m)) k where v_any_contact) as of_owner
-  ), written as (
-    insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
-      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
-    select p_tenant, m.id, coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end),
-      case when m.given ? 'name' then x.name else (m.old).name end,
-      case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end,
-      case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end,
-      case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end,
-      case when a.given ? 'zip' then nullif(a.zip, '') when not a.none then (m.old).postal_code end,
-      case when a.given ? 'country' then nullif(a.country, '') when not a.none then (m.old).country end,
-      case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end,
-      coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true),
-      nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id),
-      coalesce(m.modified_on, (m.old).modified_on), m.doc, v_now, v_now,
-      case when b.best is not null then b.best ->> 0 else (m.old).phone end, case when b.best is not null then b.best ->> 1 else (m.old).email end,
-      case when b.best is not null then (b.best ->> 2)::boolean else (m.old).do_not_text end
+  ), typed as materialized (
+    select m.id, m.doc, (m.old).st_location_id is null as is_new,
+      coalesce(x."customerId", case when not m.given ? 'customerId' then (m.old).st_customer_id end) as st_customer_id,
+      case when m.given ? 'name' then x.name else (m.old).name end as name,
+      case when a.given ? 'street' then nullif(concat_ws(', ', nullif(a.street, ''), nullif(a.unit, '')), '') when not a.none then (m.old).street end as street,
+      case when a.given ? 'city' then nullif(a.city, '') when not a.none then (m.old).city end as city,
+      case when a.given ? 'state' then nullif(a.state, '') when not a.none then (m.old).state end as state,
+      case when a.given ? 'zip' then nullif(a.zip, '') when not a.none then (m.old).postal_code end as postal_code,
+      case when a.given ? 'country' then nullif(a.country, '') when not a.none then (m.old).country end as country,
+      case when a.given ? 'county' then nullif(a.county, '') when not a.none then (m.old).county end as county,
+      coalesce(x.active, case when not m.given ? 'active' then (m.old).active end, true) as active,
+      nullif(case when m.given ? 'mergedToId' then x."mergedToId" else (m.old).merged_to_id end, m.id) as merged_to_id,
+      coalesce(m.modified_on, (m.old).modified_on) as modified_on,
+      case when b.best is not null then b.best ->> 0 else (m.old).phone end as phone,
+      case when b.best is not null then b.best ->> 1 else (m.old).email end as email,
+      case when b.best is not null then (b.best ->> 2)::boolean else (m.old).do_not_text end as do_not_text
       from merged m
       cross join lateral jsonb_to_record(m.given) as x (name text, "customerId" bigint, "mergedToId" bigint, active boolean)
       cross join lateral (
@@ -258,13 +267,28 @@ begin
       cross join best
       cross join lateral (select best.of_owner -> m.id::text as best offset 0) b
      where m.doc is distinct from (m.old).st_raw_data
-     order by m.id
+  ), added as (
+    -- Without `on conflict`, as in store_jobs.
+    insert into jobsync.locations (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
+    select p_tenant, y.id, y.st_customer_id, y.name, y.street, y.city, y.state, y.postal_code, y.country, y.county, y.active, y.merged_to_id,
+      y.modified_on, y.doc, v_now, v_now, y.phone, y.email, y.do_not_text
+      from typed y where y.is_new
+    returning st_location_id, merged_to_id
+  ), changed as (
+    insert into jobsync.locations as t (tenant_id, st_location_id, st_customer_id, name, street, city, state, postal_code, country, county, active,
+      merged_to_id, modified_on, st_raw_data, created_at, updated_at, phone, email, do_not_text)
+    select p_tenant, y.id, y.st_customer_id, y.name, y.street, y.city, y.state, y.postal_code, y.country, y.county, y.active, y.merged_to_id,
+      y.modified_on, y.doc, v_now, v_now, y.phone, y.email, y.do_not_text
+      from typed y where not y.is_new order by y.id
     on conflict (tenant_id, st_location_id) do update set
       st_customer_id = excluded.st_customer_id, name = excluded.name, street = excluded.street, city = excluded.city, state = excluded.state,
       postal_code = excluded.postal_code, country = excluded.country, county = excluded.county, active = excluded.active,
       merged_to_id = excluded.merged_to_id, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now,
       phone = excluded.phone, email = excluded.email, do_not_text = excluded.do_not_text
     returning t.st_location_id, t.merged_to_id
+  ), written as (
+    select * from added union all select * from changed
   )
   select (select array_agg(w.st_location_id) from written w), (select array_agg(w.st_location_id) from written w where w.merged_to_id > 0),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(o.raw -> 'id'), 100), 'reason', refusal_reason('locations', o.raw, o.id)) order by o.n)
@@ -313,7 +337,7 @@ begin
     select p.n / 100 as hundred from page p group by p.n / 100
     having not are_plain_times_listed(string_agg(concat('=' || (p.doc ->> 'modifiedOn'), ';'), ''), count(*))
   ), fresh as materialized (
-    select p.*, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
+    select p.*, c.st_contact_id is null as is_new, c.st_raw_data as old_doc, c.modified_on as old_modified_on, c.active as old_active, c.phone as old_phone,
            coalesce(p.id > 0 and p.owner_id > 0 and jsonb_typeof(p.doc -> 'value') = 'string' and jsonb_typeof(p.doc -> 'type') = 'string'
              and (p.n / 100 <> all (array(select s.hundred from suspects s)) or fits_timestamptz(p.doc -> 'modifiedOn')), false) as fits,
            case when p.n / 100 <> all (array(select s.hundred from suspects s)) then (p.doc ->> 'modifiedOn')::timestamptz
@@ -327,23 +351,33 @@ begin
     select distinct on (f.owner_id, f.id) f.*
       from fresh f where f.fits
      order by f.owner_id, f.id, f.modified_on desc nulls last, f.n desc
-  ), differing as (
+  ), differing as materialized (
     select m.*, coalesce(try_boolean(m.doc -> 'active'), true) as active
       from (select n.*, coalesce(n.old_doc || n.doc, n.doc) as merged from newest n) m
      where m.old_doc is null
         or ((m.modified_on >= m.old_modified_on or m.old_modified_on is null or m.modified_on is null)
             and (m.merged is distinct from m.old_doc or m.phone is distinct from m.old_phone
                  or m.old_active <> coalesce(try_boolean(m.doc -> 'active'), true)))
-  ), written as (
+  ), added as (
+    -- Without `on conflict`, as in store_jobs.
+    insert into jobsync.contacts (tenant_id, owner_kind, owner_id, st_contact_id, type, value, phone, memo, do_not_text, active, modified_on,
+      st_raw_data, updated_at)
+    select p_tenant, p_owner_kind, d.owner_id, d.id, d.merged ->> 'type', d.merged ->> 'value', d.phone, d.merged ->> 'memo',
+      try_boolean(d.merged #> '{phoneSettings,doNotText}'), d.active, d.modified_on, d.merged, v_now
+      from differing d where d.is_new
+    returning owner_id, st_contact_id
+  ), changed as (
     insert into jobsync.contacts as t (tenant_id, owner_kind, owner_id, st_contact_id, type, value, phone, memo, do_not_text, active, modified_on,
       st_raw_data, updated_at)
     select p_tenant, p_owner_kind, d.owner_id, d.id, d.merged ->> 'type', d.merged ->> 'value', d.phone, d.merged ->> 'memo',
       try_boolean(d.merged #> '{phoneSettings,doNotText}'), d.active, coalesce(d.modified_on, d.old_modified_on), d.merged, v_now
-      from differing d order by d.owner_id, d.id
+      from differing d where not d.is_new order by d.owner_id, d.id
     on conflict (tenant_id, owner_kind, owner_id, st_contact_id) do update set
       type = excluded.type, value = excluded.value, phone = excluded.phone, memo = excluded.memo, do_not_text = excluded.do_not_text,
       active = excluded.active, modified_on = excluded.modified_on, st_raw_data = excluded.st_raw_data, updated_at = v_now
     returning t.owner_id, t.st_contact_id
+  ), written as (
+    select * from added union all select * from changed
   )
   select (select count(*) from written), (select array_agg(w.st_contact_id) from written w), (select array_agg(distinct w.owner_id) from written w),
          coalesce((select jsonb_agg(jsonb_build_object('id', left(as_text(f.doc -> 'id'), 100), 'reason',
