@@ -1,6 +1,6 @@
-"""The peer dlt, run in an environment of its own (bench.peers): three lists into one PostgreSQL, merged by their id.
+"""The peer dlt, run in an environment of its own (bench.peers): lists into one PostgreSQL, merged by their id.
 
-python peer_dlt.py URL TENANT DATABASE_URL
+python peer_dlt.py URL TENANT DATABASE_URL LIST...
 """
 
 import sys
@@ -8,12 +8,10 @@ import sys
 import dlt  # pyright: ignore[reportMissingImports]
 from dlt.sources.rest_api import rest_api_source  # pyright: ignore[reportMissingImports]
 
-PATHS = {"jobs": "jpm/v2", "customers": "crm/v2", "locations": "crm/v2"}
-
 
 def main() -> None:
     """One load."""
-    url, tenant, database = sys.argv[1:4]
+    url, tenant, database, *lists = sys.argv[1:]
     source = rest_api_source(
         {
             "client": {
@@ -40,14 +38,14 @@ def main() -> None:
             },
             "resources": [
                 {
-                    "name": name,
+                    "name": name.replace("/", "_"),
                     "endpoint": {
-                        "path": f"{family}/tenant/{tenant}/{name}",
+                        "path": f"{'jpm' if name == 'jobs' else 'crm'}/v2/tenant/{tenant}/{name}",
                         "params": {"pageSize": 5000},
                         "data_selector": "data",
                     },
                 }
-                for name, family in PATHS.items()
+                for name in lists
             ],
         }
     )

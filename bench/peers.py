@@ -1,13 +1,15 @@
-"""Peers: published tools that pull the same jobs, customers and locations from the same stand-in into the same server.
+"""Peers: published tools that pull the same records from the same stand-in into the same server.
 
     python -m bench.peers [--jobs 10000]        the peers alone; beside ours: python -m bench --only peers
 
 Each peer is installed with its exact version into an environment of its own in a temporary folder, from the package
 registry that pip is set up for; one that cannot be installed is skipped and says so. They do the pull half only: no merge
-of jobs with customers, no contacts, no plan, no quarantine. Compared are jobs per CPU second (the tool and PostgreSQL
-together), as wall time says little on a shared machine. Linux only.
+of jobs with customers, no plan, no quarantine. Compared are jobs per CPU second (the tool from its start to its end and
+PostgreSQL together), as wall time says little on a shared machine. Linux only.
 
-* dlt, tuned: list pages of 5,000, three resources, CSV files by COPY, merge by upsert, nested values as JSON.
+Each is measured twice: with the five feeds that our pull reads, and with three of them (no contacts), which is less work.
+
+* dlt, tuned: list pages of 5,000, CSV files by COPY, merge by upsert, nested values as JSON.
 * Singer: tap-service-titan (export feeds) into target-postgres with COPY. The tap is published as source code on GitHub
   alone; BENCH_TAP names another place to install it from.
 """
@@ -17,11 +19,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.process import cpu_seconds, postmaster_of
+from bench.process import children_seconds, cpu_seconds, postmaster_of
 from bench.upstream import TENANT
 
 TAP = "tap-service-titan @ git+https://github.com/archdotdev/tap-service-titan@0001e257eb9257866a0f845a82299edf8faa1eec"
@@ -39,7 +40,8 @@ PACKAGES = {
     "tap": [TAP],
     "target": ["meltanolabs-target-postgres==0.8.1"],
 }
-STREAMS = ("jobs", "customers", "locations")
+THREE = ("jobs", "customers", "locations")
+FIVE = (*THREE, "customers/contacts", "locations/contacts")
 LONGEST_SECONDS = 900
 
 
@@ -106,27 +108,23 @@ def spend(postmaster: int, words: list[list[str]], **more: Any) -> float:
     return cpu_seconds(postmaster) + children_seconds() - before
 
 
-def children_seconds() -> float:
-    """CPU seconds of all children of this process that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def pull_with_dlt(commands: Path, server: str, url: str, folder: Path) -> tuple[int, float]:
+def pull_with_dlt(feeds: Sequence[str], commands: Path, server: str, url: str, folder: Path) -> tuple[int, float]:
     """(jobs stored, CPU seconds) of one first load."""
     script = Path(__file__).with_name("peer_dlt.py")
     environment = {
-        **os.environ, "HOME": str(folder), "DLT_DATA_DIR": str(folder / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false",
+        **os.environ, "HOME": str(folder), "DLT_DATA_DIR": str(folder / f"dlt-{len(feeds)}"), "RUNTIME__DLTHUB_TELEMETRY": "false",
         "NORMALIZE__WORKERS": "1", "LOAD__WORKERS": "4", "DATA_WRITER__BUFFER_MAX_ITEMS": "20000", "RUNTIME__LOG_LEVEL": "ERROR",
     }  # fmt: skip
     with empty_database(server) as database:
         spent = spend(
-            postmaster_of(server), [[str(commands / "python"), str(script), url, TENANT, database]], env=environment, cwd=folder
+            postmaster_of(server), [[str(commands / "python"), str(script), url, TENANT, database, *feeds]], env=environment, cwd=folder
         )  # fmt: skip
         return count_jobs(database, "bench"), spent
 
 
-def pull_with_singer(tap: Path, target: Path, server: str, url: str, folder: Path) -> tuple[int, float]:
+def pull_with_singer(
+    feeds: Sequence[str], tap: Path, target: Path, server: str, url: str, folder: Path
+) -> tuple[int, float]:
     """(jobs stored, CPU seconds) of one first load: tap | target."""
     config = {
         "client_id": "bench", "client_secret": "bench", "st_app_key": "bench", "tenant_id": TENANT, "api_url": url,
@@ -137,7 +135,10 @@ def pull_with_singer(tap: Path, target: Path, server: str, url: str, folder: Pat
         [str(tap / "tap-service-titan"), "--config", str(folder / "tap.json"), "--discover"], capture_output=True, check=True, cwd=folder
     )  # fmt: skip
     catalog = json.loads(found.stdout)
-    catalog["streams"] = [one for one in catalog["streams"] if one["tap_stream_id"] in STREAMS]
+    streams = {feed.replace("s/", "_") for feed in feeds}
+    catalog["streams"] = [one for one in catalog["streams"] if one["tap_stream_id"] in streams]
+    if len(catalog["streams"]) != len(streams):
+        raise RuntimeError(f"the tap has not all of {sorted(streams)}")
     (folder / "catalog.json").write_text(json.dumps(catalog), "utf-8")
     with empty_database(server) as database:
         into = {"sqlalchemy_url": database.replace("postgresql://", "postgresql+psycopg://"), "default_target_schema": "bench", "use_copy": True, "validate_records": False}  # fmt: skip
@@ -153,9 +154,9 @@ def pull_with_singer(tap: Path, target: Path, server: str, url: str, folder: Pat
         return count_jobs(database, "bench"), spent
 
 
-def measure(server: str, url: str, jobs: int, folder: Path, say: Any) -> dict[str, float]:
-    """Jobs per CPU second of each peer that could be installed; `say` is told why another could not."""
-    found: dict[str, float] = {}
+def measure(server: str, url: str, jobs: int, folder: Path, say: Any) -> dict[tuple[str, int], float]:
+    """Jobs per CPU second of each peer and number of feeds; `say` is told why a peer could not be installed."""
+    found: dict[tuple[str, int], float] = {}
     for name, parts in {"dlt": ("dlt",), "Singer": ("tap", "target")}.items():
         try:
             commands = [install(part, folder) for part in parts]
@@ -163,10 +164,11 @@ def measure(server: str, url: str, jobs: int, folder: Path, say: Any) -> dict[st
             say(f"SKIPPED: {name} is not measured: {missing}")
             continue
         pull = pull_with_dlt if name == "dlt" else pull_with_singer
-        stored, spent = pull(*commands, server, url, folder)  # type: ignore[operator]
-        if stored != jobs:
-            raise RuntimeError(f"{name} stored {stored} of {jobs} jobs")
-        found[name] = jobs / spent
+        for feeds in (FIVE, THREE):
+            stored, spent = pull(feeds, *commands, server, url, folder)  # type: ignore[operator]
+            if stored != jobs:
+                raise RuntimeError(f"{name} stored {stored} of {jobs} jobs")
+            found[name, len(feeds)] = jobs / spent
     return found
 
 
@@ -184,8 +186,8 @@ def main() -> None:
         stand_in(given.jobs) as upstream,
     ):
         found = measure(server, upstream["url"], given.jobs, Path(name), lambda text: print(text, file=sys.stderr))
-    for peer, rate in found.items():
-        print(f"{peer:8} {rate:10,.0f} jobs a CPU second")
+    for (peer, feeds), rate in found.items():
+        print(f"{peer:8} {feeds} feeds {rate:10,.0f} jobs a CPU second")
 
 
 if __name__ == "__main__":

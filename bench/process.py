@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,3 +68,9 @@ def cpu_seconds(postmaster: int) -> float:
     for pid, counts in children_of(postmaster):
         ticks += sum(counts) if pid == postmaster else counts[0] + counts[1]
     return ticks / 100
+
+
+def children_seconds() -> float:
+    """CPU seconds of all children of this process that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -29,7 +29,7 @@ FEEDS = {
     "export/locations/contacts": (make_contact("location"), 0.7),
 }
 # What peers ask page by page.
-LISTS = {kind.removeprefix("export/"): FEEDS[kind] for kind in ("export/jobs", "export/customers", "export/locations")}
+LISTS = {kind.removeprefix("export/"): made for kind, made in FEEDS.items()}
 EMPTY_FEED = {"hasMore": False, "continueFrom": "end", "data": []}
 
 
