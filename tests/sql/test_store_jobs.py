@@ -235,3 +235,17 @@ def test_pulled_jobs_take_over_rows_that_came_through_db(story: Story) -> None:
     assert story.job(1)["source"] == "api"
     assert story.page(job(1))["stored"] == 1
     assert story.job(1)["source"] == "servicetitan"
+
+
+def test_units_are_looked_up_by_key_however_many_the_account_has(story: Story) -> None:
+    """It read all units of the tenant for each new job."""
+    story.owner(
+        "insert into business_units (tenant_id, st_business_unit_id, name) select %s, 900000 + n, 'Unit' from generate_series(1, 300) n",
+        story.tenant,
+    )
+    reads = "select seq_tup_read + coalesce(idx_tup_fetch, 0) as rows from pg_stat_xact_user_tables where relname = 'business_units'"
+    before = story.owner(reads)[0]["rows"]
+    assert (
+        story.page(*(job(number, businessUnitId=900_001 + number % 300) for number in range(1, 201)))["stored"] == 200
+    )
+    assert story.owner(reads)[0]["rows"] - before <= 3 * 200
