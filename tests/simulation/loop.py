@@ -77,12 +77,13 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             self._wait_for_something(scheduled, ready)
         if not able:
             return
+        if self.steps >= self._most_steps:
+            # Before the step is taken out: whoever breaks the run off needs it.
+            raise Stuck("the run does not end")
         place = able[0] if len(able) == 1 else able[self._rng.randrange(len(able))]
         handle = ready[place]
         del ready[place]
         self.steps += 1
-        if self.steps > self._most_steps:
-            raise Stuck("the run does not end")
         if not handle._cancelled:
             handle._run()
 
@@ -98,6 +99,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._virtual = max(self._virtual, min(times))
         if self._virtual > LONGEST_SECONDS:
             raise Stuck("a month has passed")
+
+    def grant_steps(self, steps: int) -> None:
+        """So many more, from now on: a run that does not end is to be broken off all the same."""
+        self._most_steps = self.steps + steps
 
     def kill(self, process: Process) -> None:
         """kill -9: nothing of the process has any further effect; its open transactions are rolled back."""
