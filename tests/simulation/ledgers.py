@@ -135,6 +135,7 @@ def _check_told(world: Any, tenant: str) -> None:
             world.find(f"I6 job {job} was told to the location of {tenant}, who has no such job")
     excused = _quarantined(world, tenant, "jobs")
     units = {unit for unit, _, _ in UNITS}
+    _check_answers(world, attempts)
     for record in data.tables["jobs"]:
         row = jobs.get(record.id)
         if row is None or record.id in excused or record.fields()["businessUnitId"] not in units:
@@ -176,6 +177,7 @@ def _check_cards(world: Any, tenant: str) -> None:
         for row in world.home.rows("select * from jobsync.projections where tenant_id = %s", tenant)
     }
     standing = {row["st_job_id"]: row for row in world.home.rows("select * from jobs where tenant_id = %s", tenant)}
+    _check_answers(world, attempts)
     excused = _quarantined(world, tenant, "jobs")
     units = {unit for unit, _, _ in UNITS}
     for job, cards in held.items():
@@ -247,6 +249,14 @@ def _check_sends(world: Any, record: Any, row: Any, posts: list[Any], attempts: 
         told_last = (last.get("job_status"), last.get("Job_description"))
         if told_last != wanted and not unsure and not _was_late(attempts):
             world.find(f"I2 job {job}: GoHighLevel was last told {told_last}, it is {wanted}")
+
+
+def _check_answers(world: Any, attempts: dict[int, list[Any]]) -> None:
+    """I5: who lives books what he was answered, whatever the database does meanwhile."""
+    for job, tries in attempts.items():
+        for one in tries:
+            if one["outcome"] is None and world.watch.was_able_to_book(one["id"]):
+                world.find(f"I5 an attempt at job {job} was never booked, although its worker lived")
 
 
 def _check_leases(world: Any, job: int, attempts: list[Any]) -> None:

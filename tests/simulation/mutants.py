@@ -147,7 +147,15 @@ def _impatient(_: Any) -> Any:
 
 
 LEASE_OVER = "(o.lease_until is null or o.lease_until <= v_now)"
-BY_API = {"by_api": True, "two_tenants": False, "fault_grade": 2.0, "crash_rate": 0.02}
+# With more crashes nothing is sent before all is calm; and only what a search does not show when the lease is over can be made twice.
+BY_API = {
+    "by_api": True,
+    "two_tenants": False,
+    "fault_grade": 2.0,
+    "crash_rate": 0.004,
+    "trouble_seconds": 900.0,
+    "search_lag": 100.0,
+}
 LISTS = {"jobs": 12, "lists_only": True, "tied_jobs": 6, "page_sizes": (3, 2, 2), "sort_honoured": True}
 
 MUTANTS = (

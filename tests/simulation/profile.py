@@ -9,9 +9,12 @@ REFERENCE = ("job_types", "tag_types", "campaigns")
 
 
 class Profile:
-    """Drawn once a run. All fields may be forced by name (`World(seed, home, workers=1)`)."""
+    """Drawn once a run. All fields may be forced by name (`World(seed, home, workers=1)`).
 
-    def __init__(self, rng: Random) -> None:
+    What was added later is drawn from `more`, so that older seeds stay the worlds that they were.
+    """
+
+    def __init__(self, rng: Random, more: Random) -> None:
         self.jobs = rng.choice((3, 5, 8, 12))
         self.customers = rng.choice((1, 2, 5))
         self.tied_jobs = rng.choice((0, 0, 3, 6))
@@ -39,4 +42,6 @@ class Profile:
         self.poison = rng.random() < 0.25
         # Never drawn: worlds that go by API are asked for.
         self.by_api = False
+        # How long what was written is not found by a search: shorter and longer than a lease.
+        self.search_lag = more.choice((5.0, 45.0, 100.0))
         self.resting = ACTIVITY + REFERENCE if rng.random() < 0.9 else ACTIVITY[1:] + REFERENCE

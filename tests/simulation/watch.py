@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.loop import Process
+from tests.simulation.loop import PROCESS, Process
 from tests.simulation.wire import run_now
 
 
@@ -18,19 +18,29 @@ class Watch:
         # Which statement of the run it was: time stands still between many of them.
         self.claimed_as: dict[int, int] = {}
         self.booked_as: dict[int, int] = {}
+        self.claimed_by: dict[int, Process] = {}
         self._statements = 0
         self.arrivals: list[tuple[float, str]] = []
-        self.deaths: list[float] = []
+        # When a process was killed, or put to sleep.
+        self.misfortunes: list[tuple[float, Process]] = []
+        # Claims that were kept, and whose worker never heard of it.
+        self.unheard: set[int] = set()
+        self._claimed_on: dict[Any, list[int]] = {}
         self.reached: dict[tuple[str, str], tuple[int, str]] = {}
 
-    def statement(self, name: str, params: Any, cursor: Any) -> None:
+    def statement(self, connection: Any, name: str, params: Any, cursor: Any) -> None:
         """A statement of a process has run (its transaction may still be undone)."""
         self._statements += 1
         if name == "claim_deliveries":
             # Stored times are those of a transaction's begin; a process may have slept since.
-            for row in run_now(cursor.fetchall()):
+            rows = run_now(cursor.fetchall())
+            self._claimed_on[connection] = [row["attempt_id"] for row in rows]
+            for row in rows:
                 self.claimed_at[row["attempt_id"]] = self._world.now().timestamp()
                 self.claimed_as[row["attempt_id"]] = self._statements
+                process = PROCESS.get()
+                if process is not None:
+                    self.claimed_by[row["attempt_id"]] = process
             if cursor.rowcount > 0:
                 run_now(cursor.scroll(0, mode="absolute"))
         elif name == "finish_deliveries":
@@ -69,9 +79,21 @@ class Watch:
         """A request has reached GoHighLevel."""
         self.arrivals.append((self._world.loop.time(), call[1]))
 
-    def process_died(self, process: Process) -> None:
-        """A process was killed."""
-        self.deaths.append(self._world.loop.time())
+    def misfortune(self, process: Process) -> None:
+        """A process was killed, or put to sleep."""
+        self.misfortunes.append((self._world.now().timestamp(), process))
+
+    def committed(self, connection: Any, *, heard: bool) -> None:
+        """A transaction was kept; the connection may have broken before anybody heard of it."""
+        claimed = self._claimed_on.pop(connection, ())
+        if not heard:
+            self.unheard.update(claimed)
+
+    def was_able_to_book(self, attempt: int) -> bool:
+        """Whether the process that claimed this attempt knew of it, and was awake from then on."""
+        process, claimed = self.claimed_by.get(attempt), self.claimed_at.get(attempt, 0.0)
+        struck = any(when >= claimed and who is process for when, who in self.misfortunes)
+        return process is not None and attempt not in self.unheard and not struck
 
     @staticmethod
     def _may_book(result: dict[str, Any], row: dict[str, Any] | None, versions: dict[int, int]) -> bool:

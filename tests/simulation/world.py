@@ -80,7 +80,7 @@ class World:
     def __init__(self, seed: int, home: Home, *, crash_at: int | None = None, **forced: Any) -> None:
         self.seed, self.home = seed, home
         self.rng = Random(f"world {seed}")
-        self.profile = Profile(self.rng)
+        self.profile = Profile(self.rng, Random(f"more {seed}"))
         for name, value in forced.items():
             setattr(self.profile, name, value)
         self.loop = SimulatedLoop(Random(f"steps {seed}"), most_steps=200_000 if self.profile.by_api else 60_000)
@@ -147,6 +147,7 @@ class World:
             if dice > 1 - self.profile.stall_rate:
                 process.stalled_until = self.loop.time() + self.rng.choice((5.0, 45.0, 70.0, 130.0))
                 self.note(process.name, "stalls until", process.stalled_until)
+                self.watch.misfortune(process)
         await asyncio.sleep(0)
         process.check()
 
@@ -155,7 +156,7 @@ class World:
         self.crashes += 1
         self.note(process.name, "CRASH")
         self.loop.kill(process)
-        self.watch.process_died(process)
+        self.watch.misfortune(process)
         if self.crashes <= 3:
             check_cursors(self)
 
@@ -174,12 +175,19 @@ class World:
     def after_statement(self, connection: Any, name: str | None, params: Any, cursor: Any) -> None:
         """After each statement: what was claimed or booked is watched."""
         if name is not None:
-            self.watch.statement(name, params, cursor)
+            self.watch.statement(connection, name, params, cursor)
 
     async def at_commit(self, connection: Any, *, before: bool) -> None:
         """On both sides of a commit. Breaks: the commit is lost, or done and never heard of."""
         await self.point("commit" if before else "committed")
-        self._break_database()
+        try:
+            self._break_database()
+        except psycopg.OperationalError:
+            if not before:
+                self.watch.committed(connection, heard=False)
+            raise
+        if not before:
+            self.watch.committed(connection, heard=True)
 
     def _break_database(self) -> None:
         process = PROCESS.get()
@@ -265,7 +273,7 @@ class World:
         self.level.switches.burst_limit = 0
         if profile.by_api:
             # What was written is found by a search only a while later.
-            self.level.switches.turn(search_lag_min_seconds=0, search_lag_max_seconds=45)
+            self.level.switches.turn(search_lag_min_seconds=0, search_lag_max_seconds=profile.search_lag)
         self.places = {tenant: gohighlevel.furnish(self.level) for tenant in self.tenants}
         self.hooks: dict[str, list[str]] = {
             tenant: [LEVEL + self.level.hook_path(self.level.add_hook(location=place.location.id)) for _ in range(2)]
@@ -335,7 +343,7 @@ class World:
                     self.find(f"worker ended with {problem!r}")
                 self.note(name, "ended by", type(problem).__name__)
                 self.loop.kill(process)
-                self.watch.process_died(process)
+                self.watch.misfortune(process)
             if not self.over:
                 wait = 1.0 if self.is_calm else self.rng.choice((1.0, 20.0, 90.0))
                 fresh = copy_context()
