@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.sql.story import INSTALL, SALES, Story, job
 
@@ -308,6 +309,47 @@ def test_a_group_with_mixed_answers_is_booked_row_by_row(story: Story) -> None:
     assert report == {"delivered": 0, "failed": 2, "stale": 0}
     story.finish("ambiguous", only=[4])
     assert [story.status(number)[0] for number in (1, 2, 3, 4)] == ["synced", "failed", "failed", "pending"]
+
+
+@pytest.mark.parametrize("before", [None, "rate_limited", "unavailable"])
+def test_a_group_that_is_all_accepted_ends_as_each_job_does_that_is_judged_beside_others(
+    story: Story, before: str | None
+) -> None:
+    # The first goes the short way that nearly all go; the second, beside a refused one, the long way.
+    due(story, 1, 2, 3)
+    if before is not None:
+        story.send(before)
+        story.pass_time("10 minutes")
+    story.claim()
+    answered = {"execution_id": "exe-1", "duration_ms": 12, "answer": "queued", "requests": 2}
+    assert story.finish(only=[1], **answered)["delivered"] == 1
+    by_job = {row["st_job_id"]: row for row in story.claimed}
+    mixed = [by_job[2], by_job[3]]
+    keys = ("attempt_id", "st_job_id", "fence")
+    story.value(
+        "select jobsync.finish_deliveries('default', %s, %s)",
+        mixed[0]["to"],
+        Jsonb(
+            [
+                {key: row[key] for key in keys} | {"outcome": outcome, "status": 200, **answered}
+                for row, outcome in zip(mixed, ("accepted", "rejected"), strict=True)
+            ]
+        ),
+    )
+    assert [story.status(number)[0] for number in (1, 2, 3)] == ["synced", "synced", "failed"]
+
+    def booked(number: int) -> list[Any]:
+        job_row = {name: value for name, value in story.job(number).items() if name.startswith("ghl_")}
+        facts = "select delivered_at, told_as from jobsync.delivered_facts where st_job_id = %s"
+        tried = (
+            "select version, event, outcome, status_code, requests, duration_ms, execution_id, answer, error, finished_at"
+            " from jobsync.attempts where st_job_id = %s order by id"
+        )
+        same = "select delivered_hash = job_hash as same from public.jobs where st_job_id = %s"
+        return [job_row, story.rows(facts, number), story.rows(tried, number), story.value(same, number)]
+
+    assert booked(1) == booked(2)
+    assert story.waiting() == []
 
 
 def test_replay_takes_failed_jobs_and_only_by_force_delivered_ones(story: Story) -> None:

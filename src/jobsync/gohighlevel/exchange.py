@@ -8,6 +8,7 @@ connection that never stood counts as unsent. No text of the HTTP library gets o
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.connector import Connection
+from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from jobsync.errors import DestinationRefused
@@ -91,9 +93,10 @@ async def send(
         response = await session.request(
             method,
             URL(url, encoded=True),
-            data=body,
+            # As a payload already: the library would look for its kind in a list, each time.
+            data=None if body is None else BytesPayload(body),
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=timeout_total, sock_connect=timeout_connect),
+            timeout=_timeout(timeout_total, timeout_connect),
             allow_redirects=False,
         )
     except DestinationRefused:
@@ -109,12 +112,18 @@ async def send(
         response.release() if response.content.at_eof() else response.close()
 
 
+@functools.cache
+def _timeout(total: float, connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total, sock_connect=connect)
+
+
 async def _read(response: aiohttp.ClientResponse, body_cap: int) -> Reply:
     chunks: list[bytes] = []
     size = 0
     complete = True
     try:
-        while size <= body_cap and (chunk := await response.content.read(_CHUNK)):
+        while size <= body_cap and not response.content.at_eof():
+            chunk = await response.content.read(_CHUNK)
             chunks.append(chunk)
             size += len(chunk)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):

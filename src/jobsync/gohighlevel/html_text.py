@@ -57,11 +57,14 @@ def _strip_markup(html: str) -> str:
     # are made in the source, not in the tree: editing a tree of ten thousand nested blocks takes seconds.
     if _BREAKS.search(html):
         html = _BREAKS.sub("\n", html.replace("\n", " "))
-    html = _CELLS.sub(" ", html).replace("\x00", "")
+    if "</t" in html or "</T" in html:
+        html = _CELLS.sub(" ", html)
+    html = html.replace("\x00", "")
     # A NUL stands for each tag, so that what is before and behind it does not become markup together.
     text = _INLINE.sub("\x00", html)
     if not _UNREADABLE.search(text):
-        return _ENTITY.sub(lambda found: _ENTITIES[found[0]], text).replace("\x00", "")
+        text = _ENTITY.sub(lambda found: _ENTITIES[found[0]], text) if "&" in text else text
+        return text.replace("\x00", "")
     body = LexborHTMLParser(html).body
     if body is None:
         return ""

@@ -27,11 +27,14 @@ _SHORTEST_SECRET = 6
 
 def redact(text: str, *, secrets: Iterable[str] = (), sent: bytes | None = None) -> str:
     """The text without `secrets`, values of the JSON body `sent`, control characters; at most 2,048 characters."""
-    for secret in sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True):
-        text = text.replace(secret, "[secret]")
+    hidden = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET and secret in text}
     # Nearly every answer is this one sentence with an id; nothing of what was sent stands in it.
-    if (usual := _QUEUED.fullmatch(text)) and usual[1].lower().encode() not in (sent or b"").lower():
+    usual = None if hidden else _QUEUED.fullmatch(text)
+    if usual and usual[1].lower().encode() not in (sent or b"").lower():
         return text
+    # Longest first, so that a piece of a secret does not leave the rest of it standing.
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "[secret]")
     text = _TOKEN.sub("[secret]", _HOOK.sub("/hooks/[secret]", text))
     if sent is not None:
         text = _without_sent(text, sent)

@@ -24,6 +24,8 @@ declare
   v_window integer;
   v_seen integer;
   v_jobs bigint[];
+  v_same bigint[];
+  v_heavy bigint[];
   v_new integer;
   v_died boolean;
   v_alone boolean;
@@ -73,36 +75,38 @@ begin
          and (select true from outbox f where f.tenant_id = p_tenant and f.st_customer_id = o.st_customer_id and f.lease_until > v_now limit 1) is null
        order by o.next_attempt_at, o.st_job_id
        limit v_window
-    ), same as (
-      select j.st_job_id from public.jobs j
-       where j.tenant_id = p_tenant and j.st_job_id = any (array(select d.st_job_id from due d where d.same)) and j.job_hash = j.delivered_hash
-         for no key update skip locked
-    ), settled as (
-      -- Changed there and back again while it waited: GoHighLevel already has exactly this.
-      delete from outbox o using same s
-       where o.tenant_id = p_tenant and o.st_job_id = s.st_job_id and (o.lease_until is null or o.lease_until <= v_now)
-      returning o.st_job_id
-    ), quiet as (
-      update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
-        from settled s where j.tenant_id = p_tenant and j.st_job_id = s.st_job_id
-      returning 1
     ), heavy as (
       select d.st_job_id from due d
        where d.version > 5 and not d.same
          and (select count(*) from attempts a where a.tenant_id = p_tenant and a.st_job_id = d.st_job_id and a.outcome like 'accepted%'
                 and a.started_at >= date_trunc('day', v_now, 'UTC')) >= case v_destination.kind when 'api' then 20 else 5 end
-    ), over_cap as (
-      update outbox o set next_attempt_at = date_trunc('day', v_now, 'UTC') + interval '1 day', waiting_for = 'record_cap'
-       -- By a list of ids: joined with what is nearly always nobody, a plan made while the table was young reads all that waits.
-       where o.tenant_id = p_tenant and o.st_job_id = any (array(
-         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id = any (array(select h.st_job_id from heavy h)) for update skip locked))
-      returning 1
     ), one_each as (
       select distinct on (coalesce(d.st_customer_id, -d.st_job_id)) d.st_job_id, d.next_attempt_at from due d
        where not d.same and not exists (select from heavy h where h.st_job_id = d.st_job_id)
        order by coalesce(d.st_customer_id, -d.st_job_id), d.next_attempt_at, d.st_job_id
     )
-    select array_agg(e.st_job_id order by e.next_attempt_at, e.st_job_id), (select count(*) from due) into v_jobs, v_seen from one_each e;
+    select array_agg(e.st_job_id order by e.next_attempt_at, e.st_job_id), (select count(*) from due),
+           (select array_agg(d.st_job_id) from due d where d.same), (select array_agg(h.st_job_id) from heavy h)
+      into v_jobs, v_seen, v_same, v_heavy from one_each e;
+    if v_same is not null then
+      -- Changed there and back again while it waited: GoHighLevel already has exactly this.
+      with same as (
+        select j.st_job_id from public.jobs j
+         where j.tenant_id = p_tenant and j.st_job_id = any (v_same) and j.job_hash = j.delivered_hash for no key update skip locked
+      ), settled as (
+        delete from outbox o using same s
+         where o.tenant_id = p_tenant and o.st_job_id = s.st_job_id and (o.lease_until is null or o.lease_until <= v_now)
+        returning o.st_job_id
+      )
+      update public.jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, updated_at = v_now
+        from settled s where j.tenant_id = p_tenant and j.st_job_id = s.st_job_id;
+    end if;
+    if v_heavy is not null then
+      update outbox o set next_attempt_at = date_trunc('day', v_now, 'UTC') + interval '1 day', waiting_for = 'record_cap'
+       -- By a list of ids: joined with what is nearly always nobody, a plan made while the table was young reads all that waits.
+       where o.tenant_id = p_tenant and o.st_job_id = any (array(
+         select x.st_job_id from outbox x where x.tenant_id = p_tenant and x.st_job_id = any (v_heavy) for update skip locked));
+    end if;
     exit when coalesce(cardinality(v_jobs), 0) >= v_limit - v_limit / 4 or v_seen < v_window or v_window > 10000;
     v_window := v_window * 8;
   end loop;
@@ -270,6 +274,42 @@ create function jobsync.retry_delay(p_attempts integer) returns interval languag
 $$;
 comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
 
+-- Nearly all groups are of one kind: new to GoHighLevel or changed, accepted at once, and nothing changed meanwhile. They are booked
+-- by a shorter way to the same end; false: there is something to judge, and nothing was done. For finish_deliveries, which holds the locks.
+create function jobsync.book_usual(p_tenant text, p_results jsonb, p_jobs bigint[], p_attempts bigint[], p_units bigint[]) returns boolean
+language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+declare
+  v_now timestamptz := jobsync.now();
+begin
+  if exists (select from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, flags jsonb, opportunity_id text)
+               left join outbox o on o.tenant_id = p_tenant and o.st_job_id = any (p_jobs) and o.st_job_id = r.st_job_id
+               left join attempts a on a.tenant_id = p_tenant and a.st_job_id = any (p_jobs) and a.id = any (p_attempts) and a.id = r.attempt_id and a.st_job_id = r.st_job_id
+              where (r.outcome = 'accepted' and coalesce(r.flags, '[]') = '[]' and r.opportunity_id is null and o.fence = r.fence and o.flags = '{}'
+                     and o.version = a.version and a.outcome is null) is not true) then
+    return false;
+  end if;
+  with closed as (
+    update attempts a set finished_at = v_now, outcome = r.outcome, status_code = r.status, execution_id = r.execution_id,
+           requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
+      from jsonb_to_recordset(p_results) as r (attempt_id bigint, outcome text, status integer, execution_id text, duration_ms integer, answer text, error text, requests integer)
+     where a.tenant_id = p_tenant and a.st_job_id = any (p_jobs) and a.id = any (p_attempts) and a.id = r.attempt_id
+  ), gone as (
+    delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (p_jobs)
+    returning o.st_job_id, o.sent_hash, o.version
+  ), units as materialized (
+    select u.st_business_unit_id, coalesce(u.pipeline_name, u.ghl_pipeline_name) as pipeline
+      from unit_routes u where u.tenant_id = p_tenant and u.st_business_unit_id = any (p_units)
+  )
+  update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_synced_at = v_now, ghl_accepted_at = v_now,
+         delivered_hash = g.sent_hash, ghl_version = g.version, ghl_sync_flags = null, updated_at = v_now,
+         ghl_pipeline = coalesce((select u.pipeline from units u where u.st_business_unit_id = j.business_unit_id), j.ghl_pipeline)
+    from gone g where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = g.st_job_id;
+  return true;
+end
+$$;
+comment on function jobsync.book_usual(text, jsonb, bigint[], bigint[], bigint[]) is
+  'Books a group of sends that were all accepted at once and whose jobs did not change meanwhile; false, with nothing done, where there is anything else to judge.';
+
 create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
 language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
@@ -306,6 +346,9 @@ begin
   -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
   perform from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)
     order by o.st_job_id for no key update;
+  if not v_refused and not v_is_troubled and v_kind = 'webhook' and book_usual(p_tenant, p_results, v_jobs, v_attempts, v_units) then
+    return jsonb_build_object('delivered', cardinality(v_jobs), 'failed', 0, 'stale', 0);
+  end if;
 
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,

@@ -48,6 +48,9 @@ comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: 
 -- Once for a whole group or page, not row by row. Hashed whatever the caller's plans may not do: both sides may be a page.
 create function jobsync.keep_delivered_facts() returns trigger language plpgsql set enable_hashjoin = on as $$
 begin
+  if not exists (select from added a where a.delivered_hash is not null) then
+    return null;
+  end if;
   with told as materialized (
     -- The facts at once: a whole row carried on would be put together and taken apart again for each of them.
     select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated,
