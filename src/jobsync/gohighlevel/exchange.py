@@ -17,7 +17,6 @@ from typing import Any
 
 import aiohttp
 from aiohttp.connector import Connection
-from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from jobsync.errors import DestinationRefused
@@ -93,8 +92,7 @@ async def send(
         response = await session.request(
             method,
             URL(url, encoded=True),
-            # As a payload already: the library would look for its kind in a list, each time.
-            data=None if body is None else BytesPayload(body),
+            data=body,
             headers=headers,
             timeout=_timeout(timeout_total, timeout_connect),
             allow_redirects=False,
