@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from bench.upstream import TENANT
 from jobsync.config import Settings, read_settings
+from jobsync.engine.event_loop import run_to_end
 from jobsync.engine.opening import open_engine
 from jobsync.engine.route import list_units, route_unit
 from jobsync.log import set_up_logs
@@ -83,7 +82,7 @@ def main() -> None:
 
         profile = cProfile.Profile()
         profile.enable()
-    found = uvloop.run(run(given.what, given.dsn, given.url, given.hook, given.folder))
+    found = run_to_end(run(given.what, given.dsn, given.url, given.hook, given.folder))
     if profile is not None:
         profile.disable()
         profile.dump_stats(given.profile)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-import uvloop
 
 from jobsync.config import Settings, read_settings
+from jobsync.engine.event_loop import run_to_end
 from jobsync.errors import InvalidInput
 from jobsync.log import set_up_logs
 
@@ -62,5 +61,4 @@ def read_moment(text: str | None, option: str) -> datetime | None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs the command's coroutine; the only way into async code."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    return run_to_end(work)
