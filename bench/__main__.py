@@ -144,20 +144,28 @@ class Bench:
 
     def peers(self) -> list[Figure]:
         """Our pull beside that of published tools, in jobs per CPU second; those that cannot be installed are skipped."""
+        found = peers.measure(
+            peers.install_all(self.server, self.upstream["url"], self.jobs, self.folder, say),
+            self.rounds,
+            self._pull_alone,
+        )
+
+        def figure(name: str, feeds: int, pairs: list[tuple[float, float]]) -> Figure:
+            mine, theirs = pairs[-1]
+            return Figure(
+                f"pull per CPU second / {name}{'' if feeds == 5 else ', less its contacts'}", statistics.median(mine / theirs for mine, theirs in pairs),
+                PEER_BARS[name], False, f"{mine:,.0f} jobs/CPU s", f"{name}, {feeds} of our 5 feeds, {theirs:,.0f} jobs/CPU s",
+            )  # fmt: skip
+
+        return [figure(name, feeds, pairs) for (name, feeds), pairs in found.items()]
+
+    def _pull_alone(self) -> float:
+        """Jobs per CPU second of our pull: from the start of its process to its end, as a peer's is counted."""
         with fresh_database(self.server) as dsn:
             self.ours("prepare", dsn)
-            # From the start of the process to its end, as theirs is counted.
             before = cpu_seconds(self.postmaster) + children_seconds()
             run_child("bench.ours", "pull", *self.side(dsn), "--folder", self.folder)
-            mine = self.jobs / (cpu_seconds(self.postmaster) + children_seconds() - before)
-        found = peers.measure(self.server, self.upstream["url"], self.jobs, self.folder, say)
-        return [
-            Figure(
-                f"pull per CPU second / {name}{'' if feeds == 5 else ', less its contacts'}", mine / theirs, PEER_BARS[name], False,
-                f"{mine:,.0f} jobs/CPU s", f"{name}, {feeds} of our 5 feeds, {theirs:,.0f} jobs/CPU s",
-            )
-            for (name, feeds), theirs in found.items()
-        ]  # fmt: skip
+            return self.jobs / (cpu_seconds(self.postmaster) + children_seconds() - before)
 
     def growth(self, sizes: list[int]) -> list[Figure]:
         """Buffers at each size beside those at a thousand jobs."""

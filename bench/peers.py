@@ -22,7 +22,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,21 +154,38 @@ def pull_with_singer(
         return count_jobs(database, "bench"), spent
 
 
-def measure(server: str, url: str, jobs: int, folder: Path, say: Any) -> dict[tuple[str, int], float]:
-    """Jobs per CPU second of each peer and number of feeds; `say` is told why a peer could not be installed."""
-    found: dict[tuple[str, int], float] = {}
-    for name, parts in {"dlt": ("dlt",), "Singer": ("tap", "target")}.items():
-        try:
-            commands = [install(part, folder) for part in parts]
-        except NotInstalled as missing:
-            say(f"SKIPPED: {name} is not measured: {missing}")
-            continue
-        pull = pull_with_dlt if name == "dlt" else pull_with_singer
-        for feeds in (FIVE, THREE):
-            stored, spent = pull(feeds, *commands, server, url, folder)  # type: ignore[operator]
+Pull = Callable[[Sequence[str]], float]
+Rounds = dict[tuple[str, int], list[tuple[float, float]]]
+
+
+def install_all(server: str, url: str, jobs: int, folder: Path, say: Any) -> dict[str, Pull]:
+    """Each peer that can be installed: a first load of these feeds, in jobs per CPU second. `say` is told of the others."""
+
+    def rate_of(name: str, pull: Callable[..., tuple[int, float]], commands: list[Path]) -> Pull:
+        def measure_one(feeds: Sequence[str]) -> float:
+            stored, spent = pull(feeds, *commands, server, url, folder)
             if stored != jobs:
                 raise RuntimeError(f"{name} stored {stored} of {jobs} jobs")
-            found[name, len(feeds)] = jobs / spent
+            return jobs / spent
+
+        return measure_one
+
+    found: dict[str, Pull] = {}
+    for name, pull, parts in (("dlt", pull_with_dlt, ("dlt",)), ("Singer", pull_with_singer, ("tap", "target"))):
+        try:
+            found[name] = rate_of(name, pull, [install(part, folder) for part in parts])
+        except NotInstalled as missing:
+            say(f"SKIPPED: {name} is not measured: {missing}")
+    return found
+
+
+def measure(peers: dict[str, Pull], rounds: int, ours: Callable[[], float]) -> Rounds:
+    """(ours, theirs) of each round, by peer and number of feeds: one right before the other, as a machine's pace changes."""
+    found: Rounds = {}
+    for _ in range(rounds):
+        for name, pull in peers.items():
+            for feeds in (FIVE, THREE):
+                found.setdefault((name, len(feeds)), []).append((ours(), pull(feeds)))
     return found
 
 
@@ -185,9 +202,10 @@ def main() -> None:
         bundled_server() as server,
         stand_in(given.jobs) as upstream,
     ):
-        found = measure(server, upstream["url"], given.jobs, Path(name), lambda text: print(text, file=sys.stderr))
-    for (peer, feeds), rate in found.items():
-        print(f"{peer:8} {feeds} feeds {rate:10,.0f} jobs a CPU second")
+        peers = install_all(server, upstream["url"], given.jobs, Path(name), lambda text: print(text, file=sys.stderr))
+        for peer, pull in peers.items():
+            for feeds in (FIVE, THREE):
+                print(f"{peer:8} {len(feeds)} feeds {pull(feeds):10,.0f} jobs a CPU second")
 
 
 if __name__ == "__main__":
