@@ -19,7 +19,7 @@ from typing import Any
 from bench.upstream import TENANT
 from jobsync.config import Settings, read_settings
 from jobsync.engine.event_loop import run_to_end
-from jobsync.engine.opening import open_engine
+from jobsync.engine.opening import PASS_CONNECTIONS, open_engine
 from jobsync.engine.route import list_units, route_unit
 from jobsync.log import set_up_logs
 from jobsync.tasks.worker import sync_once
@@ -42,7 +42,7 @@ def make_settings(dsn: str, url: str, folder: Path) -> Settings:
 
 async def run(what: str, dsn: str, url: str, hook: str, folder: Path) -> dict[str, Any]:
     """One measured verb: seconds and its report."""
-    async with open_engine(make_settings(dsn, url, folder)) as engine:
+    async with open_engine(make_settings(dsn, url, folder), most_connections=PASS_CONNECTIONS) as engine:
         if what == "prepare":
             await sync_once(engine, "default", deliver=False, streams=("business_units",))
             for unit in await list_units(engine, "default"):

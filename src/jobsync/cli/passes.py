@@ -12,7 +12,7 @@ from jobsync.cli.rewind import retry_quarantine, rewind
 from jobsync.cli.shared import AsJson, Yes, run, settings_of, tenant_of
 from jobsync.config import Settings
 from jobsync.engine.connections import read_servicetitan_credentials
-from jobsync.engine.opening import open_engine
+from jobsync.engine.opening import PASS_CONNECTIONS, open_engine
 from jobsync.engine.passes import JOB_STREAMS
 from jobsync.engine.sending import read_status
 from jobsync.errors import ConfigError, SendingRefused
@@ -88,7 +88,7 @@ async def run_pass(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Runs the pass; answers its report and the tenant's status after it."""
     started = time.monotonic()
-    async with open_engine(settings) as engine:
+    async with open_engine(settings, most_connections=PASS_CONNECTIONS) as engine:
         if pull and await read_servicetitan_credentials(engine, tenant) is None:
             raise ConfigError(
                 "ServiceTitan is not connected: SERVICE_TITAN_TENANT_ID, SERVICE_TITAN_CLIENT_ID, SERVICE_TITAN_CLIENT_SECRET and "

@@ -23,6 +23,8 @@ from jobsync.engine.sending import initialise_tenant
 
 LIVE = "jobsync_live"
 DEMO = "jobsync_demo"
+# Each connection plans anew what it is asked, 50 ms of PostgreSQL's CPU in a pass; its streams take turns at few of them.
+PASS_CONNECTIONS = 4
 
 
 @asynccontextmanager
@@ -48,11 +50,17 @@ async def open_dsn(
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, *, database: str = LIVE, look_only: bool = False, initialise: bool = True, restart: bool = False
+    settings: Settings,
+    *,
+    database: str = LIVE,
+    look_only: bool = False,
+    initialise: bool = True,
+    restart: bool = False,
+    most_connections: int | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine on a migrated database. `initialise` False: the environment's mode is not applied (commands that look).
 
-    `look_only`, `restart`: see `open_dsn`.
+    `look_only`, `restart`: see `open_dsn`. `most_connections`: no more than these, also where the settings allow more.
     """
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(
@@ -60,9 +68,8 @@ async def open_engine(
         )
         direct = settings.database_direct_url if settings.database_url and database == LIVE else None
         await migrate(direct or dsn)
-        opened = await stack.enter_async_context(
-            Database(dsn, direct_dsn=direct, max_connections=settings.database_max_connections)
-        )
+        connections = min(settings.database_max_connections, most_connections or settings.database_max_connections)
+        opened = await stack.enter_async_context(Database(dsn, direct_dsn=direct, max_connections=connections))
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None
         engine = Engine(settings, opened, load_keyring(secret, settings.data_dir))
         if initialise:
