@@ -79,11 +79,11 @@ class Watch:
         """A request has reached GoHighLevel."""
         self.arrivals.append((self._world.loop.time(), call[1]))
 
-    def misfortune(self, process: Process) -> None:
+    def note_misfortune(self, process: Process) -> None:
         """A process was killed, or put to sleep."""
         self.misfortunes.append((self._world.now().timestamp(), process))
 
-    def committed(self, connection: Any, *, heard: bool) -> None:
+    def note_commit(self, connection: Any, *, heard: bool) -> None:
         """A transaction was kept; the connection may have broken before anybody heard of it."""
         claimed = self._claimed_on.pop(connection, ())
         if not heard:

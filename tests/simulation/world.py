@@ -147,7 +147,7 @@ class World:
             if dice > 1 - self.profile.stall_rate:
                 process.stalled_until = self.loop.time() + self.rng.choice((5.0, 45.0, 70.0, 130.0))
                 self.note(process.name, "stalls until", process.stalled_until)
-                self.watch.misfortune(process)
+                self.watch.note_misfortune(process)
         await asyncio.sleep(0)
         process.check()
 
@@ -156,7 +156,7 @@ class World:
         self.crashes += 1
         self.note(process.name, "CRASH")
         self.loop.kill(process)
-        self.watch.misfortune(process)
+        self.watch.note_misfortune(process)
         if self.crashes <= 3:
             check_cursors(self)
 
@@ -184,10 +184,10 @@ class World:
             self._break_database()
         except psycopg.OperationalError:
             if not before:
-                self.watch.committed(connection, heard=False)
+                self.watch.note_commit(connection, heard=False)
             raise
         if not before:
-            self.watch.committed(connection, heard=True)
+            self.watch.note_commit(connection, heard=True)
 
     def _break_database(self) -> None:
         process = PROCESS.get()
@@ -343,7 +343,7 @@ class World:
                     self.find(f"worker ended with {problem!r}")
                 self.note(name, "ended by", type(problem).__name__)
                 self.loop.kill(process)
-                self.watch.misfortune(process)
+                self.watch.note_misfortune(process)
             if not self.over:
                 wait = 1.0 if self.is_calm else self.rng.choice((1.0, 20.0, 90.0))
                 fresh = copy_context()
