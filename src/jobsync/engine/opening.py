@@ -23,7 +23,7 @@ from jobsync.engine.sending import initialise_tenant
 
 LIVE = "jobsync_live"
 DEMO = "jobsync_demo"
-# Each connection plans anew what it is asked, 50 ms of PostgreSQL's CPU in a pass; its streams take turns at few of them.
+# Each connection plans anew what it is asked, some 25 ms of PostgreSQL's CPU in a pass; its streams take turns at few of them.
 PASS_CONNECTIONS = 4
 
 
