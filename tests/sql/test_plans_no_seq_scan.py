@@ -179,6 +179,28 @@ def test_the_plan_of_a_page_outlives_an_empty_table(committed_story: Story) -> N
         story.page(*(job(n, summary="Changed", modifiedOn="2026-03-02T10:00:00Z") for n in range(1, 41)))
 
 
+@pytest.mark.parametrize("outcome", ["accepted", "ambiguous"])
+@pytest.mark.parametrize("analyzed_after", [None, 0, 1])
+def test_the_plan_of_a_booking_outlives_a_small_table(
+    committed_story: Story, outcome: str, analyzed_after: int | None
+) -> None:
+    """A first delivery: a session that booked its first groups when hardly anything was sent goes on looking up by key,
+    also where the statistics were taken after so many groups, or never."""
+    story = committed_story
+    story.hook()
+    story.live()
+    story.arm(cap_hour=0, cap_day=0)
+    story.parents(*range(1, 2001))
+    story.page(*(job(n) for n in range(1, 2001)))
+    for group in range(20):
+        if group == analyzed_after:
+            story.connection.execute("vacuum analyze")
+        assert len(story.send()) == 64
+    with story.connection.transaction(force_rollback=True), reading_at_most(story, 64 * 12):
+        story.claim()
+        story.finish(outcome)
+
+
 def test_a_batch_looks_up_what_it_stored_though_the_statistics_know_of_no_job_yet(committed_story: Story) -> None:
     """A first load of a fresh database: what a batch answers is not found by holding every job against each item."""
     story = committed_story

@@ -154,7 +154,8 @@ async def finish_tasks(
 
 async def _work_off(duties: Duties, queues: Sequence[str]) -> None:
     """Works these queues off. The library's one-shot worker looks for tasks only as long as it finds some: what a task
-    defers while another one still runs is left to one more worker, so that a slow stream holds up no other."""
+    defers while another one still runs is left to one more worker, so that a slow stream holds up no other; and so is what
+    the last task defers at its end, so that a pass goes from stage to stage without a wait."""
     workers = {asyncio.ensure_future(_run(duties.app, duties.engine, wait=False, queues=queues))}
     try:
         while workers:
@@ -162,7 +163,7 @@ async def _work_off(duties: Duties, queues: Sequence[str]) -> None:
             workers -= ended
             for worker in ended:
                 worker.result()
-            if workers and await _is_anything_free(duties, queues):
+            if await _is_anything_free(duties, queues):
                 workers.add(asyncio.ensure_future(_run(duties.app, duties.engine, wait=False, queues=queues)))
     finally:
         for worker in workers:

@@ -26,7 +26,7 @@ select (select coalesce(sum(l.records_processed), 0)::bigint from (select x.reco
        (select min(o.next_attempt_at) from jobsync.destinations d cross join lateral (
           select q.next_attempt_at from jobsync.outbox q where q.destination_id = d.id and q.tenant_id = d.tenant_id order by q.next_attempt_at limit 1) o
          where d.tenant_id = %(tenant)s) as oldest_due_at,
-       (select a.finished_at from jobsync.attempts a where a.tenant_id = %(tenant)s order by a.started_at desc limit 1) as last_sent_at,
+       (select a.finished_at from jobsync.attempts a where a.tenant_id = %(tenant)s and a.started_at > '-infinity' order by a.started_at desc limit 1) as last_sent_at,
        (select count(*) from (select from jobsync.verifications v where v.tenant_id = %(tenant)s limit 1000) v) as unread;
 
 -- name: browse_jobs
