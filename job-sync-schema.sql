@@ -4694,39 +4694,51 @@ $$;
 comment on function jobsync.retry_delay(integer) is 'Wait after the given number of attempts, with up to a tenth of jitter on top.';
 
 -- Nearly all groups are of one kind: new to GoHighLevel or changed, accepted at once, and nothing changed meanwhile. They are booked
--- by a shorter way to the same end; false: there is something to judge, and nothing was done. For finish_deliveries, which holds the locks.
-create function jobsync.book_usual(p_tenant text, p_results jsonb, p_jobs bigint[], p_attempts bigint[], p_units bigint[]) returns boolean
+-- by a shorter way to the same end; false: there is something to judge, and nothing was done. Nothing is locked before: marking the jobs
+-- locks them (by number, as everybody does), and what was claimed or planned anew until then is not found by the second statement,
+-- which takes the first one back.
+create function jobsync.book_usual(p_tenant text, p_results jsonb, p_jobs bigint[], p_attempts bigint[]) returns boolean
 language plpgsql set search_path = jobsync, public set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   v_now timestamptz := jobsync.now();
+  v_rows bigint;
 begin
-  if exists (select from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, flags jsonb, opportunity_id text)
-               left join outbox o on o.tenant_id = p_tenant and o.st_job_id = any (p_jobs) and o.st_job_id = r.st_job_id
-               left join attempts a on a.tenant_id = p_tenant and a.st_job_id = any (p_jobs) and a.id = any (p_attempts) and a.id = r.attempt_id and a.st_job_id = r.st_job_id
-              where (r.outcome = 'accepted' and coalesce(r.flags, '[]') = '[]' and r.opportunity_id is null and o.fence = r.fence and o.flags = '{}'
-                     and o.version = a.version and a.outcome is null) is not true) then
-    return false;
-  end if;
-  with closed as (
-    update attempts a set finished_at = v_now, outcome = r.outcome, status_code = r.status, execution_id = r.execution_id,
-           requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
-      from jsonb_to_recordset(p_results) as r (attempt_id bigint, outcome text, status integer, execution_id text, duration_ms integer, answer text, error text, requests integer)
-     where a.tenant_id = p_tenant and a.st_job_id = any (p_jobs) and a.id = any (p_attempts) and a.id = r.attempt_id
-  ), gone as (
-    delete from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (p_jobs)
-    returning o.st_job_id, o.sent_hash, o.version
-  ), units as materialized (
-    select u.st_business_unit_id, coalesce(u.pipeline_name, u.ghl_pipeline_name) as pipeline
-      from unit_routes u where u.tenant_id = p_tenant and u.st_business_unit_id = any (p_units)
+  with sent as materialized (
+    select o.st_job_id, o.sent_hash, o.version
+      from jsonb_to_recordset(p_results) as r (st_job_id bigint, fence bigint, outcome text, flags jsonb, opportunity_id text)
+      join outbox o on o.tenant_id = p_tenant and o.st_job_id = any (p_jobs) and o.st_job_id = r.st_job_id and o.fence = r.fence and o.flags = '{}'
+     where r.outcome = 'accepted' and coalesce(r.flags, '[]') = '[]' and r.opportunity_id is null
+     order by o.st_job_id
   )
   update jobs j set ghl_sync_status = 'synced', ghl_sync_reason = null, ghl_sync_error = null, ghl_synced_at = v_now, ghl_accepted_at = v_now,
-         delivered_hash = g.sent_hash, ghl_version = g.version, ghl_sync_flags = null, updated_at = v_now,
-         ghl_pipeline = coalesce((select u.pipeline from units u where u.st_business_unit_id = j.business_unit_id), j.ghl_pipeline)
-    from gone g where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = g.st_job_id;
+         delivered_hash = s.sent_hash, ghl_version = s.version, ghl_sync_flags = null, updated_at = v_now,
+         ghl_pipeline = coalesce((select coalesce(u.pipeline_name, u.ghl_pipeline_name) from unit_routes u
+                                   where u.tenant_id = p_tenant and u.st_business_unit_id = j.business_unit_id), j.ghl_pipeline)
+    from sent s where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = s.st_job_id;
+  get diagnostics v_rows = row_count;
+  if v_rows = cardinality(p_jobs) then
+    with closed as (
+      update attempts a set finished_at = v_now, outcome = r.outcome, status_code = r.status, execution_id = r.execution_id,
+             requests = coalesce(r.requests, 1), duration_ms = r.duration_ms, answer = left(r.answer, 2048), error = left(r.error, 500)
+        from jsonb_to_recordset(p_results) as r (attempt_id bigint, fence bigint, outcome text, status integer, execution_id text, duration_ms integer,
+                                                 answer text, error text, requests integer)
+       -- By both lists: a plan made while the table was empty would read all attempts of the tenant by either index.
+       where a.tenant_id = p_tenant and a.st_job_id = any (p_jobs) and a.id = any (p_attempts) and a.id = r.attempt_id and a.outcome is null
+      returning a.st_job_id, a.version, r.fence
+    )
+    delete from outbox o using closed c
+     where o.tenant_id = p_tenant and o.st_job_id = any (p_jobs) and o.st_job_id = c.st_job_id and o.fence = c.fence and o.version = c.version and o.flags = '{}';
+    get diagnostics v_rows = row_count;
+  end if;
+  if v_rows < cardinality(p_jobs) then
+    raise exception using errcode = 'JS100', message = 'There is something to judge.';
+  end if;
   return true;
+exception when sqlstate 'JS100' then
+  return false;
 end
 $$;
-comment on function jobsync.book_usual(text, jsonb, bigint[], bigint[], bigint[]) is
+comment on function jobsync.book_usual(text, jsonb, bigint[], bigint[]) is
   'Books a group of sends that were all accepted at once and whose jobs did not change meanwhile; false, with nothing done, where there is anything else to judge.';
 
 create function jobsync.finish_deliveries(p_tenant text, p_destination uuid, p_results jsonb) returns jsonb
@@ -4760,14 +4772,14 @@ begin
   perform from destinations d where d.tenant_id = p_tenant and d.id = p_destination
      and (v_refused or d.failures_in_row > 0 or d.probe_at is not null) for no key update;
   v_is_troubled := found;
+  if not v_refused and not v_is_troubled and v_kind = 'webhook' and book_usual(p_tenant, p_results, v_jobs, v_attempts) then
+    return jsonb_build_object('delivered', cardinality(v_jobs), 'failed', 0, 'stale', 0);
+  end if;
   select array_agg(distinct l.business_unit_id) into v_units
     from (select j.business_unit_id from jobs j where j.tenant_id = p_tenant and j.st_job_id = any (v_jobs) order by j.st_job_id for no key update) l;
   -- Judged is what nobody can claim meanwhile: else a row that is claimed at this very moment would be booked for who had it before.
   perform from outbox o where o.tenant_id = p_tenant and o.st_job_id = any (v_jobs)
     order by o.st_job_id for no key update;
-  if not v_refused and not v_is_troubled and v_kind = 'webhook' and book_usual(p_tenant, p_results, v_jobs, v_attempts, v_units) then
-    return jsonb_build_object('delivered', cardinality(v_jobs), 'failed', 0, 'stale', 0);
-  end if;
 
   with results as materialized (
     select * from jsonb_to_recordset(p_results) as r (attempt_id bigint, st_job_id bigint, fence bigint, outcome text, status integer,
@@ -6903,11 +6915,12 @@ create table jobsync.delivered_facts (
   tenant_id text not null,
   st_job_id bigint not null,
   delivered_at timestamptz not null default jobsync.now(),
-  facts jsonb not null,
+  facts jsonb,
   told_as jsonb not null,
   primary key (tenant_id, st_job_id)
 ) with (fillfactor = 80);
-comment on table jobsync.delivered_facts is 'The job''s own facts at its last delivery (texts as hashes: no personal data), and the names and the route under which it was told.';
+comment on table jobsync.delivered_facts is 'The names and the route under which a job was told last, and its own facts as they were then.';
+comment on column jobsync.delivered_facts.facts is 'The facts that were told (texts as hashes: no personal data), kept when the job changes for the first time after it; null: as the job stands.';
 
 create function jobsync.job_facts(j public.jobs) returns jsonb language sql stable as $$
   select jsonb_build_object('number', j.st_job_number, 'customer', j.st_customer_id, 'location', j.st_location_id, 'business_unit', j.business_unit_id,
@@ -6945,9 +6958,7 @@ begin
     return null;
   end if;
   with told as materialized (
-    -- The facts at once: a whole row carried on would be put together and taken apart again for each of them.
-    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated,
-           case when a.delivered_hash = a.job_hash then jobsync.job_facts(row(a.*)::public.jobs) end as facts
+    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated
       from added a
       join removed r on r.tenant_id = a.tenant_id and r.st_job_id = a.st_job_id
      where a.delivered_hash is not null and (a.delivered_hash, a.ghl_accepted_at) is distinct from (r.delivered_hash, r.ghl_accepted_at)
@@ -6959,16 +6970,23 @@ begin
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
-  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
-  select t.tenant_id, t.st_job_id, (select jobsync.now()), t.facts, n.told_as
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, told_as)
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated
-  on conflict (tenant_id, st_job_id) do update set facts = excluded.facts, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  on conflict (tenant_id, st_job_id) do update set facts = null, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  if exists (select from removed r where r.delivered_hash = r.job_hash) then
+    -- While a job stands as it was told, its own row says so; kept is what it was when that ends.
+    update jobsync.delivered_facts f set facts = jobsync.job_facts(row(r.*)::public.jobs)
+      from removed r
+      join added a on a.tenant_id = r.tenant_id and a.st_job_id = r.st_job_id and a.delivered_hash = r.delivered_hash and a.job_hash is distinct from r.job_hash
+     where r.delivered_hash = r.job_hash and f.tenant_id = r.tenant_id and f.st_job_id = r.st_job_id and f.facts is null;
+  end if;
   return null;
 end
 $$;
-comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what jobs looked like when their delivery was accepted.';
+comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps the names under which jobs were told when that is accepted, and their facts as told when they change after it.';
 create trigger keep_delivered_facts after update on public.jobs referencing old table as removed new table as added for each statement
   execute function jobsync.keep_delivered_facts();
 
@@ -8428,7 +8446,7 @@ language plpgsql stable set search_path = jobsync, public set enable_seqscan = o
 begin
   return query select o.st_job_id, j.st_job_number, u.name, j.job_status, o.event, o.version, d.kind, d.masked, coalesce(r.pipeline_name, u.ghl_pipeline_name), r.stage_name,
          o.waiting_for, o.next_attempt_at,
-         case when f.st_job_id is not null then changed_facts(f.facts, job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
+         case when f.st_job_id is not null then changed_facts(coalesce(f.facts, job_facts(j)), job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
     from outbox o
     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
     join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id

@@ -1,4 +1,4 @@
-"""An answer that comes after its lease, at the very moment at which somebody else claims the row: two real sessions."""
+"""Answers that are booked at the very moment at which somebody else claims the row or changes the job: two real sessions."""
 
 from __future__ import annotations
 
@@ -40,3 +40,27 @@ def test_a_row_that_is_claimed_while_a_late_answer_waits_for_it_stays_with_its_n
         assert quick.finish()["delivered"] == 1
         quick.connection.commit()
         assert (watcher.status(1), "ambiguous" in watcher.job(1)["ghl_sync_flags"]) == (("synced", None), True)
+
+
+def test_a_job_that_changes_while_its_group_waits_to_be_booked_still_has_its_change_to_tell(dsn: str) -> None:
+    """A group that was accepted whole is booked by the short way, which finds at its end that one job has changed."""
+    with committed(dsn) as slow, committed(dsn) as quick, committed(dsn) as watcher, ThreadPoolExecutor(1) as thread:
+        slow.hook(events="all")
+        slow.live()
+        slow.parents(1, 2)
+        slow.page(job(1), job(2))
+        assert slow.claim() == [1, 2]
+        pid = slow.value("select pg_backend_pid()")
+        quick.connection.autocommit = False
+        quick.connection.execute("select")
+        quick.page(job(2, jobStatus="Completed", modifiedOn="2026-03-02T10:00:00Z"))
+        booked: Any = thread.submit(slow.finish)
+        wait_until_blocked(watcher, pid)
+        quick.connection.commit()
+        assert booked.result(30) == {"delivered": 2, "failed": 0, "stale": 0}
+        row = watcher.outbox(2)
+        assert row is not None and (row["event"], row["lease_until"], row["version"]) == ("updated", None, 2)
+        assert watcher.outbox(1) is None
+        assert (watcher.status(1)[0], watcher.status(2)[0]) == ("synced", "pending")
+        assert slow.send() == [2]
+        assert watcher.rows("select count(*) as sends from jobsync.attempts where outcome = 'accepted'") == [{"sends": 3}]

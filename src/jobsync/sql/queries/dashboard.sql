@@ -54,7 +54,7 @@ select u.st_business_unit_id, u.name from public.business_units u where u.tenant
 select j.summary, j.job_type_name, j.priority, j.total, j.completed_on, j.ghl_pipeline, j.st_location_id, j.source, j.active,
        coalesce(nullif(concat_ws(' ', c.first_name, c.last_name), ''), c.company_name) as customer_name, c.phone, c.email, c.ghl_contact_id,
        l.street, l.city, l.state, l.postal_code,
-       f.delivered_at, f.facts as told, jobsync.job_facts(j) as now_facts, f.told_as, jobsync.told_as(j.tenant_id, j.business_unit_id, j.job_type_id) as now_as,
+       f.delivered_at, case when f.st_job_id is not null then coalesce(f.facts, jobsync.job_facts(j)) end as told, jobsync.job_facts(j) as now_facts, f.told_as, jobsync.told_as(j.tenant_id, j.business_unit_id, j.job_type_id) as now_as,
        k.card, k.told as card_told, o.opportunity_id, o.contact_id, o.found_by, o.gone_at, o.status as card_status, p.name as card_pipeline, s.name as card_stage,
        d.kind as destination_kind
   from public.jobs j

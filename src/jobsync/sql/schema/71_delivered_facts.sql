@@ -10,11 +10,12 @@ create table jobsync.delivered_facts (
   tenant_id text not null,
   st_job_id bigint not null,
   delivered_at timestamptz not null default jobsync.now(),
-  facts jsonb not null,
+  facts jsonb,
   told_as jsonb not null,
   primary key (tenant_id, st_job_id)
 ) with (fillfactor = 80);
-comment on table jobsync.delivered_facts is 'The job''s own facts at its last delivery (texts as hashes: no personal data), and the names and the route under which it was told.';
+comment on table jobsync.delivered_facts is 'The names and the route under which a job was told last, and its own facts as they were then.';
+comment on column jobsync.delivered_facts.facts is 'The facts that were told (texts as hashes: no personal data), kept when the job changes for the first time after it; null: as the job stands.';
 
 create function jobsync.job_facts(j public.jobs) returns jsonb language sql stable as $$
   select jsonb_build_object('number', j.st_job_number, 'customer', j.st_customer_id, 'location', j.st_location_id, 'business_unit', j.business_unit_id,
@@ -52,9 +53,7 @@ begin
     return null;
   end if;
   with told as materialized (
-    -- The facts at once: a whole row carried on would be put together and taken apart again for each of them.
-    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated,
-           case when a.delivered_hash = a.job_hash then jobsync.job_facts(row(a.*)::public.jobs) end as facts
+    select a.tenant_id, a.st_job_id, a.business_unit_id, a.job_type_id, a.delivered_hash is distinct from a.job_hash as outdated
       from added a
       join removed r on r.tenant_id = a.tenant_id and r.st_job_id = a.st_job_id
      where a.delivered_hash is not null and (a.delivered_hash, a.ghl_accepted_at) is distinct from (r.delivered_hash, r.ghl_accepted_at)
@@ -66,15 +65,22 @@ begin
       from (select distinct t.tenant_id, t.business_unit_id, t.job_type_id from told t where not t.outdated) d
      cross join lateral jobsync.names_told(d.tenant_id, d.business_unit_id, d.job_type_id) n
   )
-  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, facts, told_as)
-  select t.tenant_id, t.st_job_id, (select jobsync.now()), t.facts, n.told_as
+  insert into jobsync.delivered_facts as f (tenant_id, st_job_id, delivered_at, told_as)
+  select t.tenant_id, t.st_job_id, (select jobsync.now()), n.told_as
     from told t
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated
-  on conflict (tenant_id, st_job_id) do update set facts = excluded.facts, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  on conflict (tenant_id, st_job_id) do update set facts = null, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
+  if exists (select from removed r where r.delivered_hash = r.job_hash) then
+    -- While a job stands as it was told, its own row says so; kept is what it was when that ends.
+    update jobsync.delivered_facts f set facts = jobsync.job_facts(row(r.*)::public.jobs)
+      from removed r
+      join added a on a.tenant_id = r.tenant_id and a.st_job_id = r.st_job_id and a.delivered_hash = r.delivered_hash and a.job_hash is distinct from r.job_hash
+     where r.delivered_hash = r.job_hash and f.tenant_id = r.tenant_id and f.st_job_id = r.st_job_id and f.facts is null;
+  end if;
   return null;
 end
 $$;
-comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps what jobs looked like when their delivery was accepted.';
+comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps the names under which jobs were told when that is accepted, and their facts as told when they change after it.';
 create trigger keep_delivered_facts after update on public.jobs referencing old table as removed new table as added for each statement
   execute function jobsync.keep_delivered_facts();

@@ -57,7 +57,7 @@ language plpgsql stable set search_path = jobsync, public set enable_seqscan = o
 begin
   return query select o.st_job_id, j.st_job_number, u.name, j.job_status, o.event, o.version, d.kind, d.masked, coalesce(r.pipeline_name, u.ghl_pipeline_name), r.stage_name,
          o.waiting_for, o.next_attempt_at,
-         case when f.st_job_id is not null then changed_facts(f.facts, job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
+         case when f.st_job_id is not null then changed_facts(coalesce(f.facts, job_facts(j)), job_facts(j)) || changed_facts(f.told_as, told_as(p_tenant, j.business_unit_id, j.job_type_id)) end
     from outbox o
     join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
     join destinations d on d.tenant_id = o.tenant_id and d.id = o.destination_id
