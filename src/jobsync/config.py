@@ -14,7 +14,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from dotenv import dotenv_values
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -178,6 +177,9 @@ def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise ConfigError(f"The configuration file {path} does not exist.", hint="Check --config.")
         return {}
+    # Few have this file: its library is loaded where there is one.
+    import yaml
+
     try:
         found = yaml.safe_load(path.read_text("utf-8")) or {}
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:

@@ -63,4 +63,6 @@ def test_a_job_that_changes_while_its_group_waits_to_be_booked_still_has_its_cha
         assert watcher.outbox(1) is None
         assert (watcher.status(1)[0], watcher.status(2)[0]) == ("synced", "pending")
         assert slow.send() == [2]
-        assert watcher.rows("select count(*) as sends from jobsync.attempts where outcome = 'accepted'") == [{"sends": 3}]
+        assert watcher.rows("select count(*) as sends from jobsync.attempts where outcome = 'accepted'") == [
+            {"sends": 3}
+        ]

@@ -169,6 +169,17 @@ async def test_a_first_load_reads_jobs_although_their_parents_cannot_be_read(dsn
         assert (report["status"], report["stored"]) == ("failed", 12)
 
 
+async def test_a_first_load_goes_from_stage_to_stage_without_waiting(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what other workers hold is watched from time to time; here that time would never come."""
+    monkeypatch.setattr(worker, "WATCH_EVERY_SECONDS", 3600.0)
+    async with open_stage(dsn, tmp_path, jobs=12) as stage:
+        await stage.route_all()
+        assert (await asyncio.wait_for(stage.sync(), 30))["delivered"] == 12
+        assert (await asyncio.wait_for(stage.sync(), 30))["status"] == "completed"
+
+
 async def test_a_long_pass_sends_what_is_due_while_it_still_reads_and_tries_nothing_twice(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,10 +265,12 @@ async def send_due(
     # What another worker is sending is watched, too: if it dies, its rows are due again when their lease ends.
     while await defer_due_drains(duties, tenant, due_before=cutoff, untried_since=untried_since) or not await sent():
         await finish_tasks(duties, sent, wait_for_others=wait)
-        so_far = (await report_sends(engine, tenant, cutoff))["gohighlevel_requests"]
         async with engine.database.transaction(tenant) as session:
             due = await session.value("is_anything_due", {"tenant": tenant, "cutoff": cutoff})
-        if not due or so_far == sends:
+        if not due:
+            break
+        so_far = (await report_sends(engine, tenant, cutoff))["gohighlevel_requests"]
+        if so_far == sends:
             # Due and yet not sent: a hook asked for a long pause. The next pass sends it.
             break
         sends = so_far
