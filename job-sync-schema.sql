@@ -783,7 +783,7 @@ create table jobsync.routes (
   foreign key (tenant_id, destination_id) references jobsync.destinations (tenant_id, id),
   constraint jobsync_delivers_somewhere check (deliverer <> 'jobsync' or destination_id is not null)
 );
-create index routes_by_destination on jobsync.routes (tenant_id, destination_id);
+create index routes_by_destination on jobsync.routes (tenant_id, destination_id) where destination_id is not null;
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
 comment on column jobsync.routes.card is 'own: each job its own card; sales: a job made from a sold estimate goes on with the card of the job it was sold in.';
@@ -1747,6 +1747,17 @@ language sql immutable parallel safe as $$
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
 
+-- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all jobs of each routed
+-- unit are read for each row that waits.
+create function jobsync.armed_job(p_tenant text, p_job bigint) returns table (job_hash bytea, delivered_hash bytea)
+language sql stable parallel safe rows 1 as $$
+  select j.job_hash, j.delivered_hash from public.jobs j
+   where j.tenant_id = p_tenant and j.st_job_id = p_job
+     and (select true from jobsync.routes r where r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync')
+  offset 0
+$$;
+comment on function jobsync.armed_job(text, bigint) is 'The hashes of a job that JobSync may deliver: its unit is routed to it and armed. Nothing otherwise.';
+
 -- Tallies: how many rows of a class there are, kept by the statements that change them, so that nobody counts a big table.
 --
 -- Each statement that adds, changes or removes rows writes the difference it made, in its own transaction: one line for
@@ -2011,6 +2022,7 @@ $$;
 comment on function jobsync.skip_reason(text, boolean, boolean, text, timestamptz, timestamptz) is
   'Why a job is not delivered: unit_off, unmapped, imported, before_start; null when it is to be delivered.';
 
+-- Asked for only where there is somebody to look up: a plan made before there were statistics reads all customers for it.
 create function jobsync.resolve_customer(p_tenant text, p_customer bigint) returns bigint
 language sql stable parallel safe as $$
   with recursive chain(id, merged_to_id, depth) as (
@@ -2018,7 +2030,7 @@ language sql stable parallel safe as $$
     union all
     select c.st_customer_id, c.merged_to_id, chain.depth + 1 from chain
       join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = chain.merged_to_id
-     where chain.depth < 20
+     where chain.merged_to_id is not null and chain.depth < 20
   )
   select coalesce((select id from chain order by depth desc limit 1), p_customer)
 $$;
@@ -2032,7 +2044,7 @@ language sql stable parallel safe as $$
     union all
     select l.st_location_id, l.merged_to_id, chain.depth + 1 from chain
       join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = chain.merged_to_id
-     where chain.depth < 20
+     where chain.merged_to_id is not null and chain.depth < 20
   )
   select coalesce((select id from chain order by depth desc limit 1), p_location)
 $$;
@@ -4286,7 +4298,7 @@ language sql volatile set search_path = jobsync, public as $$
   update card_plans c set told = c.sent, base = null, sent = null, updated_at = jobsync.now()
     from (select x.st_job_id from card_plans x where x.tenant_id = p_tenant and x.st_job_id = any (p_jobs) and x.sent is not null
            order by x.st_job_id for no key update) l
-   where c.tenant_id = p_tenant and c.st_job_id = l.st_job_id
+   where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) and c.st_job_id = l.st_job_id
 $$;
 comment on function jobsync.tell_cards(text, bigint[]) is 'After a send was accepted: what was under way has been told. Called by finish_deliveries.';
 
@@ -4534,8 +4546,7 @@ begin
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
              and not (v_destination.kind = 'api' and card_differs(p_tenant, o.st_job_id)) as same
         from outbox o
-        join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+       cross join lateral armed_job(o.tenant_id, o.st_job_id) j
        where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
          and (o.lease_until is null or o.lease_until <= v_now)
          and (p_untried_since is null or o.tried_at is null or o.tried_at < p_untried_since)
@@ -4720,9 +4731,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
-    'due', (select true from outbox o
-              join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-              join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+    'due', (select true from outbox o cross join lateral armed_job(o.tenant_id, o.st_job_id) j
              where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= n.at
                and (o.lease_until is null or o.lease_until <= n.at)
              order by o.next_attempt_at, o.st_job_id limit 1) is true)
@@ -5139,9 +5148,7 @@ set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = 
     cross join destinations d
     join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'
     cross join lateral (
-      select 1 from outbox o
-        join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+      select 1 from outbox o cross join lateral armed_job(o.tenant_id, o.st_job_id) j
        where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= n.at
          and (o.lease_until is null or o.lease_until <= n.at)
          -- The last of a limited arm may still be tried again.
@@ -5293,7 +5300,8 @@ create table jobsync.opportunity_links (
   told_at timestamptz,
   primary key (tenant_id, destination_id, st_job_id)
 );
-create unique index opportunity_links_one_job on jobsync.opportunity_links (tenant_id, destination_id, opportunity_id);
+-- Holds for all; see attempts_by_time.
+create unique index opportunity_links_one_job on jobsync.opportunity_links (tenant_id, destination_id, opportunity_id) where opportunity_id is not null;
 comment on table jobsync.opportunity_links is 'The GoHighLevel opportunity (card) of each job, by location.';
 comment on column jobsync.opportunity_links.told_hash is 'Hash of the body that the card was last told; null: only linked.';
 comment on column jobsync.opportunity_links.stage_id is 'Where JobSync last put the card, with pipeline_id and status; a card that stands elsewhere was moved by a person.';
@@ -5612,7 +5620,10 @@ begin
   insert into contact_changes as x (tenant_id, st_customer_id)
   select distinct n.tenant_id, n.st_customer_id from changed n
    where n.st_customer_id is not null
-     and (exists (select from contact_links l where l.tenant_id = n.tenant_id and l.st_customer_id = n.st_customer_id)
+     -- By location, of which there are few: of the tenant alone, all its links would be read for each customer.
+     and (exists (select from destinations d cross join lateral (
+                    select from contact_links l where l.tenant_id = d.tenant_id and l.destination_id = d.id and l.st_customer_id = n.st_customer_id offset 0) x
+                   where d.tenant_id = n.tenant_id and d.kind = 'api')
           or exists (select from jobs j where j.tenant_id = n.tenant_id and j.st_customer_id = n.st_customer_id and j.ghl_sync_status = 'skipped'
                         and j.ghl_sync_reason = 'no_contact'))
    order by 1, 2
@@ -5646,9 +5657,10 @@ begin
     select array_agg(t.st_customer_id) into v_customers from taken t;
     continue when v_customers is null;
     -- The job that told the contact last tells it again; jobs that never had a phone or email may have one now.
-    select array_agg(l.told_job) into v_jobs from contact_links l
+    select array_agg(l.told_job) into v_jobs from destinations d
+      join contact_links l on l.tenant_id = v_tenant and l.destination_id = d.id and l.st_customer_id = any (v_customers)
       cross join lateral (select contact_hash(to_jsonb(x)) as hash from projections x where x.tenant_id = v_tenant and x.st_job_id = l.told_job offset 0) p
-     where l.tenant_id = v_tenant and l.st_customer_id = any (v_customers) and l.told_hash is distinct from p.hash;
+     where d.tenant_id = v_tenant and d.kind = 'api' and l.told_hash is distinct from p.hash;
     select array_agg(j.st_job_id) into v_waiting from jobs j
      where j.tenant_id = v_tenant and j.st_customer_id = any (v_customers) and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'no_contact';
     continue when v_jobs is null and v_waiting is null;

@@ -55,9 +55,7 @@ select exists (select from jobsync.outbox o where o.tenant_id = %(tenant)s and o
 select exists (
   select from jobsync.list_due_destinations() d
    cross join lateral (
-     select 1 from jobsync.outbox o
-       join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-       join jobsync.routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+     select 1 from jobsync.outbox o cross join lateral jobsync.armed_job(o.tenant_id, o.st_job_id) j
       where o.destination_id = d.destination_id and o.tenant_id = d.tenant_id and o.next_attempt_at <= %(cutoff)s
         and (o.lease_until is null or o.lease_until <= jobsync.now())
       order by o.next_attempt_at, o.st_job_id limit 1) due

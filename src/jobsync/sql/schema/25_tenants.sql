@@ -120,7 +120,7 @@ create table jobsync.routes (
   foreign key (tenant_id, destination_id) references jobsync.destinations (tenant_id, id),
   constraint jobsync_delivers_somewhere check (deliverer <> 'jobsync' or destination_id is not null)
 );
-create index routes_by_destination on jobsync.routes (tenant_id, destination_id);
+create index routes_by_destination on jobsync.routes (tenant_id, destination_id) where destination_id is not null;
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
 comment on column jobsync.routes.card is 'own: each job its own card; sales: a job made from a sold estimate goes on with the card of the job it was sold in.';

@@ -90,3 +90,14 @@ language sql immutable parallel safe as $$
   select pg_catalog.md5('jobsync:' || p_tenant || ':' || p_job::text || ':' || p_version::text)::uuid
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
+
+-- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all jobs of each routed
+-- unit are read for each row that waits.
+create function jobsync.armed_job(p_tenant text, p_job bigint) returns table (job_hash bytea, delivered_hash bytea)
+language sql stable parallel safe rows 1 as $$
+  select j.job_hash, j.delivered_hash from public.jobs j
+   where j.tenant_id = p_tenant and j.st_job_id = p_job
+     and (select true from jobsync.routes r where r.tenant_id = p_tenant and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync')
+  offset 0
+$$;
+comment on function jobsync.armed_job(text, bigint) is 'The hashes of a job that JobSync may deliver: its unit is routed to it and armed. Nothing otherwise.';

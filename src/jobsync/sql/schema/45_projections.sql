@@ -26,6 +26,7 @@ $$;
 comment on function jobsync.skip_reason(text, boolean, boolean, text, timestamptz, timestamptz) is
   'Why a job is not delivered: unit_off, unmapped, imported, before_start; null when it is to be delivered.';
 
+-- Asked for only where there is somebody to look up: a plan made before there were statistics reads all customers for it.
 create function jobsync.resolve_customer(p_tenant text, p_customer bigint) returns bigint
 language sql stable parallel safe as $$
   with recursive chain(id, merged_to_id, depth) as (
@@ -33,7 +34,7 @@ language sql stable parallel safe as $$
     union all
     select c.st_customer_id, c.merged_to_id, chain.depth + 1 from chain
       join public.customers c on c.tenant_id = p_tenant and c.st_customer_id = chain.merged_to_id
-     where chain.depth < 20
+     where chain.merged_to_id is not null and chain.depth < 20
   )
   select coalesce((select id from chain order by depth desc limit 1), p_customer)
 $$;
@@ -47,7 +48,7 @@ language sql stable parallel safe as $$
     union all
     select l.st_location_id, l.merged_to_id, chain.depth + 1 from chain
       join jobsync.locations l on l.tenant_id = p_tenant and l.st_location_id = chain.merged_to_id
-     where chain.depth < 20
+     where chain.merged_to_id is not null and chain.depth < 20
   )
   select coalesce((select id from chain order by depth desc limit 1), p_location)
 $$;

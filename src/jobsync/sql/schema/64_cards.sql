@@ -193,7 +193,7 @@ language sql volatile set search_path = jobsync, public as $$
   update card_plans c set told = c.sent, base = null, sent = null, updated_at = jobsync.now()
     from (select x.st_job_id from card_plans x where x.tenant_id = p_tenant and x.st_job_id = any (p_jobs) and x.sent is not null
            order by x.st_job_id for no key update) l
-   where c.tenant_id = p_tenant and c.st_job_id = l.st_job_id
+   where c.tenant_id = p_tenant and c.st_job_id = any (p_jobs) and c.st_job_id = l.st_job_id
 $$;
 comment on function jobsync.tell_cards(text, bigint[]) is 'After a send was accepted: what was under way has been told. Called by finish_deliveries.';
 

@@ -67,8 +67,7 @@ begin
       select o.st_job_id, o.st_customer_id, o.next_attempt_at, o.version, o.event = 'updated' and not o.forced and j.job_hash = j.delivered_hash
              and not (v_destination.kind = 'api' and card_differs(p_tenant, o.st_job_id)) as same
         from outbox o
-        join public.jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+       cross join lateral armed_job(o.tenant_id, o.st_job_id) j
        where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= least(v_now, p_due_before)
          and (o.lease_until is null or o.lease_until <= v_now)
          and (p_untried_since is null or o.tried_at is null or o.tried_at < p_untried_since)
@@ -253,9 +252,7 @@ language sql stable set search_path = jobsync, public set enable_seqscan = off s
                          when b.rate > 0 then greatest(0, (1 - least(b.burst, b.tokens + s.rate * extract(epoch from clock_timestamp() - b.refilled_at))) / s.rate)
                          else 0 end,
     -- The first that is due is enough; in an order of its own, or the plan may walk through all that wait.
-    'due', (select true from outbox o
-              join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-              join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+    'due', (select true from outbox o cross join lateral armed_job(o.tenant_id, o.st_job_id) j
              where o.destination_id = p_destination and o.tenant_id = p_tenant and o.next_attempt_at <= n.at
                and (o.lease_until is null or o.lease_until <= n.at)
              order by o.next_attempt_at, o.st_job_id limit 1) is true)

@@ -183,9 +183,7 @@ set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = 
     cross join destinations d
     join tenants t on t.tenant_id = d.tenant_id and t.mode = 'live' and t.paused_at is null and t.mode_reason is distinct from 'smoke'
     cross join lateral (
-      select 1 from outbox o
-        join jobs j on j.tenant_id = o.tenant_id and j.st_job_id = o.st_job_id
-        join routes r on r.tenant_id = j.tenant_id and r.st_business_unit_id = j.business_unit_id and r.armed and r.deliverer = 'jobsync'
+      select 1 from outbox o cross join lateral armed_job(o.tenant_id, o.st_job_id) j
        where o.destination_id = d.id and o.tenant_id = d.tenant_id and o.next_attempt_at <= n.at
          and (o.lease_until is null or o.lease_until <= n.at)
          -- The last of a limited arm may still be tried again.

@@ -45,7 +45,8 @@ create table jobsync.opportunity_links (
   told_at timestamptz,
   primary key (tenant_id, destination_id, st_job_id)
 );
-create unique index opportunity_links_one_job on jobsync.opportunity_links (tenant_id, destination_id, opportunity_id);
+-- Holds for all; see attempts_by_time.
+create unique index opportunity_links_one_job on jobsync.opportunity_links (tenant_id, destination_id, opportunity_id) where opportunity_id is not null;
 comment on table jobsync.opportunity_links is 'The GoHighLevel opportunity (card) of each job, by location.';
 comment on column jobsync.opportunity_links.told_hash is 'Hash of the body that the card was last told; null: only linked.';
 comment on column jobsync.opportunity_links.stage_id is 'Where JobSync last put the card, with pipeline_id and status; a card that stands elsewhere was moved by a person.';
@@ -364,7 +365,10 @@ begin
   insert into contact_changes as x (tenant_id, st_customer_id)
   select distinct n.tenant_id, n.st_customer_id from changed n
    where n.st_customer_id is not null
-     and (exists (select from contact_links l where l.tenant_id = n.tenant_id and l.st_customer_id = n.st_customer_id)
+     -- By location, of which there are few: of the tenant alone, all its links would be read for each customer.
+     and (exists (select from destinations d cross join lateral (
+                    select from contact_links l where l.tenant_id = d.tenant_id and l.destination_id = d.id and l.st_customer_id = n.st_customer_id offset 0) x
+                   where d.tenant_id = n.tenant_id and d.kind = 'api')
           or exists (select from jobs j where j.tenant_id = n.tenant_id and j.st_customer_id = n.st_customer_id and j.ghl_sync_status = 'skipped'
                         and j.ghl_sync_reason = 'no_contact'))
    order by 1, 2
@@ -398,9 +402,10 @@ begin
     select array_agg(t.st_customer_id) into v_customers from taken t;
     continue when v_customers is null;
     -- The job that told the contact last tells it again; jobs that never had a phone or email may have one now.
-    select array_agg(l.told_job) into v_jobs from contact_links l
+    select array_agg(l.told_job) into v_jobs from destinations d
+      join contact_links l on l.tenant_id = v_tenant and l.destination_id = d.id and l.st_customer_id = any (v_customers)
       cross join lateral (select contact_hash(to_jsonb(x)) as hash from projections x where x.tenant_id = v_tenant and x.st_job_id = l.told_job offset 0) p
-     where l.tenant_id = v_tenant and l.st_customer_id = any (v_customers) and l.told_hash is distinct from p.hash;
+     where d.tenant_id = v_tenant and d.kind = 'api' and l.told_hash is distinct from p.hash;
     select array_agg(j.st_job_id) into v_waiting from jobs j
      where j.tenant_id = v_tenant and j.st_customer_id = any (v_customers) and j.ghl_sync_status = 'skipped' and j.ghl_sync_reason = 'no_contact';
     continue when v_jobs is null and v_waiting is null;
