@@ -3439,9 +3439,10 @@ $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
 create function jobsync.mark_planned(p_tenant text, p_jobs bigint[], p_statuses text[], p_reasons text[]) returns void
-language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
-  update jobs j set ghl_sync_status = m.status, ghl_sync_reason = m.reason, ghl_sync_error = null, updated_at = n.at
-    from unnest(p_jobs, p_statuses, p_reasons) m(id, status, reason), (select jobsync.now() as at offset 0) n
+-- Hashed, whatever the callers may not do: else each job of a page is held against each mark.
+language sql volatile set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = on set enable_nestloop = off set enable_mergejoin = off as $$
+  update jobs j set ghl_sync_status = m.status, ghl_sync_reason = m.reason, ghl_sync_error = null, updated_at = (select jobsync.now())
+    from unnest(p_jobs, p_statuses, p_reasons) m(id, status, reason)
    where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = m.id
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
@@ -6964,7 +6965,7 @@ $$;
 comment on function jobsync.changed_facts(jsonb, jsonb) is 'Fields that differ: name -> [before, now]; the summary only says that it changed.';
 
 -- Once for a whole group or page, not row by row. Hashed whatever the caller's plans may not do: both sides may be a page.
-create function jobsync.keep_delivered_facts() returns trigger language plpgsql set enable_hashjoin = on as $$
+create function jobsync.keep_told() returns trigger language plpgsql set enable_hashjoin = on as $$
 begin
   if not exists (select from added a where a.delivered_hash is not null) then
     return null;
@@ -6988,19 +6989,25 @@ begin
     join names n on n.tenant_id = t.tenant_id and n.business_unit_id is not distinct from t.business_unit_id and n.job_type_id is not distinct from t.job_type_id
    where not t.outdated
   on conflict (tenant_id, st_job_id) do update set facts = null, told_as = excluded.told_as, delivered_at = excluded.delivered_at;
-  if exists (select from removed r where r.delivered_hash = r.job_hash) then
-    -- While a job stands as it was told, its own row says so; kept is what it was when that ends.
-    update jobsync.delivered_facts f set facts = jobsync.job_facts(row(r.*)::public.jobs)
-      from removed r
-      join added a on a.tenant_id = r.tenant_id and a.st_job_id = r.st_job_id and a.delivered_hash = r.delivered_hash and a.job_hash is distinct from r.job_hash
-     where r.delivered_hash = r.job_hash and f.tenant_id = r.tenant_id and f.st_job_id = r.st_job_id and f.facts is null;
-  end if;
   return null;
 end
 $$;
-comment on function jobsync.keep_delivered_facts() is 'Trigger: keeps the names under which jobs were told when that is accepted, and their facts as told when they change after it.';
-create trigger keep_delivered_facts after update on public.jobs referencing old table as removed new table as added for each statement
-  execute function jobsync.keep_delivered_facts();
+comment on function jobsync.keep_told() is 'Trigger: keeps the names and the route under which jobs were told.';
+create trigger keep_told after update on public.jobs referencing old table as removed new table as added for each statement
+  execute function jobsync.keep_told();
+
+-- While a job stands as it was told, its own row says so; kept is what it was when that ends. Row by row: it befalls few, and the trigger says which.
+create function jobsync.keep_told_facts() returns trigger language plpgsql as $$
+begin
+  update jobsync.delivered_facts f set facts = jobsync.job_facts(old)
+   where f.tenant_id = old.tenant_id and f.st_job_id = old.st_job_id and f.facts is null;
+  return null;
+end
+$$;
+comment on function jobsync.keep_told_facts() is 'Trigger: keeps what a delivered job was when it changes for the first time after that.';
+create trigger keep_told_facts after update on public.jobs for each row
+  when (old.delivered_hash = old.job_hash and new.delivered_hash = old.delivered_hash and new.job_hash is distinct from old.job_hash)
+  execute function jobsync.keep_told_facts();
 
 -- Which jobs a person means by a filter, and what sending them again would do: counted before anything is asked for.
 

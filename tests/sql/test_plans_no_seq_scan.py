@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,6 +200,24 @@ def test_the_plan_of_a_booking_outlives_a_small_table(
     with story.connection.transaction(force_rollback=True), reading_at_most(story, 64 * 12):
         story.claim()
         story.finish(outcome)
+
+
+def test_eight_times_the_marks_take_eight_times_the_time(committed_story: Story) -> None:
+    """Held each against each, it would be far more; the functions that mark a page forbid themselves to hash."""
+    story = committed_story
+    story.page(*(job(n) for n in range(1, 4001)))
+    story.connection.execute("set enable_hashjoin = off")
+
+    def mark(count: int) -> float:
+        began = time.perf_counter()
+        for status, reason in (("skipped", "by_hand"), ("pending", None)) * 2:
+            marks = ([*range(1, count + 1)], [status] * count, [reason] * count)
+            story.value("select jobsync.mark_planned('default', %s, %s::text[], %s::text[])", *marks)
+        return time.perf_counter() - began
+
+    few = mark(500)
+    assert mark(4000) < 24 * few
+    assert story.value("select count(*) from jobs where ghl_sync_status = 'pending'") == 4000
 
 
 def test_a_batch_looks_up_what_it_stored_though_the_statistics_know_of_no_job_yet(committed_story: Story) -> None:

@@ -9,9 +9,10 @@ $$;
 comment on function jobsync.is_sticky_reason(text) is 'True for skip reasons that only a person takes back.';
 
 create function jobsync.mark_planned(p_tenant text, p_jobs bigint[], p_statuses text[], p_reasons text[]) returns void
-language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
-  update jobs j set ghl_sync_status = m.status, ghl_sync_reason = m.reason, ghl_sync_error = null, updated_at = n.at
-    from unnest(p_jobs, p_statuses, p_reasons) m(id, status, reason), (select jobsync.now() as at offset 0) n
+-- Hashed, whatever the callers may not do: else each job of a page is held against each mark.
+language sql volatile set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = on set enable_nestloop = off set enable_mergejoin = off as $$
+  update jobs j set ghl_sync_status = m.status, ghl_sync_reason = m.reason, ghl_sync_error = null, updated_at = (select jobsync.now())
+    from unnest(p_jobs, p_statuses, p_reasons) m(id, status, reason)
    where j.tenant_id = p_tenant and j.st_job_id = any (p_jobs) and j.st_job_id = m.id
 $$;
 comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Writes where jobs stand after planning: three lists side by side.';
