@@ -220,6 +220,23 @@ def test_eight_times_the_marks_take_eight_times_the_time(committed_story: Story)
     assert story.value("select count(*) from jobs where ghl_sync_status = 'pending'") == 4000
 
 
+def test_another_hook_for_eight_times_the_jobs_takes_eight_times_the_time(committed_story: Story) -> None:
+    story = committed_story
+    story.live()
+    units = [POOL] * 500 + [SALES] * 4000
+    story.page(*(job(n, businessUnitId=unit) for n, unit in enumerate(units, 1)))
+
+    def reroute(unit: int) -> float:
+        story.hook(unit)
+        began = time.perf_counter()
+        other = story.hook(unit)
+        assert story.value("select count(*) from jobsync.outbox where destination_id = %s", other) == units.count(unit)
+        return time.perf_counter() - began
+
+    few = reroute(POOL)
+    assert reroute(SALES) < 24 * few
+
+
 def test_a_batch_looks_up_what_it_stored_though_the_statistics_know_of_no_job_yet(committed_story: Story) -> None:
     """A first load of a fresh database: what a batch answers is not found by holding every job against each item."""
     story = committed_story

@@ -20,9 +20,9 @@ comment on function jobsync.mark_planned(text, bigint[], text[], text[]) is 'Wri
 create type jobsync.owed_again as (st_job_id bigint, destination_id uuid, st_customer_id bigint, waits boolean, changed boolean, arrived boolean);
 comment on type jobsync.owed_again is 'A job whose delivery waits already, and what became of it since: where to, whose, whether its parents are known, whether its facts changed, whether the first pull has brought it.';
 
--- Apart from plan_jobs, for its plan: many rows against many rows are hashed, one row is looked up by key.
+-- Apart from plan_jobs, for its plan: many rows against many rows are hashed, which plan_jobs forbids itself.
 create function jobsync.refresh_waiting(p_tenant text, p_owed jobsync.owed_again[], p_now timestamptz) returns void
-language sql volatile set search_path = jobsync, public set enable_seqscan = off as $$
+language sql volatile set search_path = jobsync, public set enable_seqscan = off set enable_hashjoin = on set enable_nestloop = off set enable_mergejoin = off as $$
   update outbox o set
       destination_id = d.destination_id, st_customer_id = d.st_customer_id,
       -- What was tried already may have arrived: the newer content is a version of its own. What never was tried keeps its place.
