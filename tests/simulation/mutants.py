@@ -173,6 +173,8 @@ MUTANTS = (
     Mutant("what was never sent is given up", in_engine(hook_sender, "post_webhook", _pessimist), False, {"fault_grade": 2.0}),
     Mutant("the hash is taken when the answer is booked", in_sql("jobsync.finish_deliveries", ("then g.sent_hash", "then j.job_hash")), False, {"events": "all", "people_acts": 30, "fault_grade": 2.0, "operator_acts": 0, "trouble_seconds": 900.0, "lists_only": False}),
     Mutant("a change while the send was under way is forgotten", in_sql("jobsync.finish_deliveries", ("o.version <> a.version as newer", "false as newer")), False, {"events": "all", "people_acts": 30, "fault_grade": 2.0, "operator_acts": 0, "trouble_seconds": 900.0, "lists_only": False}),
+    Mutant("the short way of booking looks at no version", in_sql("jobsync.book_usual", (" and o.version = c.version", "")), False, {"events": "all", "people_acts": 30, "fault_grade": 2.0, "operator_acts": 0, "trouble_seconds": 900.0, "lists_only": False}),
+    Mutant("the pull leaves what a backfill had brought as it is", in_sql("jobsync.release_pulled", ("j.ghl_sync_reason = 'backfilled'", "false")), False, {"care": True}),
     Mutant("an outage while booking is not waited out", in_engine(deliver, "repeat_until_stored", _impatient), False, {"database_loss": 0.015}),
     Mutant("runs of dead processes stay open", in_sql("jobsync.abandon_runs", ("l.status = 'running'", "false")), False, {"crash_rate": 0.02}),
     Mutant("a hook's address is logged", in_engine(hook_sender, "post_webhook", _talkative), True),

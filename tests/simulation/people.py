@@ -1,11 +1,17 @@
-"""What people do while everything goes wrong: work in ServiceTitan, change routes in JobSync, deploy."""
+"""What people do while everything goes wrong: work in ServiceTitan, change routes in JobSync, deploy, look after what is stored."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from functools import partial
+from random import Random
 from typing import Any
 
+from jobsync.engine.backfill import open_backfill
 from jobsync.engine.context import Engine
+from jobsync.engine.quarantine import retry_quarantined
+from jobsync.engine.reconcile import reconcile
 from jobsync.engine.route import route_unit
 from jobsync.engine.sending import pause_tenant, resume_tenant
 from jobsync.errors import JobSyncError
@@ -112,3 +118,25 @@ async def operate(world: Any) -> None:
                 process.stopping = True
     for tenant in world.tenants:
         await resume_tenant(engine, tenant, actor="operator")
+
+
+async def look_after(world: Any) -> None:
+    """Backfills the whole history, compares, tries again what is quarantined: each a command of its own, which may be
+    killed. Only in worlds that are asked for with care; drawn apart, so that the others stay what they were."""
+    if not world.profile.care:
+        return
+    rng = Random(f"care {world.seed}")
+    for number in range(rng.choice((2, 4, 6))):
+        await asyncio.sleep(rng.random() * world.profile.trouble_seconds / 5)
+        tenant, choice = rng.choice(world.tenants), rng.randrange(4)
+        world.note("care", choice, tenant)
+        if choice <= 1:
+            since = world.now() - timedelta(days=400)
+            act = partial(
+                open_backfill, since=since, page_size=rng.choice((1, 3, 50)), deliver=choice == 1, actor="operator"
+            )
+        elif choice == 2:
+            act = partial(reconcile, fix_missing=True, trigger="operator")
+        else:
+            act = retry_quarantined
+        await world.run_command(f"c{number}", partial(act, tenant=tenant))

@@ -40,8 +40,9 @@ class Profile:
         self.people_acts = rng.choice((2, 6, 12))
         self.operator_acts = rng.choice((0, 1, 3))
         self.poison = rng.random() < 0.25
-        # Never drawn: worlds that go by API are asked for.
+        # Never drawn: worlds that go by API, and those where somebody backfills and compares, are asked for.
         self.by_api = False
+        self.care = False
         # How long what was written is not found by a search: shorter and longer than a lease.
         self.search_lag = more.choice((5.0, 45.0, 100.0))
         self.resting = ACTIVITY + REFERENCE if rng.random() < 0.9 else ACTIVITY[1:] + REFERENCE

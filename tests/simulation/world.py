@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,7 @@ from jobsync.log import _keep_allowed as allow
 from jobsync.simulators import gohighlevel, servicetitan
 from tests.simulation.ledgers import check_at_rest, check_cursors
 from tests.simulation.loop import PROCESS, Crashed, Process, SimulatedLoop
-from tests.simulation.people import HOWS, SPOILED, UNITS, live_as_people, operate, route_units
+from tests.simulation.people import HOWS, SPOILED, UNITS, live_as_people, look_after, operate, route_units
 from tests.simulation.postgres import Home
 from tests.simulation.profile import Profile
 from tests.simulation.taskqueue import EXPECTED, TaskQueue, run_worker
@@ -353,6 +354,27 @@ class World:
         main.add_done_callback(ended)
         return process
 
+    async def run_command(self, name: str, act: Callable[[Engine], Awaitable[Any]]) -> None:
+        """Runs a command in a process of its own to its end, which may be a violent one."""
+        process = Process(name)
+        self.processes.append(process)
+
+        async def live() -> None:
+            await act(self.engine())
+
+        context = copy_context()
+        context.run(PROCESS.set, process)
+        main = self.loop.create_task(live(), context=context)
+        process.tasks.append(main)
+        await asyncio.wait({main})
+        self.processes.remove(process)
+        problem = None if main.cancelled() else main.exception()
+        if problem is not None:
+            self.note(name, "ended by", type(problem).__name__)
+            if not isinstance(problem, EXPECTED):
+                self.find(f"the command {name} ended in a bug: {problem!r}")
+            self.loop.kill(process)
+
     def tick_gap(self) -> float:
         """Seconds until a process's schedule ticks again: rarely while nothing is due."""
         if not self.is_calm:
@@ -415,8 +437,9 @@ class World:
             self.spawn(f"w{number}")
         people = asyncio.ensure_future(live_as_people(self))
         operators = asyncio.ensure_future(operate(self))
+        carers = asyncio.ensure_future(look_after(self))
         await asyncio.sleep(self.profile.trouble_seconds)
-        await asyncio.gather(people, operators)
+        await asyncio.gather(people, operators, carers)
         await self._calm_down()
 
     async def _set_up(self) -> None:
