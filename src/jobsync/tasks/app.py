@@ -27,7 +27,7 @@ def build_app(dsn: str, *, max_connections: int = 6) -> App:
     connector = PsycopgConnector(
         conninfo=queue_dsn(dsn),
         min_size=1,
-        max_size=max(3, max_connections),
+        max_size=max_connections,
         timeout=15.0,
         kwargs={
             "connect_timeout": 5,

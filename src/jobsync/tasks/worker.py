@@ -50,6 +50,8 @@ OUTAGE_FIX = (
 )
 
 
+# Nothing listens there; each one more plans anew what it is asked.
+FOREGROUND_CONNECTIONS = 2
 # A one-shot worker knows no schedule, and no backfill that it was not asked for: what a service left is not its own.
 FOREGROUND_QUEUES = (PULL_QUEUE, DELIVER_QUEUE)
 
@@ -116,7 +118,7 @@ async def _until_stopped(running: Awaitable[None], stop: asyncio.Event) -> None:
 
 async def run_in_foreground(engine: Engine, act: Callable[[Duties], Awaitable[Any]]) -> Any:
     """Opens the queue without a schedule and runs `act`, which defers tasks and works them off with `finish_tasks`."""
-    app = build_app(engine.database.direct_dsn)
+    app = build_app(engine.database.direct_dsn, max_connections=FOREGROUND_CONNECTIONS)
     duties = register_tasks(app, engine, periodic=False)
     try:
         async with app.open_async():
