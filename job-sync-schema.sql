@@ -783,6 +783,7 @@ create table jobsync.routes (
   foreign key (tenant_id, destination_id) references jobsync.destinations (tenant_id, id),
   constraint jobsync_delivers_somewhere check (deliverer <> 'jobsync' or destination_id is not null)
 );
+-- Only for who asks by destination: a unit's route is looked up by its key (see attempts_by_time).
 create index routes_by_destination on jobsync.routes (tenant_id, destination_id) where destination_id is not null;
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';
@@ -1747,7 +1748,7 @@ language sql immutable parallel safe as $$
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
 
--- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all jobs of each routed
+-- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analyzed, all jobs of each routed
 -- unit are read for each row that waits.
 create function jobsync.armed_job(p_tenant text, p_job bigint) returns table (job_hash bytea, delivered_hash bytea)
 language sql stable parallel safe rows 1 as $$

@@ -67,16 +67,16 @@ def install(name: str, folder: Path) -> Path:
 
 @contextmanager
 def empty_database(server: str) -> Iterator[str]:
-    """A database without anything in it, as a URL."""
+    """A database without anything in it, as a URL. Dropped without force, which an autovacuum worker in it would refuse."""
     given = conninfo_to_dict(server)
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("drop database if exists bench_peer with (force)")
+        connection.execute("drop database if exists bench_peer")
         connection.execute("create database bench_peer")
         try:
             user, word = quote(str(given.get("user", "")), safe=""), quote(str(given.get("password", "")), safe="")
             yield f"postgresql://{user}:{word}@{given['host']}:{given.get('port', 5432)}/bench_peer"
         finally:
-            connection.execute("drop database if exists bench_peer with (force)")
+            connection.execute("drop database if exists bench_peer")
 
 
 def count_jobs(url: str, schema: str) -> int:

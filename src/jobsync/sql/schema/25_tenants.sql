@@ -120,6 +120,7 @@ create table jobsync.routes (
   foreign key (tenant_id, destination_id) references jobsync.destinations (tenant_id, id),
   constraint jobsync_delivers_somewhere check (deliverer <> 'jobsync' or destination_id is not null)
 );
+-- Only for who asks by destination: a unit's route is looked up by its key (see attempts_by_time).
 create index routes_by_destination on jobsync.routes (tenant_id, destination_id) where destination_id is not null;
 comment on table jobsync.routes is 'Business unit -> destination, and who delivers: jobsync, external (n8n, a script) or none.';
 comment on column jobsync.routes.events is 'Webhook only. created: one POST per job, ever; all: also one per later change.';

@@ -91,7 +91,7 @@ language sql immutable parallel safe as $$
 $$;
 comment on function jobsync.delivery_id(text, bigint, integer) is 'Stable id of one version of one job''s delivery: the same at every retry.';
 
--- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analysed, all jobs of each routed
+-- Looked up job by job (offset 0 keeps it apart): joined freely, and before the tables were ever analyzed, all jobs of each routed
 -- unit are read for each row that waits.
 create function jobsync.armed_job(p_tenant text, p_job bigint) returns table (job_hash bytea, delivered_hash bytea)
 language sql stable parallel safe rows 1 as $$
