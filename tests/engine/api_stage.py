@@ -15,6 +15,10 @@ from tests.clock import move_clock
 from tests.upstreams import TENANT, Stage
 
 UNIT = 1314
+# Seconds that a day's quota which is gone is waited for, in SQL: until the day ends; in its first hour for an hour, because the
+# quota's day may begin at another time than ours.
+_OF_DAY = "extract(epoch from now())::numeric % 86400"
+DAY_LEFT = f"(case when {_OF_DAY} < 3600 then 3600 else 86400 - {_OF_DAY} end)"
 NOT_COUNTED = ("/tags", "/notes", "/customFields", "/locations/")
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from jobsync.engine.deliver import drain_destination
-from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace
+from jobsync.engine.location_pace import KEPT_FOR_PEOPLE, LocationPace, seconds_to_quota
 from jobsync.engine.senders import open_sender
 from jobsync.errors import RateLimited
 from jobsync.gohighlevel.rate_headers import RateState
-from tests.engine.api_stage import deliver, route_jobs
+from tests.engine.api_stage import DAY_LEFT, deliver, route_jobs
 from tests.upstreams import UNITS, Stage, open_stage
 
 pytestmark = pytest.mark.anyio
 
 PACE = 8.0
 SECONDS = 5.0
-DAY_LEFT = "86400 - extract(epoch from now())::numeric % 86400"
 
 
 async def drain(stage: Stage, seconds: float) -> None:
@@ -132,6 +132,11 @@ async def test_a_fifth_of_the_days_quota_is_left_to_people(dsn: str, tmp_path: P
         assert left > 0
         # People are still served.
         await LocationPace(stage.engine.database, "default", PACE).take()
+
+
+def test_a_quota_that_is_gone_is_asked_for_at_midnight_or_an_hour_after_it() -> None:
+    assert seconds_to_quota(datetime(2026, 3, 1, 12, tzinfo=UTC)) == 12 * 3600 + 5
+    assert seconds_to_quota(datetime(2026, 3, 1, 0, 30, tzinfo=UTC)) == 3600
 
 
 async def test_a_pace_never_goes_beyond_what_is_published_and_a_pause_is_never_shortened(database) -> None:
