@@ -38,49 +38,32 @@ def batches(first: int, count: int) -> list[range]:
     return [range(start, min(start + BATCH, first + count)) for start in range(first, first + count, BATCH)]
 
 
-@pytest.mark.parametrize("seeds", batches(0, SEEDS or 4), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+def every_kind(first: int, plain: int, others: int) -> list[Any]:
+    """Seeds in groups of each kind of world: so many plain ones, so many of each other kind."""
+    return [
+        pytest.param(forced, seeds, id=f"{name} {seeds.start}-{seeds.stop - 1}")
+        for name, forced, count in (
+            ("plain", {}, plain),
+            ("by API", BY_API, others),
+            ("beside backfills", CARE, others),
+        )
+        for seeds in batches(first, count)
+    ]
+
+
+@pytest.mark.parametrize(("forced", "seeds"), every_kind(0, SEEDS or 4, SEEDS or 4))
 @pytest.mark.timeout(600)
-def test_every_promise_holds_in_each_simulated_world(home: Home, seeds: range) -> None:
+def test_every_promise_holds_in_each_simulated_world(home: Home, forced: dict[str, Any], seeds: range) -> None:
     for seed in seeds:
-        live_through(home, seed)
+        live_through(home, seed, **forced)
 
 
 @pytest.mark.long
 @pytest.mark.skipif(SEEDS > 0, reason="SEEDS says how many")
-@pytest.mark.parametrize("seeds", batches(4, 996), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-def test_every_promise_holds_in_a_thousand_simulated_worlds(home: Home, seeds: range) -> None:
+@pytest.mark.parametrize(("forced", "seeds"), every_kind(4, 996, 196))
+def test_every_promise_holds_in_a_thousand_simulated_worlds(home: Home, forced: dict[str, Any], seeds: range) -> None:
     for seed in seeds:
-        live_through(home, seed)
-
-
-@pytest.mark.parametrize("seeds", batches(0, SEEDS or 4), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-@pytest.mark.timeout(600)
-def test_every_promise_holds_where_jobs_go_by_api(home: Home, seeds: range) -> None:
-    for seed in seeds:
-        live_through(home, seed, **BY_API)
-
-
-@pytest.mark.long
-@pytest.mark.skipif(SEEDS > 0, reason="SEEDS says how many")
-@pytest.mark.parametrize("seeds", batches(4, 196), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-def test_every_promise_holds_where_jobs_go_by_api_two_hundred_times(home: Home, seeds: range) -> None:
-    for seed in seeds:
-        live_through(home, seed, **BY_API)
-
-
-@pytest.mark.parametrize("seeds", batches(0, SEEDS or 4), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-@pytest.mark.timeout(600)
-def test_every_promise_holds_beside_backfills_and_comparisons(home: Home, seeds: range) -> None:
-    for seed in seeds:
-        live_through(home, seed, **CARE)
-
-
-@pytest.mark.long
-@pytest.mark.skipif(SEEDS > 0, reason="SEEDS says how many")
-@pytest.mark.parametrize("seeds", batches(4, 196), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-def test_every_promise_holds_beside_backfills_and_comparisons_two_hundred_times(home: Home, seeds: range) -> None:
-    for seed in seeds:
-        live_through(home, seed, **CARE)
+        live_through(home, seed, **forced)
 
 
 @pytest.mark.parametrize("seed", KEPT, ids=str)

@@ -323,18 +323,22 @@ class World:
         """A fresh engine, as each process has its own."""
         return Engine(self.settings(), self.home.database(), Keyring([KEY]))
 
-    def spawn(self, name: str) -> Process:
-        """Starts a worker process; it is started anew a while after it dies."""
+    def _start(self, name: str, act: Callable[[Process], Awaitable[Any]]) -> tuple[Process, asyncio.Task[None]]:
         process = Process(name)
         self.processes.append(process)
 
         async def live() -> None:
-            await run_worker(self, process, self.engine())
+            await act(process)
 
         context = copy_context()
         context.run(PROCESS.set, process)
         main = self.loop.create_task(live(), context=context)
         process.tasks.append(main)
+        return process, main
+
+    def spawn(self, name: str) -> Process:
+        """Starts a worker process; it is started anew a while after it dies."""
+        process, main = self._start(name, lambda process: run_worker(self, process, self.engine()))
 
         def ended(task: asyncio.Task[None]) -> None:
             self.processes.remove(process)
@@ -356,16 +360,7 @@ class World:
 
     async def run_command(self, name: str, act: Callable[[Engine], Awaitable[Any]]) -> None:
         """Runs a command in a process of its own to its end, which may be a violent one."""
-        process = Process(name)
-        self.processes.append(process)
-
-        async def live() -> None:
-            await act(self.engine())
-
-        context = copy_context()
-        context.run(PROCESS.set, process)
-        main = self.loop.create_task(live(), context=context)
-        process.tasks.append(main)
+        process, main = self._start(name, lambda _: act(self.engine()))
         await asyncio.wait({main})
         self.processes.remove(process)
         problem = None if main.cancelled() else main.exception()
